@@ -1,0 +1,1 @@
+"""PostgreSQL and Mosquitto as children of this process: what `jobbroker up` serves from."""

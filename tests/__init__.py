@@ -1,0 +1,1 @@
+"""Tests: unit (pure), integration (a real PostgreSQL), acceptance (a real broker process)."""

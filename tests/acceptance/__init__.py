@@ -1,0 +1,1 @@
+"""The broker as a process, with a real Mosquitto and a real PostgreSQL."""
