@@ -1,0 +1,89 @@
+"""The way to PostgreSQL: the pool, one tenant's transaction, and driver errors translated once."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+
+SERVING_ROLE = "jobbroker_serve"
+_TENANT = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+# What heals by itself: the transaction is run again, or the connection made again.
+TRANSIENT = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.QueryCanceledError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+)
+
+
+async def _act_as_serving_role(connection: Connection) -> None:
+    # Even a superuser's login is held to row-level security: current_user decides, and nothing resets it.
+    await connection.execute(f"SET ROLE {SERVING_ROLE}")
+
+
+async def connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    """One connection outside the pool (for LISTEN and for session locks), acting as the serving role."""
+    connection = await asyncpg.connect(url)
+    await _act_as_serving_role(connection)
+    return connection
+
+
+async def create_pool(url: str, *, size: int = 10) -> Pool:
+    """A pool of at most `size` connections that act as the serving role, whatever login the URL names.
+
+    Raises asyncpg's and the operating system's errors when the server cannot be reached or refuses.
+    """
+    pool: Pool = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        init=_act_as_serving_role,
+        # RESET ALL of the default reset would be a round trip per checkout; SET LOCAL leaves nothing behind.
+        reset=_nothing_to_reset,
+        server_settings={"application_name": "jobbroker"},
+    )
+    return pool
+
+
+async def _nothing_to_reset(_connection: Connection) -> None:
+    return None
+
+
+@asynccontextmanager
+async def tenant_transaction(connection: Connection, tenant_id: str) -> AsyncIterator[Connection]:
+    """A transaction that sees and writes one tenant's rows only (architecture law 6; seed 004's policy).
+
+    Commits on leaving, rolls back on an exception. Raises ValueError for something that cannot be a tenant's id.
+    """
+    if _TENANT.fullmatch(tenant_id) is None:
+        msg = f"tenant_id {tenant_id[:80]!r} is not 1 to 64 of a-z A-Z 0-9 _ -"
+        raise ValueError(msg)
+    # One round trip for both; the pattern above is what makes the quoting safe.
+    await connection.execute(f"BEGIN; SET LOCAL app.tenant_id = '{tenant_id}'")
+    try:
+        yield connection
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
