@@ -83,5 +83,5 @@ def test_plain_mode_mounts_nothing() -> None:
 )
 def test_what_would_break_the_file_is_refused(config: MosquittoConfig) -> None:
     """A line break, a bad tenant id and an impossible tenant raise before anything is written."""
-    with pytest.raises(ValueError, match="control character|tenant"):
+    with pytest.raises(ValueError, match=r"control character|tenant"):
         render_config(config)
