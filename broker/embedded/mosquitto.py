@@ -203,7 +203,10 @@ def _reachable(host: str) -> str:
 
 
 def hand_over(config: Path, account: Account | None) -> None:
-    """Let `account` read the files that a configuration names, and write where sessions are kept."""
+    """Let `account` read the files that a configuration names, and write where it keeps sessions.
+
+    Without an account (not root) only that directory is made.
+    """
     for name, value in directives(config):
         path = Path(value)
         if name == "persistence_location":
@@ -212,7 +215,7 @@ def hand_over(config: Path, account: Account | None) -> None:
             continue
         if name == "persistence_location":
             for each in (path, *path.iterdir()):
-                # Never through a link: in that directory the server's account decides what is there.
+                # Never through a link: what is in there is for the server's account to say.
                 os.chown(each, account.uid, account.gid, follow_symlinks=False)
         elif name in _SECRET_FILES and path.is_file():
             _give(path, account, 0o600)
