@@ -1,0 +1,179 @@
+"""Topics, to and from values: what we subscribe to, what a request is, where its answer and its notifications go.
+
+Inside the MQTT server each topic has its tenant in front (`default/$aws/things/...`), because each listener is mounted;
+`plain` mode speaks `$aws/...` as the tenant `default` (architecture, "On the wire").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from schema.limits import JOB_ID, OPERATOR_NAME, TENANT_ID, THING_NAME
+
+DEFAULT_TENANT: Final = "default"
+SHARE_GROUP: Final = "jobbroker"
+
+
+class TopicMode(StrEnum):
+    """How tenants are told apart in topics."""
+
+    MOUNTED = "mounted"
+    PLAIN = "plain"
+
+
+class Operation(StrEnum):
+    """A device's four requests (AWS: "Jobs device MQTT API operations")."""
+
+    GET_PENDING = "get"
+    START_NEXT = "start-next"
+    DESCRIBE = "describe"
+    UPDATE = "update"
+
+
+DEVICE_FILTERS: Final = (
+    "$aws/things/+/jobs/get",
+    "$aws/things/+/jobs/start-next",
+    "$aws/things/+/jobs/+/get",
+    "$aws/things/+/jobs/+/update",
+)
+# One level may be a wildcard where no answer of ours can match it; answers end in /accepted or /rejected.
+OPERATOR_FILTERS: Final = (
+    "operators/+/jobs/create",
+    "operators/+/jobs/list",
+    "operators/+/jobs/+/get",
+    "operators/+/jobs/+/cancel",
+    "operators/+/jobs/+/delete",
+    "operators/+/jobs/+/executions/+/cancel",
+    "operators/+/things/+",
+    "operators/+/groups/+",
+    "operators/+/operators/+",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTopic:
+    """A device's request. job_id is "" for get and start-next, and may be the literal `$next` for describe."""
+
+    tenant: str
+    thing: str
+    operation: Operation
+    job_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorTopic:
+    """An operator's command: verb such as `jobs/create` or `jobs/executions/cancel`, and what the topic names."""
+
+    tenant: str
+    operator: str
+    verb: str
+    job_id: str = ""
+    thing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownTopic:
+    """A topic in a room of ours that maps to no operation: answered InvalidTopic on itself + `/rejected`."""
+
+    tenant: str
+    reason: str
+
+
+def subscriptions(mode: TopicMode) -> list[str]:
+    """Filters that cover every request and none of our own answers (reference/mosquitto.md 0 and 1)."""
+    filters = [*DEVICE_FILTERS, *OPERATOR_FILTERS]
+    if mode is TopicMode.PLAIN:
+        return filters
+    return [f"$share/{SHARE_GROUP}/+/{one}" for one in filters]
+
+
+def parse(topic: str, mode: TopicMode) -> DeviceTopic | OperatorTopic | UnknownTopic | None:
+    """What a topic asks for; None when it is none of ours (an answer, or somebody else's topic)."""
+    levels = topic.split("/")
+    tenant = DEFAULT_TENANT
+    if mode is TopicMode.MOUNTED:
+        tenant = levels.pop(0)
+    if TENANT_ID.fullmatch(tenant) is None or levels[-1] in ("accepted", "rejected"):
+        return None
+    match levels:
+        case ["$aws", "things", thing, "jobs", *rest] if rest:
+            return _device(tenant, thing, rest)
+        case ["operators", operator, *rest] if rest:
+            return _operator(tenant, operator, rest)
+        case _:
+            return None
+
+
+def _device(tenant: str, thing: str, rest: list[str]) -> DeviceTopic | UnknownTopic | None:
+    if rest in (["notify"], ["notify-next"]):
+        return None
+    if THING_NAME.fullmatch(thing) is None:
+        return UnknownTopic(
+            tenant, f"thing name {thing[:80]!r} does not match {THING_NAME.pattern}"
+        )
+    match rest:
+        case ["get"]:
+            return DeviceTopic(tenant, thing, Operation.GET_PENDING)
+        case ["start-next"]:
+            return DeviceTopic(tenant, thing, Operation.START_NEXT)
+        case ["$next", "get"]:
+            return DeviceTopic(tenant, thing, Operation.DESCRIBE, "$next")
+        case [job_id, "get"] if JOB_ID.fullmatch(job_id):
+            return DeviceTopic(tenant, thing, Operation.DESCRIBE, job_id)
+        case [job_id, "update"] if JOB_ID.fullmatch(job_id):
+            return DeviceTopic(tenant, thing, Operation.UPDATE, job_id)
+        case _:
+            return UnknownTopic(
+                tenant, f"jobs/{'/'.join(rest)[:120]} is no operation of AWS IoT Jobs"
+            )
+
+
+_FLAT_VERBS: Final = frozenset(
+    {
+        "jobs/create",
+        "jobs/list",
+        *(f"things/{verb}" for verb in ("create", "list", "get", "delete")),
+        *(f"groups/{verb}" for verb in ("create", "delete", "list", "add", "remove", "members")),
+        *(f"operators/{verb}" for verb in ("create", "list", "delete")),
+    },
+)
+
+
+def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | UnknownTopic:
+    if OPERATOR_NAME.fullmatch(operator) is None:
+        return UnknownTopic(
+            tenant, f"operator name {operator[:80]!r} does not match {OPERATOR_NAME.pattern}"
+        )
+    match rest:
+        case [_, _] if "/".join(rest) in _FLAT_VERBS:
+            return OperatorTopic(tenant, operator, "/".join(rest))
+        case ["jobs", job_id, "get" | "cancel" | "delete" as verb] if JOB_ID.fullmatch(job_id):
+            return OperatorTopic(tenant, operator, f"jobs/{verb}", job_id)
+        case ["jobs", job_id, "executions", thing, "cancel"] if JOB_ID.fullmatch(
+            job_id
+        ) and THING_NAME.fullmatch(thing):
+            return OperatorTopic(tenant, operator, "jobs/executions/cancel", job_id, thing)
+        case _:
+            return UnknownTopic(tenant, f"{'/'.join(rest)[:120]} is no command of jobbroker")
+
+
+def mounted(tenant: str, topic: str, mode: TopicMode) -> str:
+    """A topic as the MQTT server knows it."""
+    return f"{tenant}/{topic}" if mode is TopicMode.MOUNTED else topic
+
+
+def notify_topic(thing: str) -> str:
+    """Where a thing hears that its pending list changed (AWS: JobExecutionsChanged)."""
+    return f"$aws/things/{thing}/jobs/notify"
+
+
+def notify_next_topic(thing: str) -> str:
+    """Where a thing hears of its next execution (AWS: NextJobExecutionChanged)."""
+    return f"$aws/things/{thing}/jobs/notify-next"
+
+
+def operator_room(operator: str) -> str:
+    """An operator's own room; the MQTT server's ACL lets nobody else publish in it."""
+    return f"operators/{operator}/"
