@@ -12,14 +12,15 @@ def replace_file(path: Path, data: bytes, *, mode: int) -> bool:
     """Make `path` hold `data` with permission bits `mode`; return whether anything was written.
 
     Written beside `path`, flushed to disk and renamed over it. A file that holds `data` already
-    is left alone apart from its mode. Raises OSError as the file system does.
+    is left alone. As root, the owner of the file replaced keeps the new one. Raises OSError as the
+    file system does.
     """
     if _holds(path, data):
-        path.chmod(mode)
         return False
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            _keep_owner(path, file.fileno())
             os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
@@ -37,3 +38,9 @@ def _holds(path: Path, data: bytes) -> bool:
         return path.read_bytes() == data
     except FileNotFoundError:
         return False
+
+
+def _keep_owner(path: Path, handle: int) -> None:
+    if os.geteuid() == 0 and path.exists():
+        status = path.stat()
+        os.fchown(handle, status.st_uid, status.st_gid)

@@ -140,6 +140,16 @@ class CertificateAuthority:
         """The authority's own certificate: what clients are given as the CA file."""
         return self.certificate.public_bytes(_PEM)
 
+    @property
+    def server_pem(self) -> bytes:
+        """The MQTT server's certificate."""
+        return (self.directory / "server.crt").read_bytes()
+
+    @property
+    def server_key_pem(self) -> bytes:
+        """The MQTT server's private key."""
+        return (self.directory / "server.key").read_bytes()
+
     def issue(self, name: str, days: int, *, now: datetime, csr: bytes | None = None) -> Issued:
         """Issue a client certificate with ``CN=name`` for `days` days from `now`.
 
