@@ -1,0 +1,254 @@
+"""What can be set: JOBBROKER_* in the environment, checked as a whole before anything starts.
+
+Read once at the edge and handed down; nothing else in the project reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from broker.mqtt.address import ServerUrl, parse_url
+from schema.errors import shorten
+from schema.topics import TopicMode
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+PREFIX: Final = "JOBBROKER_"
+# Read by the command line and by the tests, not by the process that serves.
+BESIDE: Final = {
+    "JOBBROKER_OPERATOR_URL": "commands act as this operator over MQTT: mqtt://ann:TOKEN@host:port",
+    "JOBBROKER_TEST_SERVERS": "docker or local: which servers the tests use",
+}
+
+
+class SettingsError(Exception):
+    """The environment cannot be served with; the text has one line for each thing wrong."""
+
+
+def default_data_dir() -> Path:
+    """Where `up` keeps its data when nobody says: $XDG_DATA_HOME/jobbroker or ~/.local/share."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "jobbroker"
+
+
+class DatabaseSettings(BaseSettings):
+    """What is needed to reach the database, and how to log: enough for `migrate`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    database_url: SecretStr = Field(
+        description="PostgreSQL for serving: postgresql://user:password@host:port/database; this"
+        " login needs no rights but membership in the role jobbroker_serve",
+    )
+    migration_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL for `jobbroker migrate`: a login that owns the tables and may"
+        " create roles; DATABASE_URL when unset",
+    )
+    pool_size: int = Field(10, ge=2, le=500, description="most connections to PostgreSQL at once")
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="where `up` keeps PostgreSQL, Mosquitto and their secrets, and where the"
+        " certificate authority is (its directory ca)",
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="log lines for people (console) or for machines (json), on stderr"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe log line that is written"
+    )
+
+    @field_validator("database_url", "migration_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            if url.scheme not in ("postgresql", "postgres") or not url.path.strip("/"):
+                raise ValueError("expected postgresql://user:password@host:port/database")
+        return value
+
+    @property
+    def owner_url(self) -> str:
+        """The login that migrates: MIGRATION_URL, else DATABASE_URL."""
+        return (self.migration_url or self.database_url).get_secret_value()
+
+
+class Settings(DatabaseSettings):
+    """Everything that the serving process can be told; see `DatabaseSettings` for the rest."""
+
+    mqtt_url: SecretStr = Field(
+        description="the MQTT server's listener for the broker, without a mount point:"
+        " mqtt://user:password@host:port, or mqtts:// for TLS",
+    )
+    mqtt_ca_file: Path | None = Field(
+        None, description="certificates (PEM) to trust with mqtts://; the system's when unset"
+    )
+    mqtt_cert_file: Path | None = Field(
+        None, description="our client certificate (PEM) with mqtts://, together with MQTT_KEY_FILE"
+    )
+    mqtt_key_file: Path | None = Field(None, description="the key (PEM) of MQTT_CERT_FILE")
+    mqtt_topics: TopicMode = Field(
+        TopicMode.MOUNTED,
+        description="mounted: topics begin with the tenant, as mosquitto.conf sets up; plain: no"
+        " prefix, one tenant `default`, one process at a time",
+    )
+    access_dir: Path | None = Field(
+        None,
+        description="where Mosquitto's passwd, acl and crl.pem are written; unset: they are not",
+    )
+    ca_dir: Path | None = Field(
+        None, description="the certificate authority's directory; DATA_DIR/ca when unset"
+    )
+    mqtt_pid_file: Path | None = Field(
+        None,
+        description="Mosquitto's pid_file: it is sent SIGHUP after its files were written; unset:"
+        " somebody else reloads it",
+    )
+    batch_most: int = Field(
+        512, ge=1, le=4096, description="most requests that are decided in one transaction"
+    )
+    receive_maximum: int = Field(
+        1000, ge=1, le=65535, description="most requests taken from the MQTT server unacknowledged"
+    )
+    lanes: int = Field(
+        4, ge=1, le=64, description="batches at work at once, each for its own share of the things"
+    )
+    document_cache_bytes: int = Field(
+        64 * 1024 * 1024, ge=0, description="memory for job documents that were sent lately, bytes"
+    )
+
+    @field_validator("mqtt_url")
+    @classmethod
+    def _is_mqtt(cls, value: SecretStr) -> SecretStr:
+        parse_url(value.get_secret_value())
+        return value
+
+    @field_validator("mqtt_ca_file", "mqtt_cert_file", "mqtt_key_file")
+    @classmethod
+    def _is_readable(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                value.open("rb").close()
+            except OSError as error:
+                raise ValueError(f"cannot be read: {error.strerror}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if (self.mqtt_cert_file is None) != (self.mqtt_key_file is None):
+            raise ValueError("JOBBROKER_MQTT_CERT_FILE and JOBBROKER_MQTT_KEY_FILE belong together")
+        if not self.mqtt.address.tls and (self.mqtt_ca_file or self.mqtt_cert_file):
+            raise ValueError(
+                "JOBBROKER_MQTT_URL: certificates are set, but mqtt:// uses none; write mqtts://"
+            )
+        return self
+
+    @property
+    def mqtt(self) -> ServerUrl:
+        """JOBBROKER_MQTT_URL in its parts."""
+        return parse_url(self.mqtt_url.get_secret_value())
+
+    @property
+    def authority_dir(self) -> Path:
+        """Where the certificate authority is."""
+        return self.ca_dir or self.data_dir / "ca"
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """What to speak TLS with; None for mqtt://. Raises SettingsError for files that do not fit."""
+        if not self.mqtt.address.tls:
+            return None
+        try:
+            context = ssl.create_default_context(
+                cafile=str(self.mqtt_ca_file) if self.mqtt_ca_file else None
+            )
+            if self.mqtt_cert_file is not None:
+                context.load_cert_chain(self.mqtt_cert_file, self.mqtt_key_file)
+        except ssl.SSLError as error:
+            raise SettingsError(
+                f"JOBBROKER_MQTT_CA_FILE, JOBBROKER_MQTT_CERT_FILE, JOBBROKER_MQTT_KEY_FILE: {error}"
+            ) from error
+        return context
+
+
+def load_settings(**instead: object) -> Settings:
+    """Read and check everything; `instead` has values that take the environment's place.
+
+    Raises SettingsError with a line for each variable that is missing, wrong or unknown.
+    """
+    return _load(Settings, instead)
+
+
+def load_database_settings(**instead: object) -> DatabaseSettings:
+    """Read and check what is needed for the database alone. Raises SettingsError as above."""
+    return _load(DatabaseSettings, instead)
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Every variable as (name, default, what it is), in the order of this file."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        required = field.is_required()
+        default = "required" if required else _default_words(field)
+        rows.append((PREFIX + name.upper(), default, field.description or ""))
+    return [*rows, *((name, "", told) for name, told in BESIDE.items())]
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """One line for each JOBBROKER_* variable that nothing reads, with what it may have meant."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | BESIDE.keys()
+    problems = []
+    for name in sorted(environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.7)
+            hint = f"; did you mean {near[0]}?" if near else "; see `jobbroker settings`"
+            problems.append(f"{name} is not a setting{hint}")
+    return problems
+
+
+_Model = TypeVar("_Model", bound=DatabaseSettings)
+
+
+def _load(model: type[_Model], instead: Mapping[str, Any]) -> _Model:
+    problems = unknown_variables(os.environ)
+    try:
+        settings = model(**instead)
+    except ValidationError as error:
+        problems += [_told(one) for one in error.errors()]
+    else:
+        if not problems:
+            return settings
+    raise SettingsError("\n".join(problems))
+
+
+def _told(error: ErrorDetails) -> str:
+    text = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return text
+    name = str(error["loc"][0])
+    variable = PREFIX + name.upper()
+    if error["type"] == "missing":
+        return f"{variable} is required: {Settings.model_fields[name].description}"
+    if error["type"] == "extra_forbidden":
+        return f"{variable} is not a setting"
+    # A URL holds a password: what it was stays unsaid.
+    shown = "" if name.endswith("_url") else f" {shorten(error['input'])}"
+    return f"{variable}{shown}: {text}"
+
+
+def _default_words(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "$XDG_DATA_HOME/jobbroker or ~/.local/share/jobbroker"
+    return "unset" if field.default is None else str(field.default)
