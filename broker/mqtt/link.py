@@ -1,0 +1,390 @@
+"""The broker's link to the MQTT server: one persistent session, kept connected, batch by batch."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from broker.mqtt.address import Address
+from broker.mqtt.codec import (
+    ConnAckPacket,
+    DisconnectReasonCode,
+    Packet,
+    PubAckPacket,
+    PublishPacket,
+    SubAckPacket,
+    SubAckReasonCode,
+    encode_subscribe,
+    refusal,
+)
+from broker.mqtt.connection import ConnectError, Connection, ConnectSettings, connect
+from broker.mqtt.incoming import Incoming
+from broker.mqtt.messages import (
+    Connected,
+    ConnectFailed,
+    Denied,
+    Inbound,
+    LinkClosedError,
+    LinkEvent,
+    Lost,
+    Outbound,
+    PublishDenied,
+    RetryIn,
+    SubscriptionRefused,
+)
+from broker.mqtt.outgoing import Outgoing
+
+__all__ = [
+    "ConnectFailed",
+    "Connected",
+    "Denied",
+    "Inbound",
+    "Link",
+    "LinkClosedError",
+    "LinkEvent",
+    "LinkSettings",
+    "Lost",
+    "Outbound",
+    "PublishDenied",
+    "RetryIn",
+    "SubscriptionRefused",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """How to reach the MQTT server and how the session is kept. Times in seconds.
+
+    `receive_max` bounds the QoS 1 messages we hold unacknowledged. The wait before each attempt
+    to connect is random between 0 and `backoff_base` doubled by each attempt in a row, up to
+    `backoff_cap`; a connection that lasted `backoff_cap` ends the row.
+    """
+
+    address: Address
+    client_id: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    keep_alive: int = 30
+    receive_max: int = 1000
+    max_packet_size: int = 1_048_576
+    session_expiry: int = 14 * 24 * 3600
+    backoff_base: float = 0.25
+    backoff_cap: float = 30.0
+    timeout: float = 10.0
+
+    def connect_settings(self) -> ConnectSettings:
+        """Return what CONNECT says for this session, which is resumed and never cleaned."""
+        return ConnectSettings(
+            client_id=self.client_id,
+            username=self.username,
+            password=self.password,
+            clean_start=False,
+            session_expiry=self.session_expiry,
+            keep_alive=self.keep_alive,
+            receive_max=self.receive_max,
+            max_packet_size=self.max_packet_size,
+            tls=self.tls,
+            timeout=self.timeout,
+        )
+
+
+class Link:
+    """A session with the MQTT server that outlives its connections.
+
+    `run` keeps it connected and subscribed to `filters` (QoS 1); messages are received,
+    published and acknowledged in lists. `on_event` is told what happens, in the event loop.
+    Raises ValueError on settings that CONNECT cannot carry.
+
+    Neither memory nor the server's window grows with a slow reader: at most `receive_max`
+    messages are unacknowledged, and with twice as many untaken the socket is not read.
+    """
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        filters: Sequence[str],
+        *,
+        on_event: Callable[[LinkEvent], None],
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._settings = settings
+        self._greeting = settings.connect_settings()
+        self._filters = list(filters)
+        self._on_event = on_event
+        self._uniform = uniform
+        self._outgoing = Outgoing(lambda denied: on_event(_denied_event(denied)))
+        self._incoming = Incoming(2 * settings.receive_max)
+        self._connection: Connection | None = None
+        self._connack: ConnAckPacket | None = None
+        self._subscribe_id = 0
+        self._subscribe_timer: asyncio.TimerHandle | None = None
+        self._ready = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._dialing: asyncio.Task[object] | None = None
+        self._idle.set()
+        self._greeting.packet()  # what can never be sent is an error here, not one of each attempt
+
+    # What users call
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is up and its subscriptions are answered."""
+        return self._ready.is_set() and not self._stop.is_set()
+
+    @property
+    def session_present(self) -> bool | None:
+        """Whether the server still had our session on the last connection; None before it."""
+        return None if self._connack is None else self._connack.session_present
+
+    @property
+    def backlog(self) -> int:
+        """How many published messages are queued or unacknowledged."""
+        return len(self._outgoing)
+
+    async def run(self) -> None:
+        """Connect, subscribe, and connect again whenever needed, until `close` or cancelled.
+
+        Refusals, wrong credentials among them, are told to `on_event` and tried again: the server
+        may learn better. To be called once.
+        """
+        loop = asyncio.get_running_loop()
+        attempt = 0
+        try:
+            while not self._stop.is_set():
+                started = loop.time()
+                await self._stay_connected()
+                lasted = loop.time() - started
+                attempt = 0 if lasted >= self._settings.backoff_cap else attempt + 1
+                await self._back_off(attempt)
+        finally:
+            self._shut()
+
+    async def receive(self) -> list[Inbound]:
+        """Return all that arrived since the last call, in order, waiting for at least one.
+
+        Cancelling it loses nothing. Raises LinkClosedError.
+        """
+        taken = await self._incoming.take()
+        if self._connection is not None:
+            self._connection.resume_reading()
+        return taken
+
+    def publish(self, messages: Sequence[Outbound]) -> asyncio.Future[list[Denied]]:
+        """Queue messages at once, in order, and write what may go out now in one piece.
+
+        The future is done when the server has acknowledged every QoS 1 message, over as many
+        connections as that takes, and every QoS 0 message was written. It holds the refused ones;
+        it fails with LinkClosedError when the link is closed before. The queue has no bound of
+        its own: wait for the future before publishing much more.
+
+        Raises LinkClosedError.
+        """
+        if self._stop.is_set():
+            raise LinkClosedError("the link to the MQTT server is closed")
+        self._idle.clear()
+        future = self._outgoing.add(messages)
+        self._pump()
+        return future
+
+    def acknowledge(self, messages: Sequence[Inbound]) -> None:
+        """Send PUBACK for received messages, each at most once, in one write.
+
+        Those of an earlier connection are left out: a resumed session sends them again with DUP,
+        and their packet ids may mean other messages by now. Any order will do: Mosquitto takes
+        PUBACKs as they come, although MQTT 5, 4.6 wants them in the order of the messages.
+        """
+        if self._connection is None:
+            return
+        pubacks = self._incoming.pubacks(messages)
+        if pubacks:
+            self._connection.send(pubacks)
+
+    async def connected(self) -> None:
+        """Wait until a connection is up and its subscriptions are answered.
+
+        Raises LinkClosedError.
+        """
+        await self._ready.wait()
+        if self._stop.is_set():
+            raise LinkClosedError("the link to the MQTT server is closed")
+
+    async def drain(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until nothing published is unacknowledged; tell if so."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return not len(self._outgoing)
+
+    async def close(self, *, end_session: bool = False) -> None:
+        """Disconnect and let `run` return; what was not acknowledged fails with LinkClosedError.
+
+        The session stays with the server for its expiry, so that another process can go on with
+        it. `end_session` ends it now, if the link is connected: what the server holds for it and
+        its subscriptions are gone.
+        """
+        self._stop.set()
+        if self._dialing is not None:
+            self._dialing.cancel()
+        connection = self._connection
+        if connection is not None:
+            connection.close(session_expiry=0 if end_session else None)
+            await connection.wait_closed()
+        self._shut()
+
+    # The life of a connection
+
+    async def _stay_connected(self) -> None:
+        self._gone.clear()
+        self._dialing = asyncio.create_task(
+            connect(
+                self._settings.address,
+                self._greeting,
+                on_packets=self._on_packets,
+                on_lost=self._on_lost,
+                on_connack=self._on_connack,
+                on_writable=self._pump,
+            )
+        )
+        try:
+            await self._dialing
+        except ConnectError as error:
+            self._on_event(ConnectFailed(str(error)))
+            return
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+            return
+        finally:
+            self._dialing = None
+        await self._gone.wait()
+
+    async def _back_off(self, attempt: int) -> None:
+        if self._stop.is_set():
+            return
+        settings = self._settings
+        # Doubling stops at 2**30 so that a long outage cannot overflow the float.
+        ceiling = min(settings.backoff_cap, settings.backoff_base * 2 ** min(attempt, 30))
+        seconds = self._uniform(0, ceiling)
+        self._on_event(RetryIn(seconds))
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+
+    def _on_connack(self, connection: Connection, connack: ConnAckPacket) -> None:
+        self._connection = connection
+        self._connack = connack
+        self._incoming.connected(session_present=connack.session_present)
+        self._outgoing.connected(
+            session_present=connack.session_present,
+            receive_max=connack.receive_max,
+            max_packet_size=connack.max_packet_size,
+        )
+        self._subscribe(connection)
+        self._pump()
+
+    def _subscribe(self, connection: Connection) -> None:
+        if not self._filters:
+            self._on_ready()
+            return
+        self._subscribe_id = self._outgoing.next_packet_id()
+        connection.send(encode_subscribe(self._subscribe_id, self._filters))
+        timeout = self._settings.timeout
+        self._subscribe_timer = asyncio.get_running_loop().call_later(
+            timeout, connection.abort, f"no SUBACK within {timeout:g} s"
+        )
+
+    def _on_lost(self, reason: str) -> None:
+        self._connection = None
+        self._ready.clear()
+        self._stop_subscribe_timer()
+        self._outgoing.disconnected()
+        if not self._stop.is_set():
+            self._on_event(Lost(reason))
+        self._gone.set()
+
+    def _on_packets(self, packets: list[Packet]) -> None:
+        acknowledged = False
+        fault = None
+        for packet in packets:
+            if isinstance(packet, PublishPacket):
+                fault = self._incoming.add(packet)
+            elif isinstance(packet, PubAckPacket):
+                self._outgoing.acknowledged(packet)
+                acknowledged = True
+            elif isinstance(packet, SubAckPacket):
+                self._on_suback(packet)
+            else:
+                fault = f"protocol error: unexpected {type(packet).__name__}"
+            if fault is not None:
+                break
+        if self._connection is not None and self._incoming.is_full:
+            self._connection.pause_reading()
+        if acknowledged:
+            self._pump()
+        if fault is not None and self._connection is not None:
+            self._connection.close(fault, code=DisconnectReasonCode.PROTOCOL_ERROR)
+
+    def _on_suback(self, packet: SubAckPacket) -> None:
+        if packet.packet_id != self._subscribe_id:
+            return
+        self._stop_subscribe_timer()
+        for name, code in zip(self._filters, packet.reason_codes, strict=False):
+            reason = refusal(code, packet.reason_str)
+            if code == SubAckReasonCode.GRANTED_QOS_AT_MOST_ONCE:
+                reason = "granted, but with QoS 0 alone"
+            if reason is not None:
+                self._on_event(SubscriptionRefused(name, reason))
+        self._on_ready()
+
+    def _on_ready(self) -> None:
+        connack = self._connack
+        if connack is None or self._stop.is_set():
+            return
+        self._ready.set()
+        self._on_event(
+            Connected(
+                session_present=connack.session_present,
+                receive_max=connack.receive_max,
+                max_packet_size=connack.max_packet_size,
+                shared_subscriptions=connack.shared_subscription_available,
+            )
+        )
+
+    # Inside
+
+    def _pump(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.is_open:
+            frames = self._outgoing.frames()
+            while connection.writable and (frame := next(frames, None)) is not None:
+                connection.send(frame)
+        if not len(self._outgoing):
+            self._idle.set()
+
+    def _stop_subscribe_timer(self) -> None:
+        if self._subscribe_timer is not None:
+            self._subscribe_timer.cancel()
+            self._subscribe_timer = None
+
+    def _shut(self) -> None:
+        self._stop.set()
+        if self._connection is not None:
+            self._connection.close()
+        self._incoming.close()
+        self._outgoing.close()
+        self._ready.set()
+        self._idle.set()
+
+
+def _denied_event(denied: Denied) -> PublishDenied:
+    return PublishDenied(denied.topic, denied.reason)
