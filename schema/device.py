@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from schema.lifecycle import Execution, Move
 
 _LARGEST: Final = 2**63 - 1
+_LARGEST_DIGITS: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def _integer(
         and value.isascii()
         and value.isdigit()
         and len(value) < 20
-    ):  # noqa: PLR2004 - digits of 2**63
+    ):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:
         raise Rejected(

@@ -48,14 +48,12 @@ def job_arn(region: str, account: str, job_id: str) -> str:
 
 
 def process_details(counts: Mapping[str, int]) -> dict[str, int]:
-    """jobProcessDetails from a row of job_counts: all eight counters, AWS's names (reference 3.4)."""
+    """AWS's jobProcessDetails from a row of job_counts: all eight counters, AWS's names (reference 3.4)."""
     return {name: counts[column] for column, name in _COUNTED.items()}
 
 
-def execution_operation(
-    before: Execution | None, after: Execution | None
-) -> tuple[str, str] | None:
-    """Which event a change of an execution is: (operation, switch), or None when there is nothing to say."""
+def execution_operation(before: Execution | None, after: Execution | None) -> tuple[str, str]:
+    """Which event a change of an execution is: (operation, the switch that lets it out)."""
     if after is None:
         return ("deleted", JOB_EXECUTION)
     if after.status in TERMINAL:

@@ -1,0 +1,383 @@
+"""Executions, read and written in sets: the one place that touches their rows, their counts and the outbox.
+
+Lock order, everywhere: a job's advisory lock (background chunks) -> things by name -> executions -> job_counts by job
+-> jobs by id. Holding a thing's row is what makes "who is first" one decision at a time, on any number of processes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from schema import events
+from schema.device import seconds
+from schema.errors import Conflict
+from schema.lifecycle import Execution, JobStatus, Status
+from schema.pending import WINDOW, arranged, first_changed, is_offered, list_changed
+from schema.sql import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from handlers.database import Connection
+
+_SQL = queries("executions")
+_COUNT_COLUMNS = tuple(status.lower() for status in Status)
+
+
+class Change(NamedTuple):
+    """One execution's change: `before` None means it is new, `after` None that it is deleted."""
+
+    before: Execution | None
+    after: Execution | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An execution with what its job says about it."""
+
+    execution: Execution
+    job_uid: int
+    timeout_minutes: int | None
+    offered: bool  # may still be shown and started
+    job_status: JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One outbox row, for the notifier to send once the transaction has committed.
+
+    messages are events: (topic without tenant, payload).
+    """
+
+    tenant_id: str
+    outbox_id: int
+    notify: tuple[str, ...] = ()
+    notify_next: tuple[str, ...] = ()
+    messages: tuple[tuple[str, str], ...] = ()
+
+
+async def lock_things(
+    connection: Connection,
+    tenant_id: str,
+    names: Iterable[str],
+) -> tuple[frozenset[str], datetime]:
+    """Lock those of the named things that exist, in name order; returns them and the database's clock after that."""
+    row = await connection.fetchrow(_SQL["lock_things"], tenant_id, sorted(set(names)))
+    assert row is not None  # noqa: S101 - a SELECT of expressions has one row
+    return frozenset(row["thing_names"]), row["now"]
+
+
+async def load_queues(
+    connection: Connection, tenant_id: str, names: Iterable[str]
+) -> dict[str, list[Loaded]]:
+    """Each thing's live executions in AWS's order (the first `WINDOW`); a thing without any has an empty list."""
+    found: dict[str, list[Loaded]] = {name: [] for name in names}
+    for row in await connection.fetch(_SQL["load_queues"], tenant_id, list(found), WINDOW):
+        found[row["thing_name"]].append(_loaded(row))
+    for queue in found.values():
+        order = {
+            one.key: at for at, one in enumerate(arranged(loaded.execution for loaded in queue))
+        }
+        queue.sort(key=lambda loaded: order[loaded.execution.key])
+    return found
+
+
+async def load_executions(
+    connection: Connection,
+    tenant_id: str,
+    keys: Iterable[tuple[str, str, int | None]],
+) -> dict[tuple[str, str, int | None], Loaded]:
+    """Executions by (thing, job, number or None for the latest); a key that names none is left out."""
+    wanted = list(dict.fromkeys(keys))
+    rows = await connection.fetch(
+        _SQL["load_executions"],
+        tenant_id,
+        [thing for thing, _, _ in wanted],
+        [job for _, job, _ in wanted],
+        [number or 0 for _, _, number in wanted],
+    )
+    return {
+        (row["thing_name"], row["job_id"], row["wanted_number"] or None): _loaded(row)
+        for row in rows
+    }
+
+
+def _loaded(row: asyncpg.Record) -> Loaded:
+    status, job_status = Status(row["status"]), JobStatus(row["job_status"])
+    execution = Execution(
+        row["thing_name"],
+        row["job_id"],
+        row["execution_number"],
+        status,
+        row["version_number"],
+        row["queued_at"],
+        row["last_updated_at"],
+        row["status_details"],
+        row["started_at"],
+        row["in_progress_deadline"],
+        row["step_deadline"],
+        row["force_canceled"],
+        row["recent"],
+    )
+    offered = is_offered(status, job_status, expired=row["expired"])
+    return Loaded(
+        execution, row["job_uid"], row["in_progress_timeout_minutes"], offered, job_status
+    )
+
+
+async def save(
+    connection: Connection,
+    tenant_id: str,
+    changes: Sequence[Change],
+    *,
+    queues: Mapping[str, Sequence[Execution]],
+    now: datetime,
+    slot: int | None,
+    messages: Sequence[tuple[str, str]] = (),
+) -> Told | None:
+    """Write a batch of changes with all that follows from them; returns what is to be told, if anything.
+
+    changes: steps in the order in which they were decided; several of one execution are written once and told each.
+    queues: each changed thing's live executions before the changes, as loaded under its lock. Counters move by deltas,
+    jobs whose last execution ended complete, notifications (reference 1.8) and events (by the tenant's switches, after
+    `messages`) go into one outbox row owned by `slot`. Raises Conflict, the transaction being of no use any more, when a
+    row was no longer what the decision was made on.
+    """
+    await _write_executions(connection, tenant_id, changes)
+    over = await _count(connection, tenant_id, changes)
+    notify, notify_next = _notifications(changes, queues)
+    tenant = await connection.fetchrow(_SQL["load_tenant"], tenant_id)
+    if tenant is None:
+        raise Conflict
+    told = [*messages, *_execution_events(changes, tenant, now)]
+    if over:
+        told += await complete_jobs(connection, tenant_id, over, now=now)
+    return await tell(
+        connection, tenant_id, notify=notify, notify_next=notify_next, messages=told, slot=slot
+    )
+
+
+async def tell(
+    connection: Connection,
+    tenant_id: str,
+    *,
+    notify: Sequence[str] = (),
+    notify_next: Sequence[str] = (),
+    messages: Sequence[tuple[str, str]] = (),
+    slot: int | None,
+) -> Told | None:
+    """Put one row into the outbox, or none when there is nothing to say.
+
+    slot is the process that will send it; None lets whichever listens take it (NOTIFY jobbroker_outbox).
+    """
+    if not (notify or notify_next or messages):
+        return None
+    outbox_id = await connection.fetchval(
+        _SQL["insert_outbox"],
+        tenant_id,
+        slot,
+        list(notify),
+        list(notify_next),
+        [topic for topic, _ in messages],
+        [payload for _, payload in messages],
+    )
+    if slot is None:
+        await connection.execute("NOTIFY jobbroker_outbox")
+    return Told(tenant_id, outbox_id, tuple(notify), tuple(notify_next), tuple(messages))
+
+
+async def complete_jobs(
+    connection: Connection,
+    tenant_id: str,
+    job_ids: Iterable[str],
+    *,
+    now: datetime,
+) -> list[tuple[str, str]]:
+    """Complete those of the jobs that are over; returns their events (to go into the outbox)."""
+    rows = await connection.fetch(_SQL["complete_jobs"], tenant_id, sorted(set(job_ids)), now)
+    done = [row["job_id"] for row in rows]
+    return (
+        await job_events(connection, tenant_id, done, operation="completed", now=now)
+        if done
+        else []
+    )
+
+
+async def job_events(
+    connection: Connection,
+    tenant_id: str,
+    job_ids: Sequence[str],
+    *,
+    operation: str,
+    now: datetime,
+) -> list[tuple[str, str]]:
+    """The jobs' events of one operation (completed, canceled, ...), or none when the tenant has job events off."""
+    tenant = await connection.fetchrow(_SQL["load_tenant"], tenant_id)
+    if tenant is None or events.JOB not in tenant["events"]:
+        return []
+    rows = await connection.fetch(_SQL["load_jobs_for_events"], tenant_id, list(job_ids))
+    return [
+        events.job_event(
+            operation,
+            _job_members(row),
+            event_id=str(uuid.uuid4()),
+            now=now,
+            counts=dict(row) if operation == "completed" else None,
+        )
+        for row in rows
+    ]
+
+
+def _job_members(row: asyncpg.Record) -> dict[str, object]:
+    completed = row["completed_at"]
+    return {
+        "jobId": row["job_id"],
+        "targetSelection": row["target_selection"],
+        "targets": row["targets"],
+        "description": row["description"],
+        "comment": row["comment"],
+        "reasonCode": row["reason_code"],
+        "createdAt": seconds(row["created_at"]),
+        "lastUpdatedAt": seconds(row["updated_at"]),
+        "completedAt": None if completed is None else seconds(completed),
+    }
+
+
+async def _write_executions(
+    connection: Connection, tenant_id: str, changes: Sequence[Change]
+) -> None:
+    added = [after for before, after in changes if before is None and after is not None]
+    gone = [before for before, after in changes if before is not None and after is None]
+    moved = [
+        (before, after) for before, after in changes if before is not None and after is not None
+    ]
+    if added:
+        await connection.execute(
+            _SQL["insert_executions"], tenant_id, *_keys(added), added[0].queued_at
+        )
+    if moved:
+        written = await connection.fetchval(_SQL["update_executions"], tenant_id, *_columns(moved))
+        if written != len(moved):
+            raise Conflict
+    if gone:
+        deleted = await connection.fetchval(_SQL["delete_executions"], tenant_id, *_keys(gone))
+        if deleted != len(gone):
+            raise Conflict
+
+
+def _about(change: Change) -> Execution:
+    about = change.after or change.before
+    assert about is not None  # noqa: S101 - a change has at least one side
+    return about
+
+
+def _collapsed(changes: Sequence[Change]) -> list[Change]:
+    """One change an execution: from before its first step to after its last."""
+    net: dict[tuple[str, str, int], Change] = {}
+    for change in changes:
+        key = _about(change).key
+        first = net.get(key)
+        net[key] = change if first is None else Change(first.before, change.after)
+    return list(net.values())
+
+
+def _keys(executions: Sequence[Execution]) -> tuple[list[str], list[str], list[int]]:
+    return (
+        [one.thing_name for one in executions],
+        [one.job_id for one in executions],
+        [one.execution_number for one in executions],
+    )
+
+
+def _columns(moved: Sequence[tuple[Execution, Execution]]) -> tuple[list[object], ...]:
+    rows = [
+        (
+            *after.key,
+            before.status,
+            before.version,
+            after.status,
+            after.version,
+            after.details,
+            after.started_at,
+            after.updated_at,
+            after.in_progress_deadline,
+            after.step_deadline,
+            after.timeout_at,
+            after.force_canceled,
+            after.recent,
+        )
+        for before, after in moved
+    ]
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+async def _count(connection: Connection, tenant_id: str, changes: Sequence[Change]) -> list[str]:
+    """Move the counters; returns the jobs without a live execution left."""
+    deltas: dict[str, Counter[str]] = {}
+    for change in changes:
+        before, after = change
+        was = None if before is None else before.status
+        now_is = None if after is None else after.status
+        if was == now_is:
+            continue
+        job = deltas.setdefault(_about(change).job_id, Counter())
+        if was is not None:
+            job[was.lower()] -= 1
+        if now_is is not None:
+            job[now_is.lower()] += 1
+    if not deltas:
+        return []
+    jobs = sorted(deltas)
+    columns = [[deltas[job][column] for job in jobs] for column in _COUNT_COLUMNS]
+    rows = await connection.fetch(_SQL["add_counts"], tenant_id, jobs, *columns)
+    return [row["job_id"] for row in rows]
+
+
+def _notifications(
+    changes: Sequence[Change],
+    queues: Mapping[str, Sequence[Execution]],
+) -> tuple[list[str], list[str]]:
+    """Which things are told that their list changed, and which that another execution is first."""
+    by_thing: dict[str, list[Change]] = {}
+    for change in changes:
+        by_thing.setdefault(_about(change).thing_name, []).append(change)
+    notify, notify_next = [], []
+    for thing, moved in by_thing.items():
+        before = queues[thing]
+        live = {one.key: one for one in before}
+        for was, after in moved:
+            if was is not None:
+                live.pop(was.key, None)
+            if after is not None:
+                live[after.key] = after
+        after_queue = arranged(live.values())
+        if list_changed(before, after_queue):
+            notify.append(thing)
+        if first_changed(before, after_queue):
+            notify_next.append(thing)
+    return notify, notify_next
+
+
+def _execution_events(
+    changes: Sequence[Change],
+    tenant: asyncpg.Record,
+    now: datetime,
+) -> list[tuple[str, str]]:
+    wanted = frozenset(tenant["events"])
+    told = []
+    for change in changes:
+        operation, switch = events.execution_operation(change.before, change.after)
+        if switch not in wanted:
+            continue
+        about = _about(change)
+        arn = events.thing_arn(tenant["aws_region"], tenant["aws_account"], about.thing_name)
+        told.append(
+            events.execution_event(operation, about, arn=arn, event_id=str(uuid.uuid4()), now=now),
+        )
+    return told

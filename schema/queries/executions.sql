@@ -1,0 +1,171 @@
+-- Executions, their counts and what must be told. Every statement works on a set, inside one tenant ($1).
+
+-- name: lock_things
+-- The things that exist among $2, locked in name order (whoever changes a thing's executions holds its row), and the
+-- database's clock, which orders things; read after the locks, so that a later holder reads a later time.
+-- params: tenant, thing names sorted
+SELECT array(
+    SELECT t.thing_name
+    FROM things t
+    WHERE t.tenant_id = $1 AND t.thing_name = ANY ($2::text[])
+    ORDER BY t.thing_name
+    FOR NO KEY UPDATE
+) AS thing_names, clock_timestamp() AS now;
+
+-- name: find_things
+-- The things that exist among $2, not locked: for requests that only read.
+-- params: tenant, thing names
+SELECT t.thing_name FROM things t WHERE t.tenant_id = $1 AND t.thing_name = ANY ($2::text[]);
+
+-- name: load_queues
+-- Each thing's live executions in AWS's order, at most $3 of each thing, with what their jobs say.
+-- params: tenant, thing names, window
+SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at,
+       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent,
+       j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes,
+       coalesce(j.expires_at <= clock_timestamp(), false) AS expired
+FROM unnest($2::text[]) AS wanted (thing_name)
+CROSS JOIN LATERAL (
+    SELECT x.*
+    FROM executions x
+    WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.status IN ('QUEUED', 'IN_PROGRESS')
+    ORDER BY (x.status = 'QUEUED'), x.queued_at, x.job_id
+    LIMIT $3
+) e
+JOIN jobs j ON j.tenant_id = $1 AND j.job_id = e.job_id;
+
+-- name: load_executions
+-- Executions named by thing, job and number; number 0 means the latest.
+-- params: tenant, thing names, job ids, numbers
+SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at,
+       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent,
+       j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes,
+       coalesce(j.expires_at <= clock_timestamp(), false) AS expired, wanted.number AS wanted_number
+FROM unnest($2::text[], $3::text[], $4::bigint[]) AS wanted (thing_name, job_id, number)
+CROSS JOIN LATERAL (
+    SELECT x.*
+    FROM executions x
+    WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.job_id = wanted.job_id
+      AND (wanted.number = 0 OR x.execution_number = wanted.number)
+    ORDER BY x.execution_number DESC
+    LIMIT 1
+) e
+JOIN jobs j ON j.tenant_id = $1 AND j.job_id = e.job_id;
+
+-- name: load_started_by
+-- Which of a thing's executions a redelivered start-next has already started; only asked for redelivered ones.
+-- params: tenant, thing name, digest, how far back
+SELECT e.thing_name, e.job_id, e.execution_number
+FROM executions e
+WHERE e.tenant_id = $1 AND e.thing_name = $2 AND e.started_at > clock_timestamp() - $4::interval
+  AND position($3::bytea IN e.recent) % 8 = 1
+ORDER BY e.started_at DESC
+LIMIT 1;
+
+-- name: load_documents
+-- Documents by job incarnation.
+-- params: tenant, job uids
+SELECT job_uid, document FROM jobs WHERE tenant_id = $1 AND job_uid = ANY ($2::bigint[]);
+
+-- name: insert_executions
+-- New executions, all QUEUED at the same time.
+-- params: tenant, thing names, job ids, execution numbers, now
+INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, queued_at, last_updated_at)
+SELECT $1, n.thing_name, n.job_id, n.execution_number, $5, $5
+FROM unnest($2::text[], $3::text[], $4::bigint[]) AS n (thing_name, job_id, execution_number);
+
+-- name: update_executions
+-- Changed executions. The guard of the transition table is repeated: status and version must be what was decided on.
+-- params: tenant, key (things, jobs, numbers), from (statuses, versions), to (statuses, versions, details, started,
+-- updated, in-progress deadlines, step deadlines, timeouts, forced, recent)
+WITH changed AS (
+    UPDATE executions e
+    SET status = c.status, version_number = c.version_number, status_details = c.status_details,
+        started_at = c.started_at, last_updated_at = c.last_updated_at,
+        in_progress_deadline = c.in_progress_deadline, step_deadline = c.step_deadline, timeout_at = c.timeout_at,
+        force_canceled = c.force_canceled, recent = c.recent
+    FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::bigint[], $9::text[],
+                $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[],
+                $15::boolean[], $16::bytea[])
+         AS c (thing_name, job_id, execution_number, from_status, from_version, status, version_number, status_details,
+               started_at, last_updated_at, in_progress_deadline, step_deadline, timeout_at, force_canceled, recent)
+    WHERE e.tenant_id = $1 AND e.thing_name = c.thing_name AND e.job_id = c.job_id
+      AND e.execution_number = c.execution_number
+      AND e.status = c.from_status AND e.version_number = c.from_version
+    RETURNING 1
+)
+SELECT count(*) FROM changed;
+
+-- name: delete_executions
+-- Executions that go with their job.
+-- params: tenant, thing names, job ids, execution numbers
+WITH gone AS (
+    DELETE FROM executions e
+    USING unnest($2::text[], $3::text[], $4::bigint[]) AS d (thing_name, job_id, execution_number)
+    WHERE e.tenant_id = $1 AND e.thing_name = d.thing_name AND e.job_id = d.job_id
+      AND e.execution_number = d.execution_number
+    RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: add_counts
+-- Counters by deltas, locked in job order; returns the jobs whose last live execution has just ended.
+-- params: tenant, job ids, and a delta for each of the eight statuses
+WITH locked AS MATERIALIZED (
+    SELECT c.job_id FROM job_counts c
+    WHERE c.tenant_id = $1 AND c.job_id = ANY ($2::text[])
+    ORDER BY c.job_id
+    FOR NO KEY UPDATE
+), changed AS (
+    UPDATE job_counts c
+    SET queued = c.queued + d.queued, in_progress = c.in_progress + d.in_progress,
+        succeeded = c.succeeded + d.succeeded, failed = c.failed + d.failed, timed_out = c.timed_out + d.timed_out,
+        rejected = c.rejected + d.rejected, removed = c.removed + d.removed, canceled = c.canceled + d.canceled
+    FROM locked l
+    JOIN unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+                $9::bigint[], $10::bigint[])
+         AS d (job_id, queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled) USING (job_id)
+    WHERE c.tenant_id = $1 AND c.job_id = l.job_id
+    RETURNING c.job_id, c.queued + c.in_progress AS live
+)
+SELECT job_id FROM changed WHERE live = 0;
+
+-- name: complete_jobs
+-- Jobs that are over: rolled out, nothing owed, no live execution left. SNAPSHOT only: a CONTINUOUS job waits for more.
+-- params: tenant, job ids sorted, now
+WITH due AS MATERIALIZED (
+    SELECT j.job_id FROM jobs j
+    WHERE j.tenant_id = $1 AND j.job_id = ANY ($2::text[])
+      AND j.status = 'IN_PROGRESS' AND j.pending_work IS NULL AND j.target_selection = 'SNAPSHOT'
+    ORDER BY j.job_id
+    FOR NO KEY UPDATE
+)
+UPDATE jobs j
+SET status = 'COMPLETED', completed_at = $3, updated_at = $3
+FROM due
+JOIN job_counts c ON c.tenant_id = $1 AND c.job_id = due.job_id AND c.queued + c.in_progress = 0
+WHERE j.tenant_id = $1 AND j.job_id = due.job_id
+RETURNING j.job_id;
+
+-- name: load_jobs_for_events
+-- What a job event says, with the counts.
+-- params: tenant, job ids
+SELECT j.job_id, j.target_selection, j.description, j.comment, j.reason_code, j.created_at, j.updated_at, j.completed_at,
+       array(SELECT t.target_arn FROM job_targets t WHERE t.tenant_id = $1 AND t.job_id = j.job_id ORDER BY t.position)
+           AS targets,
+       c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
+FROM jobs j
+JOIN job_counts c USING (tenant_id, job_id)
+WHERE j.tenant_id = $1 AND j.job_id = ANY ($2::text[]);
+
+-- name: load_tenant
+-- How a tenant's ARNs are written and which events it wants.
+-- params: tenant
+SELECT aws_region, aws_account, events FROM tenants WHERE tenant_id = $1;
+
+-- name: insert_outbox
+-- What must be told, one row for a batch.
+-- params: tenant, owner slot, notify, notify_next, topics, payloads
+INSERT INTO outbox (tenant_id, owner_slot, notify, notify_next, topics, payloads)
+VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING outbox_id;

@@ -1,0 +1,72 @@
+"""Who may do what: the roles, their order, and one table from each command to the least role it takes.
+
+A viewer reads; a manager also creates, cancels and deletes jobs; an admin also manages things, groups and operators. No
+one hands out more than they hold: an admin makes and removes managers and viewers, only an owner makes and removes
+owners and admins.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from schema.errors import Code, Rejected
+
+
+class Role(StrEnum):
+    """An operator's role in a tenant, the strongest first."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    MANAGER = "manager"
+    VIEWER = "viewer"
+
+    def covers(self, needed: Role) -> bool:
+        """Whether this role may do what `needed` may do."""
+        ranks = list(Role)
+        return ranks.index(self) <= ranks.index(needed)
+
+
+LEAST_ROLE: Final = {
+    "jobs/create": Role.MANAGER,
+    "jobs/list": Role.VIEWER,
+    "jobs/get": Role.VIEWER,
+    "jobs/cancel": Role.MANAGER,
+    "jobs/delete": Role.MANAGER,
+    "jobs/executions/cancel": Role.MANAGER,
+    "things/create": Role.ADMIN,
+    "things/list": Role.VIEWER,
+    "things/get": Role.VIEWER,
+    "things/delete": Role.ADMIN,
+    "groups/create": Role.ADMIN,
+    "groups/list": Role.VIEWER,
+    "groups/members": Role.VIEWER,
+    "groups/add": Role.ADMIN,
+    "groups/remove": Role.ADMIN,
+    "groups/delete": Role.ADMIN,
+    "operators/create": Role.ADMIN,
+    "operators/list": Role.VIEWER,
+    "operators/delete": Role.ADMIN,
+}
+
+
+def require(role: Role, verb: str) -> None:
+    """Pass when the role covers the command. Raises Rejected (Unauthorized) naming the role needed."""
+    needed = LEAST_ROLE[verb]
+    if not role.covers(needed):
+        raise Rejected(
+            Code.UNAUTHORIZED, f"{verb}: needs the role {needed} or above; yours is {role}"
+        )
+
+
+def require_grant(role: Role, granted: Role) -> None:
+    """Pass when a holder of `role` may give or take `granted`.
+
+    Raises Rejected (Unauthorized) naming the role needed: owner for owners and admins, admin for the rest.
+    """
+    needed = Role.OWNER if granted.covers(Role.ADMIN) else Role.ADMIN
+    if not role.covers(needed):
+        raise Rejected(
+            Code.UNAUTHORIZED,
+            f"role: to give or take {granted} needs the role {needed}; yours is {role}",
+        )
