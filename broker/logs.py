@@ -54,7 +54,9 @@ def set_up_logs(log_format: str = "console", log_level: str = "info") -> None:
 def _renderers(log_format: str) -> list[structlog.typing.Processor]:
     if log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    # The prettier traceback that rich gives shows local variables, and those hold secrets.
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
 
 
 def hide_secrets(_logger: object, _method: str, event: Event) -> Event:

@@ -1,0 +1,5 @@
+"""`python -m broker` is `jobbroker`."""
+
+from broker.cli import main
+
+main()

@@ -1,0 +1,244 @@
+"""Two ways to hand a command to the broker's handlers: beside them in this process, or over MQTT.
+
+Both take the same verb and payload and give the same answer (architecture law 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from broker.cli.outcome import Exit, Failure, Refused
+
+if TYPE_CHECKING:
+    import aiomqtt
+
+    from handlers.database import Pool
+
+ANSWER_SECONDS: Final = 15.0
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the options and the environment say about whom to talk to.
+
+    operator_url: mqtt://name:token@host:port; ca_file trusts its server with mqtts://.
+    database_url and tenant are for the local way; data_dir is where a running `up` is looked for.
+    """
+
+    operator_url: str | None
+    ca_file: Path | None
+    database_url: str | None
+    tenant: str
+    data_dir: Path
+
+
+class Caller(Protocol):
+    """Somebody who has commands done."""
+
+    async def call(self, verb: str, payload: Body, *, job_id: str = "", thing: str = "") -> Body:
+        """Have a command done and return what was accepted.
+
+        verb as in `schema.topics.OperatorTopic` (jobs/create, jobs/executions/cancel, ...).
+        Raises Refused with the code when it is rejected, Failure when there is no answer.
+        """
+        ...
+
+
+class DatabaseCaller:
+    """Does commands in this process, on the database; as the owner, named after the local user."""
+
+    def __init__(self, pool: Pool, tenant: str) -> None:
+        self.pool = pool
+        self.tenant = tenant
+
+    async def call(self, verb: str, payload: Body, *, job_id: str = "", thing: str = "") -> Body:
+        """Do a command; a running broker hears of what must be told from the outbox."""
+        from handlers.operator_plane import Actor, execute
+        from schema.rights import Role
+        from schema.topics import OperatorTopic
+
+        actor = Actor(self.tenant, f"cli:{local_user()}", Role.OWNER)
+        topic = OperatorTopic(self.tenant, actor.name, verb, job_id, thing)
+        answer = await execute(self.pool, actor, topic, json.dumps(payload).encode(), slot=None)
+        return _accepted(answer.body, accepted=answer.accepted)
+
+
+class MqttCaller:
+    """Asks the broker over MQTT, as an operator, in the operator's own room."""
+
+    def __init__(self, client: aiomqtt.Client, operator: str) -> None:
+        self._client = client
+        self._room = f"operators/{operator}/"
+        self._waiting: dict[str, asyncio.Future[tuple[bool, Body]]] = {}
+
+    async def call(self, verb: str, payload: Body, *, job_id: str = "", thing: str = "") -> Body:
+        """Publish a command with a clientToken and wait for the answer that echoes it."""
+        token = str(payload.get("clientToken") or secrets.token_hex(16))
+        answer: asyncio.Future[tuple[bool, Body]] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = answer
+        topic = self._room + command_path(verb, job_id=job_id, thing=thing)
+        try:
+            await self._client.publish(
+                topic, json.dumps({**payload, "clientToken": token}), qos=1, timeout=ANSWER_SECONDS
+            )
+            async with asyncio.timeout(ANSWER_SECONDS):
+                accepted, body = await answer
+        except TimeoutError:
+            raise Failure(
+                f"no answer to {topic} within {ANSWER_SECONDS:g} s: is the broker running?",
+                Exit.TIMEOUT,
+            ) from None
+        finally:
+            del self._waiting[token]
+        if "clientToken" not in payload:
+            body.pop("clientToken", None)
+        return _accepted(body, accepted=accepted)
+
+    async def listen(self) -> None:
+        """Hand each answer to the call that waits for it; runs until cancelled."""
+        async for message in self._client.messages:
+            topic = str(message.topic)
+            if not topic.endswith(("/accepted", "/rejected")):
+                continue
+            body = _read(message.payload)
+            waiting = self._waiting.get(str(body.get("clientToken")))
+            if waiting is not None and not waiting.done():
+                waiting.set_result((topic.endswith("/accepted"), body))
+
+
+def command_path(verb: str, *, job_id: str, thing: str) -> str:
+    """A command's topic inside an operator's room: the verb with the names it is about in it."""
+    if verb == "jobs/executions/cancel":
+        return f"jobs/{job_id}/executions/{thing}/cancel"
+    group, _, word = verb.partition("/")
+    return f"{group}/{job_id}/{word}" if job_id else verb
+
+
+def local_user() -> str:
+    """Return the operating system's name for who runs this, for the audit log."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+@asynccontextmanager
+async def caller(where: Where) -> AsyncIterator[Caller]:
+    """Connect the way that is configured: over MQTT, on the database, or to a running `up`.
+
+    Raises Failure when nothing is configured and no `up` runs.
+    """
+    if where.operator_url is not None:
+        async with mqtt_client(where) as (client, operator), AsyncExitStack() as stack:
+            asking = MqttCaller(client, operator)
+            await client.subscribe(f"operators/{operator}/#", qos=1)
+            listening = asyncio.create_task(asking.listen())
+            stack.callback(listening.cancel)
+            yield asking
+        return
+    async with database(where) as pool:
+        yield DatabaseCaller(pool, where.tenant)
+
+
+@asynccontextmanager
+async def database(where: Where) -> AsyncIterator[Pool]:
+    """Open a small pool on the database that is configured, checked to have our structure.
+
+    Raises Failure when none is configured and no `up` runs, SchemaTooOldError and SchemaTooNewError.
+    """
+    from handlers.database import create_pool
+    from handlers.migrate import require_current
+
+    pool = await create_pool(database_url(where), size=4)
+    try:
+        async with pool.acquire() as connection:
+            await require_current(connection)
+        yield pool
+    finally:
+        await pool.close()
+
+
+def database_url(where: Where) -> str:
+    """The database to use: the configured one, else that of the `up` that runs in data_dir."""
+    if where.database_url is not None:
+        return where.database_url
+    running = running_up(where.data_dir)
+    if running is None:
+        raise Failure(
+            f"nothing to talk to: no `jobbroker up` runs in {where.data_dir};"
+            " start one, or set JOBBROKER_DATABASE_URL or JOBBROKER_OPERATOR_URL"
+        )
+    return str(running["database"])
+
+
+def running_up(data_dir: Path) -> Mapping[str, Any] | None:
+    """Return the up.json of the `up` that runs in a directory; None when none does."""
+    try:
+        told = json.loads((data_dir / "up.json").read_bytes())
+        os.kill(int(told["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        # Somebody else's process: it runs, though we may not signal it.
+        return told if isinstance(error, PermissionError) and "told" in locals() else None
+    return told if isinstance(told, dict) else None
+
+
+@asynccontextmanager
+async def mqtt_client(where: Where) -> AsyncIterator[tuple[aiomqtt.Client, str]]:
+    """Connect as the operator that the URL names; yields the client and the operator's name.
+
+    Raises Failure for a URL without a name and for a server that refuses or does not answer.
+    """
+    import aiomqtt
+
+    from broker.mqtt.address import parse_url
+
+    try:
+        url = parse_url(where.operator_url or "")
+    except ValueError as error:
+        raise Failure(f"--as: {error}", Exit.USAGE) from error
+    if url.username is None:
+        raise Failure("--as: the URL names no operator: mqtt://ann:TOKEN@host:port", Exit.USAGE)
+    client = aiomqtt.Client(
+        hostname=url.address.host,
+        port=url.address.port,
+        username=url.username,
+        password=url.password,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        identifier=f"cli-{secrets.token_hex(8)}",
+        tls_context=_tls(where.ca_file) if url.address.tls else None,
+        timeout=ANSWER_SECONDS,
+    )
+    try:
+        async with client:
+            yield client, url.username
+    except aiomqtt.MqttError as error:
+        raise Failure(f"MQTT server at {url.address}: {error}") from error
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+
+
+def _read(payload: object) -> Body:
+    try:
+        body = json.loads(payload) if isinstance(payload, bytes | str) else None
+    except ValueError:
+        body = None
+    return body if isinstance(body, dict) else {}
+
+
+def _accepted(body: Mapping[str, Any], *, accepted: bool) -> Body:
+    if not accepted:
+        raise Refused(str(body.get("code", "InternalError")), str(body.get("message", "refused")))
+    return dict(body)
