@@ -29,8 +29,9 @@ from broker.embedded.ports import LOOPBACK, free_port
 
 ADMIN = "postgres"
 START_SECONDS = 60.0
-# A backend of a killed server may hold the shared memory for a moment; a port may just be taken.
-_TRY_AGAIN = ("pre-existing shared memory block", "could not create any TCP/IP sockets")
+# A killed server's last session may hold its memory for a moment; a free port may just be taken.
+_MEMORY_HELD = "pre-existing shared memory block"
+_PORT_TAKEN = "could not create any TCP/IP sockets"
 _TRIES = 40
 _STATUS_LINE, _READY = 7, "ready"
 
@@ -191,10 +192,13 @@ class EmbeddedPostgres:
                 await self._child.until(self._is_ready, START_SECONDS)
             except EmbeddedServerError as problem:
                 await self.stop()
-                if attempt == _TRIES or not any(text in str(problem) for text in _TRY_AGAIN):
+                if attempt == _TRIES or not self._may_try_again(str(problem)):
                     raise
             else:
                 return
+
+    def _may_try_again(self, problem: str) -> bool:
+        return _MEMORY_HELD in problem or (_PORT_TAKEN in problem and not self._port_is_given)
 
     async def _is_ready(self) -> bool:
         lines = self._running_as_written()

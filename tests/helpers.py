@@ -1,0 +1,43 @@
+"""Waiting for what happens elsewhere: poll until it is so, or say what was seen last."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, overload
+
+T = TypeVar("T")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+
+
+@overload
+async def eventually(check: Callable[[], Awaitable[T]], *, timeout: float = ...) -> T: ...
+
+
+@overload
+async def eventually(check: Callable[[], T], *, timeout: float = ...) -> T: ...
+
+
+async def eventually(check: Callable[[], object], *, timeout: float = 10.0) -> object:
+    """Call `check` until it returns something true without an AssertionError; return that.
+
+    Raises AssertionError with what `check` gave last when `timeout` seconds are over. This is the
+    one place where a test may pause.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, pause = loop.time() + timeout, _FIRST_PAUSE
+    while True:
+        try:
+            outcome = check()
+            seen = await outcome if inspect.isawaitable(outcome) else outcome
+            problem: object = f"last seen: {seen!r}"
+            if seen:
+                return seen
+        except AssertionError as error:
+            problem = error
+        if loop.time() > deadline:
+            raise AssertionError(f"not so after {timeout:g} s; {problem}")
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
