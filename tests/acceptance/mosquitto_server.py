@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 _BASE = """\
+user root
 per_listener_settings false
 set_tcp_nodelay true
 persistence false
@@ -27,17 +28,24 @@ def free_port() -> int:
 class MosquittoServer:
     """A child `mosquitto` with its own configuration; `start` and `stop` as often as wanted."""
 
-    def __init__(self, directory: Path, *, extra: str = "", receive_max: int = 1000) -> None:
+    def __init__(self, directory: Path) -> None:
         self.port = free_port()
         self.directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self.configure(extra=extra, receive_max=receive_max)
+        self.configure()
 
-    def configure(self, *, extra: str = "", receive_max: int = 1000) -> None:
-        """Write the configuration that the next `start` reads."""
-        listener = f"listener {self.port} 127.0.0.1\n"
-        access = "" if "password_file" in extra else "allow_anonymous true\n"
-        text = _BASE.format(receive_max=receive_max) + listener + access + extra
+    def configure(
+        self,
+        extra: str = "",
+        *,
+        listener: str = "",
+        anonymous: bool = True,
+        receive_max: int = 1000,
+    ) -> None:
+        """Write the configuration that the next `start` reads; `listener` lines follow its port."""
+        access = f"allow_anonymous {str(anonymous).lower()}\n"
+        text = _BASE.format(receive_max=receive_max) + access + extra
+        text += f"listener {self.port} 127.0.0.1\n{listener}"
         (self.directory / "mosquitto.conf").write_text(text)
 
     async def start(self) -> None:
@@ -53,7 +61,7 @@ class MosquittoServer:
         program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/bin")
         if program is None:
             raise FileNotFoundError("mosquitto is not installed")
-        command = [program, "-c", str(self.directory / "mosquitto.conf"), "-v"]
+        command = [program, "-c", str(self.directory / "mosquitto.conf")]
         with (self.directory / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         return self._process
@@ -62,13 +70,6 @@ class MosquittoServer:
         """Kill the child, if it runs, without a chance to say goodbye."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def terminate(self) -> None:
-        """Let the child shut down in order."""
-        if self._process is not None:
-            self._process.terminate()
             self._process.wait()
             self._process = None
 
