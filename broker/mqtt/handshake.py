@@ -70,11 +70,11 @@ def default_tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def explain(address: Address, error: Exception, timeout: float) -> ConnectError:
-    """Return what to raise for `error`, which came up while connecting to `address`."""
-    if isinstance(error, ConnectError):
-        return error
+def explain(address: Address, error: ConnectError | OSError, timeout: float) -> ConnectError:
+    """Return what to raise for `error`, which came up before the CONNACK of `address`."""
     where = f"MQTT server at {address}"
+    if isinstance(error, ConnectError):
+        return type(error)(f"{where}: {error}")
     if isinstance(error, TimeoutError):
         return ConnectTimeoutError(f"{where} did not answer within {timeout:g} s")
     if isinstance(error, ssl.SSLCertVerificationError):
