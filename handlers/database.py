@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
+else:  # only the stubs are generic
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
 
 SERVING_ROLE = "jobbroker_serve"
 _TENANT = re.compile(r"[a-zA-Z0-9_-]{1,64}")
