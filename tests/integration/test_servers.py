@@ -21,6 +21,8 @@ from tests.servers import PostgresServer
 if TYPE_CHECKING:
     from handlers.database import Pool
 
+pytestmark = pytest.mark.local_servers
+
 CONFIG = """
 allow_anonymous false
 password_file {directory}/passwd
