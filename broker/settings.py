@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PREFIX: Final = "JOBBROKER_"
-# Read by the command line and by the tests, not by the process that serves.
-BESIDE: Final = {
-    "JOBBROKER_OPERATOR_URL": "commands act as this operator over MQTT: mqtt://ann:TOKEN@host:port",
-    "JOBBROKER_TEST_SERVERS": "docker or local: which servers the tests use",
-}
+UrlName = Literal["database_url", "migration_url", "mqtt_url", "operator_url"]
 
 
 class SettingsError(Exception):
@@ -42,14 +38,15 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "jobbroker"
 
 
-class DatabaseSettings(BaseSettings):
-    """What is needed to reach the database, and how to log: enough for `migrate`."""
+class LocalSettings(BaseSettings):
+    """What commands need of the environment: nothing of it is required, all of it is checked."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
     )
 
-    database_url: SecretStr = Field(
+    database_url: SecretStr | None = Field(
+        None,
         description="PostgreSQL for serving: postgresql://user:password@host:port/database; this"
         " login needs no rights but membership in the role jobbroker_serve",
     )
@@ -58,7 +55,16 @@ class DatabaseSettings(BaseSettings):
         description="PostgreSQL for `jobbroker migrate`: a login that owns the tables and may"
         " create roles; DATABASE_URL when unset",
     )
-    pool_size: int = Field(10, ge=2, le=500, description="most connections to PostgreSQL at once")
+    mqtt_url: SecretStr | None = Field(
+        None,
+        description="the MQTT server's listener for the broker, without a mount point:"
+        " mqtt://user:password@host:port, or mqtts:// for TLS",
+    )
+    operator_url: SecretStr | None = Field(
+        None,
+        description="for commands: act as this operator over MQTT, mqtt://ann:TOKEN@host:port,"
+        " instead of on the database",
+    )
     data_dir: Path = Field(
         default_factory=default_data_dir,
         description="where `up` keeps PostgreSQL, Mosquitto and their secrets, and where the"
@@ -80,19 +86,40 @@ class DatabaseSettings(BaseSettings):
                 raise ValueError("expected postgresql://user:password@host:port/database")
         return value
 
+    @field_validator("mqtt_url", "operator_url")
+    @classmethod
+    def _is_mqtt(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_url(value.get_secret_value())
+        return value
+
+    def text_of(self, name: UrlName) -> str | None:
+        """Return a URL with its password, or None when it is unset."""
+        value: SecretStr | None = getattr(self, name)
+        return None if value is None else value.get_secret_value()
+
     @property
     def owner_url(self) -> str:
-        """The login that migrates: MIGRATION_URL, else DATABASE_URL."""
-        return (self.migration_url or self.database_url).get_secret_value()
+        """The login that migrates: MIGRATION_URL, else DATABASE_URL; SettingsError without either."""
+        found = self.migration_url or self.database_url
+        if found is None:
+            raise SettingsError(
+                "JOBBROKER_MIGRATION_URL is required, or JOBBROKER_DATABASE_URL:"
+                " postgresql://user:password@host:port/database"
+            )
+        return found.get_secret_value()
 
 
-class Settings(DatabaseSettings):
-    """Everything that the serving process can be told; see `DatabaseSettings` for the rest."""
+def _about(name: str) -> str | None:
+    return LocalSettings.model_fields[name].description
 
-    mqtt_url: SecretStr = Field(
-        description="the MQTT server's listener for the broker, without a mount point:"
-        " mqtt://user:password@host:port, or mqtts:// for TLS",
-    )
+
+class Settings(LocalSettings):
+    """Everything that the serving process can be told; see `LocalSettings` for the rest."""
+
+    database_url: SecretStr = Field(description=_about("database_url"))
+    mqtt_url: SecretStr = Field(description=_about("mqtt_url"))
+    pool_size: int = Field(10, ge=2, le=500, description="most connections to PostgreSQL at once")
     mqtt_ca_file: Path | None = Field(
         None, description="certificates (PEM) to trust with mqtts://; the system's when unset"
     )
@@ -129,12 +156,6 @@ class Settings(DatabaseSettings):
     document_cache_bytes: int = Field(
         64 * 1024 * 1024, ge=0, description="memory for job documents that were sent lately, bytes"
     )
-
-    @field_validator("mqtt_url")
-    @classmethod
-    def _is_mqtt(cls, value: SecretStr) -> SecretStr:
-        parse_url(value.get_secret_value())
-        return value
 
     @field_validator("mqtt_ca_file", "mqtt_cert_file", "mqtt_key_file")
     @classmethod
@@ -191,9 +212,9 @@ def load_settings(**instead: object) -> Settings:
     return _load(Settings, instead)
 
 
-def load_database_settings(**instead: object) -> DatabaseSettings:
-    """Read and check what is needed for the database alone. Raises SettingsError as above."""
-    return _load(DatabaseSettings, instead)
+def local_settings() -> LocalSettings:
+    """Read and check what commands need. Raises SettingsError as above."""
+    return _load(LocalSettings, {})
 
 
 def describe() -> list[tuple[str, str, str]]:
@@ -203,12 +224,12 @@ def describe() -> list[tuple[str, str, str]]:
         required = field.is_required()
         default = "required" if required else _default_words(field)
         rows.append((PREFIX + name.upper(), default, field.description or ""))
-    return [*rows, *((name, "", told) for name, told in BESIDE.items())]
+    return rows
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """One line for each JOBBROKER_* variable that nothing reads, with what it may have meant."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | BESIDE.keys()
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
     problems = []
     for name in sorted(environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
@@ -218,7 +239,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return problems
 
 
-_Model = TypeVar("_Model", bound=DatabaseSettings)
+_Model = TypeVar("_Model", bound=LocalSettings)
 
 
 def _load(model: type[_Model], instead: Mapping[str, Any]) -> _Model:

@@ -173,6 +173,8 @@ def database_url(where: Where) -> str:
     """The database to use: the configured one, else that of the `up` that runs in data_dir."""
     if where.database_url is not None:
         return where.database_url
+    from broker.embedded.directory import running_up
+
     running = running_up(where.data_dir)
     if running is None:
         raise Failure(
@@ -180,17 +182,6 @@ def database_url(where: Where) -> str:
             " start one, or set JOBBROKER_DATABASE_URL or JOBBROKER_OPERATOR_URL"
         )
     return str(running["database"])
-
-
-def running_up(data_dir: Path) -> Mapping[str, Any] | None:
-    """Return the up.json of the `up` that runs in a directory; None when none does."""
-    try:
-        told = json.loads((data_dir / "up.json").read_bytes())
-        os.kill(int(told["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        # Somebody else's process: it runs, though we may not signal it.
-        return told if isinstance(error, PermissionError) and "told" in locals() else None
-    return told if isinstance(told, dict) else None
 
 
 @asynccontextmanager

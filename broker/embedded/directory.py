@@ -7,10 +7,11 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from broker.atomic import replace_file
 
@@ -32,12 +33,10 @@ def taken(data_dir: Path) -> Iterator[None]:
     # Others may walk in and not look around: servers of root run under accounts of their own.
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
     with open(os.open(data_dir / "up.lock", os.O_RDWR | os.O_CREAT, PRIVATE), "r+") as file:  # noqa: PTH123 - Path.open can neither create without truncating nor set the mode
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             raise DirectoryTakenError(
                 f"{data_dir} is in use by `jobbroker up`, {file.read() or 'just started'}"
-            ) from None
+            )
         since = datetime.now(UTC).isoformat(timespec="seconds")
         file.truncate()
         file.write(f"process {os.getpid()} since {since}")
@@ -48,13 +47,22 @@ def taken(data_dir: Path) -> Iterator[None]:
             (data_dir / "up.json").unlink(missing_ok=True)
 
 
+def _locked(file: IO[str]) -> bool:
+    # More than one try: `running_up` of a command may hold it for an instant.
+    for _ in range(5):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def running_up(data_dir: Path) -> Mapping[str, Any] | None:
     """Return what the `up` that serves from a directory told when it was ready; None without one."""
     with contextlib.suppress(OSError, ValueError):
-        with (data_dir / "up.lock").open("r+") as file:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None
+        with (data_dir / "up.lock").open("r+") as file, contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
         told = json.loads((data_dir / "up.json").read_bytes())
         return told if isinstance(told, dict) else None
     return None

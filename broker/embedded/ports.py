@@ -24,3 +24,14 @@ def free_ports(count: int) -> list[int]:
 def free_port() -> int:
     """Return one TCP port on loopback that nothing listens on now."""
     return free_ports(1)[0]
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on a TCP port of loopback now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True

@@ -86,6 +86,11 @@ class EmbeddedPostgres:
         return self._child.pid
 
     @property
+    def log(self) -> Path:
+        """Where the server writes what it has to say."""
+        return self._child.log
+
+    @property
     def url(self) -> str:
         """The address of `database` as superuser, password included; valid once started."""
         return self.url_of(self.database)

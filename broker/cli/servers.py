@@ -1,0 +1,249 @@
+"""Commands that run things: up, serve, migrate, check, health, settings."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from broker.cli.outcome import (
+    Exit,
+    Failure,
+    expected,
+    print_json,
+    print_table,
+    remark,
+    runs_async,
+)
+from broker.settings import LocalSettings, Settings, describe, load_settings, local_settings
+
+if TYPE_CHECKING:
+    from broker.embedded.up import Up
+    from handlers.database import Connection
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_port = click.IntRange(1, 65535)
+
+
+@click.command(short_help="Run everything here.")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where all data is kept.  [default: JOBBROKER_DATA_DIR or ~/.local/share/jobbroker]",
+)
+@click.option("--mqtt-port", type=_port, help="Port for names with tokens, without TLS.")
+@click.option("--mqtts-port", type=_port, help="Port for client certificates.")
+@click.option("--operators-port", type=_port, help="Port for names with tokens, by TLS.")
+@click.option("--postgres-port", type=_port, help="Port of PostgreSQL.")
+@as_json
+def up(
+    data_dir: Path | None,
+    mqtt_port: int | None,
+    mqtts_port: int | None,
+    operators_port: int | None,
+    postgres_port: int | None,
+    as_json: bool,
+) -> None:
+    """Run PostgreSQL, Mosquitto and the broker here, until ctrl-C.
+
+    Prints one line when it serves: ready mqtt://127.0.0.1:PORT mqtts://127.0.0.1:PORT. All listens
+    on 127.0.0.1 alone. Ports are free ones, and stay the same as long as nobody else takes them.
+    JOBBROKER_DATABASE_URL or JOBBROKER_MQTT_URL name a running server to use instead of starting
+    one. Other commands find what runs here by the data directory.
+
+    \b
+    Example:
+      jobbroker up --data-dir ./fleet
+      eval "$(jobbroker up --json | jq -r '@sh "MQTT=\\(.mqtt)"')"
+    """
+    from broker.embedded.servers import UpOptions
+    from broker.embedded.up import up as run
+
+    local = local_settings()
+    options = UpOptions(
+        data_dir=data_dir or local.data_dir,
+        database_url=local.text_of("database_url"),
+        migration_url=local.text_of("migration_url"),
+        mqtt_url=local.text_of("mqtt_url"),
+        mqtt_port=mqtt_port,
+        mqtts_port=mqtts_port,
+        operators_port=operators_port,
+        postgres_port=postgres_port,
+    )
+
+    def ready(told: Up) -> None:
+        if as_json:
+            print_json(asdict(told))
+        else:
+            click.echo(told.ready_line)
+
+    run_until_signal(lambda stop: run(options, on_ready=ready, stop=stop))
+
+
+@click.command(short_help="Run the broker against running servers.")
+def serve() -> None:
+    """Run the broker against a running PostgreSQL and Mosquitto, until SIGTERM.
+
+    It keeps nothing itself: any number may run beside each other, and any may be killed. Settings
+    come from JOBBROKER_* (see `jobbroker settings`).
+
+    \b
+    Example:
+      JOBBROKER_DATABASE_URL=postgresql://jobbroker:secret@db/jobbroker \\
+      JOBBROKER_MQTT_URL=mqtt://%40jobbroker:secret@mosquitto:1884 jobbroker serve
+    """
+    from broker.runtime import serve as run
+
+    def ready() -> None:
+        remark("ready")
+
+    run_until_signal(lambda stop: run(load_settings(), on_ready=ready, stop=stop))
+
+
+def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run a service on uvloop; SIGINT and SIGTERM set its stop event, and it ends in its own time."""
+    import uvloop
+
+    from broker.logs import set_up_logs
+
+    async def run() -> None:
+        local = local_settings()
+        set_up_logs(local.log_format, local.log_level)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for which in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(which, stop.set)
+        await main(stop)
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+    except Exception as error:
+        if (failure := expected(error)) is not None:
+            raise failure from error
+        raise
+
+
+@click.command(short_help="Bring the database to this program's structure.")
+@click.option("--check", "only_check", is_flag=True, help="Change nothing; exit 1 if it is not.")
+@as_json
+@runs_async
+async def migrate(only_check: bool, as_json: bool) -> None:
+    """Apply the migrations that the database lacks; two at once are harmless.
+
+    Uses JOBBROKER_MIGRATION_URL, the owner's login, or else JOBBROKER_DATABASE_URL. When both are
+    set and name different logins, the serving one is made if it is missing, and may then act as
+    jobbroker_serve and nothing more.
+
+    \b
+    Example:
+      JOBBROKER_MIGRATION_URL=postgresql://postgres:secret@db/jobbroker jobbroker migrate
+    """
+    from broker.embedded.postgres import connected
+    from handlers.migrate import migrate as apply
+    from handlers.migrate import require_current
+
+    local = local_settings()
+    applied: list[str] = []
+    async with connected(local.owner_url) as connection:
+        if only_check:
+            await require_current(connection)
+        else:
+            applied = await apply(connection)
+            await _serving_login(connection, local)
+    if as_json:
+        print_json({"applied": applied, "current": True})
+    else:
+        click.echo("\n".join([*(f"applied {name}" for name in applied), "the database is current"]))
+
+
+async def _serving_login(connection: Connection, local: LocalSettings) -> None:
+    from urllib.parse import unquote, urlsplit
+
+    from handlers.logins import ensure_serving_login
+
+    serving, owner = urlsplit(local.text_of("database_url") or ""), urlsplit(local.owner_url)
+    if serving.username and serving.username != owner.username:
+        password = None if serving.password is None else unquote(serving.password)
+        await ensure_serving_login(connection, unquote(serving.username), password)
+
+
+@click.command(short_help="Examine settings, database and MQTT server.")
+@as_json
+@runs_async
+async def check(as_json: bool) -> None:
+    """Examine what the broker depends on; each line says ok, warn or fail, and what to do.
+
+    Exits with 1 when anything failed. Examines a running `jobbroker up` when no
+    JOBBROKER_DATABASE_URL is set.
+
+    \b
+    Example:
+      jobbroker check --json | jq '.[] | select(.state != "ok")'
+    """
+    from broker.doctor import examine
+
+    findings = [finding async for finding in examine(served_settings())]
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        rows = [(one.state, one.what, one.said) for one in findings]
+        print_table(("STATE", "WHAT", "FOUND"), rows)
+        for one in findings:
+            if one.remedy:
+                click.echo(f"\n{one.what}: {one.remedy}")
+    if any(one.state == "fail" for one in findings):
+        raise click.exceptions.Exit(Exit.FAILED)
+
+
+def served_settings() -> Settings:
+    """The settings of the environment, or of the `up` that runs when they name no database."""
+    from broker.embedded.directory import running_up
+
+    local = local_settings()
+    told = None if local.database_url is not None else running_up(local.data_dir)
+    if told is None:
+        return load_settings()
+    return load_settings(database_url=told["database"], mqtt_url=told["broker_mqtt"])
+
+
+@click.command(short_help="Say quickly whether the servers answer.")
+@runs_async
+async def health() -> None:
+    """Exit with 0 when PostgreSQL has our structure and the MQTT server lets the broker in, else 1.
+
+    For a container's health check.
+
+    \b
+    Example:
+      jobbroker health && echo fine
+    """
+    from broker.doctor import answers
+
+    problem = await answers(served_settings())
+    if problem is not None:
+        raise Failure(problem)
+    click.echo("ok")
+
+
+@click.command(short_help="List all JOBBROKER_* variables.")
+@as_json
+def settings(as_json: bool) -> None:
+    """List all variables that are read, with their defaults.
+
+    \b
+    Example:
+      jobbroker settings --json | jq -r '.[].name'
+    """
+    rows = describe()
+    if as_json:
+        print_json([dict(zip(("name", "default", "about"), row, strict=True)) for row in rows])
+        return
+    for name, default, about in rows:
+        click.echo(f"{name}{f'  [{default}]' if default else ''}")
+        click.echo(click.wrap_text(about, 96, initial_indent="    ", subsequent_indent="    "))
