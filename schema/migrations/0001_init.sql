@@ -146,6 +146,7 @@ CREATE TABLE jobs (
     force_canceled    boolean     NOT NULL DEFAULT false,
     in_progress_timeout_minutes integer CHECK (in_progress_timeout_minutes BETWEEN 1 AND 10080),
     expires_at        timestamptz,
+    expiry_done       boolean     NOT NULL DEFAULT false, -- everything then QUEUED has been timed out
 
     request_sha256    bytea       NOT NULL CHECK (octet_length(request_sha256) = 32),
     created_by        text,
@@ -164,7 +165,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_status_idx ON jobs (tenant_id, status, job_uid);
 CREATE INDEX jobs_newest_idx ON jobs (tenant_id, job_uid);
 CREATE INDEX jobs_expires_idx ON jobs (expires_at)
-    WHERE expires_at IS NOT NULL AND pending_work IS NULL AND status = 'IN_PROGRESS';
+    WHERE expires_at IS NOT NULL AND NOT expiry_done AND pending_work IS NULL AND status = 'IN_PROGRESS';
 CREATE INDEX jobs_pending_work_idx ON jobs (tenant_id, job_id) WHERE pending_work IS NOT NULL;
 
 CREATE TABLE job_targets (
@@ -329,7 +330,7 @@ CREATE FUNCTION sweep_expired_jobs() RETURNS TABLE (tenant_id text, job_id text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
     AS 'SELECT tenant_id, job_id FROM jobs
         WHERE expires_at <= clock_timestamp() AND expires_at IS NOT NULL
-          AND pending_work IS NULL AND status = ''IN_PROGRESS''
+          AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''
         ORDER BY expires_at LIMIT 1000';
 
 CREATE FUNCTION sweep_timeouts(most integer) RETURNS TABLE (tenant_id text, thing_name text)

@@ -1,0 +1,298 @@
+"""Every operator command's payload: one model each, checked against every limit before anything is done.
+
+AWS's spelling on the wire; jobs/create also takes the seeds' words. Unknown fields are refused, so that a misspelt one
+is not silently left out; null counts as absent.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from schema.fields import (
+    AttributeName,
+    Attributes,
+    AttributeValue,
+    ClientToken,
+    Document,
+    DocumentType,
+    GroupName,
+    JobId,
+    NamePrefix,
+    OperatorName,
+    PageSize,
+    PageToken,
+    Params,
+    ReasonCode,
+    StatusDetails,
+    TargetArn,
+    Text,
+    ThingName,
+    Version,
+    compact_json,
+    document_text,
+)
+from schema.lifecycle import JobStatus, Status
+from schema.limits import (
+    EXPIRY_HOURS,
+    MEMBERS_PER_COMMAND,
+    STEP_MINUTES,
+    TARGETS_PER_JOB,
+)
+from schema.paging import PAGE_USUAL
+from schema.rights import Role
+
+# JSON has no tuples and no enums: what stands for them is taken, everything else stays strict.
+_LAX: Final = Field(strict=False)
+
+
+class Part(BaseModel):
+    """An object inside a command."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
+
+
+class Command(Part):
+    """What every command may have: a clientToken, by which a repeated one finds its first answer."""
+
+    client_token: ClientToken | None = None
+
+
+class Page(Command):
+    """What every list may have (AWS: maxResults 1 to 250, nextToken)."""
+
+    max_results: PageSize = PAGE_USUAL
+    next_token: PageToken | None = None
+
+
+class TimeoutConfig(Part):
+    """AWS: TimeoutConfig."""
+
+    in_progress_timeout_in_minutes: Annotated[int, Field(ge=1, le=STEP_MINUTES)] | None = None
+
+
+class CreateJob(Command):
+    """jobs/create in AWS's words (AWS: CreateJob)."""
+
+    job_id: JobId | None = None
+    targets: Annotated[
+        tuple[TargetArn, ...], Field(strict=False, min_length=1, max_length=TARGETS_PER_JOB)
+    ]
+    document: Document
+    description: Text | None = None
+    timeout_config: TimeoutConfig = TimeoutConfig()
+    target_selection: Literal["SNAPSHOT"] = "SNAPSHOT"
+
+
+class CreateSeedJob(Command):
+    """jobs/create in the seeds' words (seed 002 steps 2 and 7; seed 004): exactly one kind of target."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    client_token: ClientToken | None = Field(None, alias="clientToken")
+    job_id: JobId | None = None
+    document_type: DocumentType
+    document_params: Params = Field(default_factory=dict)
+    target_device_id: ThingName | None = None
+    target_group_id: GroupName | None = None
+    target_all: bool = False
+    expires_in_hours: Annotated[float, Field(gt=0, le=EXPIRY_HOURS, allow_inf_nan=False)] | None = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        kinds = [self.target_device_id is not None, self.target_group_id is not None]
+        if sum(kinds) + self.target_all != 1:
+            msg = "exactly one of target_device_id, target_group_id and target_all: true is needed"
+            raise ValueError(msg)
+        try:
+            document_text(self.document)
+        except ValueError as error:
+            msg = f"document_params: the document made of it {error}"
+            raise ValueError(msg) from None
+        return self
+
+    @property
+    def document(self) -> str:
+        """The job document that devices are given."""
+        return compact_json({"type": self.document_type, "params": self.document_params})
+
+
+class ListJobs(Page):
+    """jobs/list (AWS: ListJobs)."""
+
+    status: Annotated[JobStatus, _LAX] | None = None
+
+
+class GetJob(Page):
+    """jobs/{id}/get: the job, its document, its counts and one page of executions."""
+
+    status: Annotated[Status, _LAX] | None = None
+    include_document: bool = True
+    include_executions: bool = True
+
+
+class CancelJob(Command):
+    """jobs/{id}/cancel (AWS: CancelJob)."""
+
+    force: bool = False
+    reason_code: ReasonCode | None = None
+    comment: Text | None = None
+
+
+class DeleteJob(Command):
+    """jobs/{id}/delete (AWS: DeleteJob)."""
+
+    force: bool = False
+
+
+class CancelExecution(Command):
+    """jobs/{id}/executions/{thing}/cancel (AWS: CancelJobExecution)."""
+
+    force: bool = False
+    expected_version: Version | None = None
+    status_details: StatusDetails | None = None
+
+
+class AttributePayload(Part):
+    """AWS: AttributePayload."""
+
+    attributes: Attributes = Field(default_factory=dict)
+
+
+class CreateThing(Command):
+    """things/create (AWS: CreateThing). attributes may also stand without attributePayload around them."""
+
+    thing_name: ThingName
+    thing_type_name: ThingName | None = None
+    attribute_payload: AttributePayload | None = None
+    attributes: Attributes | None = None
+    issue_token: bool = False
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        if self.attributes is not None and self.attribute_payload is not None:
+            msg = "attributes: given twice, also in attributePayload"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def all_attributes(self) -> dict[str, str]:
+        """The attributes, wherever they stand."""
+        if self.attribute_payload is not None:
+            return self.attribute_payload.attributes
+        return self.attributes or {}
+
+
+class ListThings(Page):
+    """things/list (AWS: ListThings; namePrefixFilter is ours)."""
+
+    attribute_name: AttributeName | None = None
+    attribute_value: AttributeValue | None = None
+    use_prefix_attribute_value: bool = False
+    thing_type_name: ThingName | None = None
+    name_prefix_filter: NamePrefix | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.attribute_value is not None and self.attribute_name is None:
+            msg = "attributeName: required with attributeValue"
+            raise ValueError(msg)
+        return self
+
+
+class GetThing(Command):
+    """things/get (AWS: DescribeThing)."""
+
+    thing_name: ThingName
+
+
+class DeleteThing(Command):
+    """things/delete (AWS: DeleteThing)."""
+
+    thing_name: ThingName
+    expected_version: Version | None = None
+
+
+class GroupProperties(Part):
+    """AWS: ThingGroupProperties."""
+
+    thing_group_description: Text | None = None
+    attribute_payload: AttributePayload = AttributePayload()
+
+
+class CreateGroup(Command):
+    """groups/create (AWS: CreateThingGroup)."""
+
+    thing_group_name: GroupName
+    parent_group_name: GroupName | None = None
+    thing_group_properties: GroupProperties = GroupProperties()
+
+
+class ListGroups(Page):
+    """groups/list (AWS: ListThingGroups)."""
+
+    parent_group: GroupName | None = None
+    name_prefix_filter: NamePrefix | None = None
+    recursive: bool = True
+
+
+class DeleteGroup(Command):
+    """groups/delete (AWS: DeleteThingGroup)."""
+
+    thing_group_name: GroupName
+    expected_version: Version | None = None
+
+
+class ChangeMembers(Command):
+    """groups/add and groups/remove (AWS: AddThingToThingGroup, with thingNames for many at once)."""
+
+    thing_group_name: GroupName
+    thing_name: ThingName | None = None
+    thing_names: (
+        Annotated[
+            tuple[ThingName, ...], Field(strict=False, min_length=1, max_length=MEMBERS_PER_COMMAND)
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if (self.thing_name is None) == (self.thing_names is None):
+            msg = "exactly one of thingName and thingNames is needed"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """The things, each once, in order of name."""
+        one = () if self.thing_name is None else (self.thing_name,)
+        return sorted({*one, *(self.thing_names or ())})
+
+
+class ListMembers(Page):
+    """groups/members (AWS: ListThingsInThingGroup)."""
+
+    thing_group_name: GroupName
+    recursive: bool = False
+
+
+class CreateOperator(Command):
+    """operators/create. The token is in the answer, once, unless issueToken is false."""
+
+    operator_name: OperatorName
+    role: Annotated[Role, _LAX]
+    issue_token: bool = True
+
+
+class ListOperators(Page):
+    """operators/list."""
+
+
+class DeleteOperator(Command):
+    """operators/delete."""
+
+    operator_name: OperatorName

@@ -1,0 +1,153 @@
+"""From an operator's bytes to a command, or to a refusal that names the field, the value and the limit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from schema import commands, device
+from schema.errors import Code, Rejected, shorten
+from schema.limits import COMMAND_BYTES
+
+_MODELS: Final[dict[str, type[commands.Command]]] = {
+    "jobs/list": commands.ListJobs,
+    "jobs/get": commands.GetJob,
+    "jobs/cancel": commands.CancelJob,
+    "jobs/delete": commands.DeleteJob,
+    "jobs/executions/cancel": commands.CancelExecution,
+    "things/create": commands.CreateThing,
+    "things/list": commands.ListThings,
+    "things/get": commands.GetThing,
+    "things/delete": commands.DeleteThing,
+    "groups/create": commands.CreateGroup,
+    "groups/list": commands.ListGroups,
+    "groups/members": commands.ListMembers,
+    "groups/add": commands.ChangeMembers,
+    "groups/remove": commands.ChangeMembers,
+    "groups/delete": commands.DeleteGroup,
+    "operators/create": commands.CreateOperator,
+    "operators/list": commands.ListOperators,
+    "operators/delete": commands.DeleteOperator,
+}
+_SHARED: Final = frozenset({"clientToken"})
+_SEED: Final = frozenset(commands.CreateSeedJob.model_fields) - {"client_token"}
+# What AWS's CreateJob has and this version does not do. Taken silently, a job would roll out without its brakes.
+_LATER: Final = frozenset(
+    {
+        "abortConfig",
+        "destinationPackageVersions",
+        "documentParameters",
+        "documentSource",
+        "jobExecutionsRetryConfig",
+        "jobExecutionsRolloutConfig",
+        "jobTemplateArn",
+        "namespaceId",
+        "presignedUrlConfig",
+        "schedulingConfig",
+        "tags",
+    }
+)
+_AWS: Final = (
+    _LATER
+    | {field.alias or name for name, field in commands.CreateJob.model_fields.items()} - _SHARED
+)
+
+
+def read_object(payload: bytes) -> dict[str, object]:
+    """The JSON object in a command's payload, without its nulls; nothing at all counts as `{}`.
+
+    Raises Rejected: InvalidRequest over 262144 bytes, InvalidJson for anything that is no JSON object in UTF-8.
+    """
+    if len(payload) > COMMAND_BYTES:
+        raise Rejected(
+            Code.INVALID_REQUEST,
+            f"payload: has {len(payload)} bytes, at most {COMMAND_BYTES} are allowed",
+        )
+    found = device.read_object(payload)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def readable_token(fields: dict[str, object]) -> str | None:
+    """The clientToken, when it may be echoed; None when there is none or it is itself what is wrong."""
+    try:
+        return device.read_token(fields)
+    except Rejected:
+        return None
+
+
+def decode(verb: str, fields: dict[str, object]) -> commands.Command:
+    """The command in a payload's object.
+
+    Raises Rejected (InvalidRequest) with the first thing that is wrong.
+    """
+    model = _create_model(fields) if verb == "jobs/create" else _MODELS[verb]
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise Rejected(Code.INVALID_REQUEST, _explain(first, verb)) from None
+
+
+def fingerprint(verb: str, names: tuple[str, ...], command: commands.Command) -> bytes:
+    """A digest of what is asked for: equal for equal commands, whatever their clientToken (32 bytes).
+
+    names are what the topic adds: job id, thing.
+    """
+    content = command.model_dump(mode="json", exclude={"client_token"})
+    text = json.dumps([verb, type(command).__name__, *names, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _create_model(fields: dict[str, object]) -> type[commands.Command]:
+    seed, aws = sorted(_SEED & fields.keys()), sorted(_AWS & fields.keys())
+    if seed and aws:
+        raise Rejected(
+            Code.INVALID_REQUEST,
+            f"{', '.join(seed)} and {', '.join(aws)}: two dialects in one command; use either "
+            "document_type, target_device_id, ... or AWS's document, targets, ...",
+        )
+    if later := sorted(_LATER & fields.keys()):
+        raise Rejected(Code.INVALID_REQUEST, f"{', '.join(later)}: not offered by this version")
+    if fields.get("targetSelection") == "CONTINUOUS":
+        raise Rejected(
+            Code.INVALID_REQUEST, "targetSelection: CONTINUOUS is not offered by this version"
+        )
+    if not seed and not aws:
+        raise Rejected(
+            Code.INVALID_REQUEST,
+            "targets: required, with document (AWS); or document_type with target_device_id, "
+            "target_group_id or target_all",
+        )
+    return commands.CreateSeedJob if seed else commands.CreateJob
+
+
+def _explain(error: ErrorDetails, verb: str) -> str:
+    field = ".".join(shorten(part).strip("'") for part in error["loc"])
+    match error["type"]:
+        case "missing":
+            return f"{field}: required"
+        case "extra_forbidden":
+            return f"{field}: {verb} has no such field"
+        case "value_error" if not field:
+            return str(error["ctx"]["error"])
+        case "value_error":
+            return f"{field}: {_show(error['input'])} {error['ctx']['error']}"
+        case "too_long" | "too_short":
+            limits = error["ctx"]
+            most = limits.get("max_length")
+            bound = "at least 1 is needed" if most is None else f"at most {most} are allowed"
+            return f"{field}: has {limits['actual_length']} entries, {bound}"
+        case _:
+            message = error["msg"]
+            return f"{field}: {_show(error['input'])}: {message[0].lower()}{message[1:]}"
+
+
+def _show(value: object) -> str:
+    try:
+        return shorten(value)
+    except (ValueError, RecursionError):
+        return "(a value too large to show)"

@@ -1,0 +1,205 @@
+-- Jobs: created, read, cancelled, deleted. Every statement works inside one tenant ($1).
+
+-- name: find_job
+-- What decides about a job, not locked.
+-- params: tenant, job id
+SELECT job_id, status, request_sha256, total_targets, description FROM jobs WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: lock_job
+-- A job whose status is about to change; nothing but outbox rows may be locked after it.
+-- params: tenant, job id
+SELECT status, description FROM jobs WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE;
+
+-- name: make_job_id
+-- An id for a job whose creator gave none.
+-- params: none
+SELECT gen_random_uuid()::text;
+
+-- name: find_missing_targets
+-- Targets that name no thing or group.
+-- params: tenant, kinds, names
+SELECT w.kind, w.name
+FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w (kind, name, position)
+WHERE (w.kind = 'thing' AND NOT EXISTS (
+          SELECT FROM things t WHERE t.tenant_id = $1 AND t.thing_name = w.name))
+   OR (w.kind = 'thinggroup' AND NOT EXISTS (
+          SELECT FROM thing_groups g WHERE g.tenant_id = $1 AND g.group_name = w.name))
+ORDER BY w.position;
+
+-- name: insert_job
+-- A job with its counters and its targets.
+-- params: tenant, job id, dialect, document, document_type, document_params, target_device_id, target_group_id,
+-- target_all, description, in-progress timeout, expires_at, request digest, created_by, now, target kinds, names, ARNs
+WITH job AS (
+    INSERT INTO jobs (tenant_id, job_id, dialect, document, document_type, document_params, target_device_id,
+                      target_group_id, target_all, description, in_progress_timeout_minutes, expires_at,
+                      request_sha256, created_by, created_at, updated_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
+), counts AS (
+    INSERT INTO job_counts (tenant_id, job_id) VALUES ($1, $2)
+)
+INSERT INTO job_targets (tenant_id, job_id, position, target_kind, target_name, target_arn)
+SELECT $1, $2, t.position, t.kind, t.name, t.arn
+FROM unnest($16::text[], $17::text[], $18::text[]) WITH ORDINALITY AS t (kind, name, arn, position);
+
+-- name: freeze_snapshot
+-- The things a job's targets reach now, each once, child groups included, put away in chunks; returns how many.
+-- params: tenant, job id, chunk size
+WITH RECURSIVE wanted AS (
+    SELECT target_kind, target_name FROM job_targets WHERE tenant_id = $1 AND job_id = $2
+), reached AS (
+    SELECT target_name AS group_name FROM wanted WHERE target_kind = 'thinggroup'
+    UNION
+    SELECT g.group_name
+    FROM thing_groups g
+    JOIN reached r ON g.parent_group = r.group_name
+    WHERE g.tenant_id = $1
+), members AS (
+    SELECT t.thing_name
+    FROM things t
+    WHERE t.tenant_id = $1 AND t.thing_name IN (SELECT target_name FROM wanted WHERE target_kind = 'thing')
+    UNION
+    SELECT m.thing_name
+    FROM thing_group_members m
+    WHERE m.tenant_id = $1 AND m.group_name IN (SELECT group_name FROM reached)
+    UNION
+    SELECT t.thing_name
+    FROM things t
+    WHERE t.tenant_id = $1 AND EXISTS (SELECT FROM wanted WHERE target_kind = 'all')
+), numbered AS (
+    SELECT thing_name, (row_number() OVER (ORDER BY thing_name) - 1) / $3::integer AS chunk_no FROM members
+), frozen AS (
+    INSERT INTO rollout_chunks (tenant_id, job_id, chunk_no, thing_names)
+    SELECT $1, $2, chunk_no, array_agg(thing_name ORDER BY thing_name) FROM numbered GROUP BY chunk_no
+    RETURNING cardinality(thing_names) AS members
+)
+SELECT coalesce(sum(members), 0)::integer FROM frozen;
+
+-- name: set_total_targets
+-- How many things a job is for, and whether background work rolls it out.
+-- params: tenant, job id, total, pending work or null
+UPDATE jobs SET total_targets = $3, pending_work = $4 WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: take_chunk
+-- The next chunk of a rollout, which is then no longer owed.
+-- params: tenant, job id
+DELETE FROM rollout_chunks
+WHERE tenant_id = $1 AND job_id = $2 AND chunk_no = (
+    SELECT min(chunk_no) FROM rollout_chunks WHERE tenant_id = $1 AND job_id = $2)
+RETURNING thing_names;
+
+-- name: has_chunks
+-- Whether a rollout still owes a chunk.
+-- params: tenant, job id
+SELECT EXISTS (SELECT FROM rollout_chunks WHERE tenant_id = $1 AND job_id = $2);
+
+-- name: announce_work
+-- Wake the processes that do background work, once this commits.
+-- params: none
+SELECT pg_notify('jobbroker_work', '');
+
+-- name: cancel_job
+-- A job's cancellation begins. A rollout still owed is owed no more.
+-- params: tenant, job id, status, forced, reason code, comment, now
+UPDATE jobs
+SET status = $3, force_canceled = $4, reason_code = $5, comment = $6, updated_at = $7, pending_work = 'CANCEL'
+WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: delete_job
+-- A job's deletion begins.
+-- params: tenant, job id, status, now
+UPDATE jobs SET status = $3, updated_at = $4, pending_work = 'DELETE' WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: list_jobs
+-- Jobs newest first, from before a key on.
+-- params: tenant, status or null, before job_uid or null, most
+SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.target_selection, j.description, j.dialect, j.total_targets,
+       j.created_at, j.updated_at, j.completed_at,
+       c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
+FROM jobs j
+JOIN job_counts c USING (tenant_id, job_id)
+WHERE j.tenant_id = $1 AND ($2::text IS NULL OR j.status = $2) AND ($3::bigint IS NULL OR j.job_uid < $3)
+ORDER BY j.job_uid DESC
+LIMIT $4;
+
+-- name: get_job
+-- A job with its targets and counts.
+-- params: tenant, job id
+SELECT j.*,
+       array(SELECT t.target_arn FROM job_targets t WHERE t.tenant_id = $1 AND t.job_id = j.job_id ORDER BY t.position)
+           AS targets,
+       c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
+FROM jobs j
+JOIN job_counts c USING (tenant_id, job_id)
+WHERE j.tenant_id = $1 AND j.job_id = $2;
+
+-- name: list_executions
+-- A job's executions by thing, from after a key on.
+-- params: tenant, job id, status or null, after thing and number, most
+SELECT thing_name, execution_number, status, version_number, status_details, queued_at, started_at, last_updated_at,
+       force_canceled
+FROM executions
+WHERE tenant_id = $1 AND job_id = $2 AND ($3::text IS NULL OR status = $3)
+  AND (thing_name, execution_number) > ($4::text, $5::bigint)
+ORDER BY thing_name, execution_number
+LIMIT $6;
+
+-- name: find_executions
+-- Keys of a job's executions in some statuses, from after a key on: what a chunk will lock.
+-- params: tenant, job id, statuses, after thing and number, most
+SELECT thing_name, execution_number
+FROM executions
+WHERE tenant_id = $1 AND job_id = $2 AND status = ANY ($3::text[])
+  AND (thing_name, execution_number) > ($4::text, $5::bigint)
+ORDER BY thing_name, execution_number
+LIMIT $6;
+
+-- name: find_work
+-- Jobs that background work is owed to, over all tenants: keys only.
+-- params: none
+SELECT tenant_id, job_id, pending_work FROM sweep_job_work()
+UNION ALL
+SELECT tenant_id, job_id, 'EXPIRE' FROM sweep_expired_jobs();
+
+-- name: try_job_work
+-- Become the one process that works on a job until this transaction ends.
+-- params: tenant, job id
+SELECT pg_try_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0));
+
+-- name: get_work
+-- What is owed to a job now that it is ours: an expiry is owed when nothing else is.
+-- params: tenant, job id
+SELECT coalesce(pending_work, CASE
+           WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp() THEN 'EXPIRE' END),
+       force_canceled, job_uid
+FROM jobs
+WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: lock_counts
+-- Hold a job's counters, so that its last execution cannot end beside us.
+-- params: tenant, job id
+SELECT FROM job_counts WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE;
+
+-- name: finish_work
+-- Nothing of this work is left to do.
+-- params: tenant, job id, work
+UPDATE jobs SET pending_work = NULL WHERE tenant_id = $1 AND job_id = $2 AND pending_work = $3;
+
+-- name: finish_cancel
+-- A cancellation has reached every execution; what was not rolled out never will be.
+-- params: tenant, job id, now
+WITH chunks AS (
+    DELETE FROM rollout_chunks WHERE tenant_id = $1 AND job_id = $2
+)
+UPDATE jobs SET pending_work = NULL, completed_at = $3, updated_at = $3
+WHERE tenant_id = $1 AND job_id = $2 AND pending_work = 'CANCEL';
+
+-- name: finish_expiry
+-- Every execution that was QUEUED when the job expired is timed out.
+-- params: tenant, job id
+UPDATE jobs SET expiry_done = true WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: remove_job
+-- A job whose executions are gone.
+-- params: tenant, job id
+DELETE FROM jobs WHERE tenant_id = $1 AND job_id = $2;
