@@ -97,12 +97,12 @@ def serve() -> None:
       JOBBROKER_DATABASE_URL=postgresql://jobbroker:secret@db/jobbroker \\
       JOBBROKER_MQTT_URL=mqtt://%40jobbroker:secret@mosquitto:1884 jobbroker serve
     """
-    from broker.runtime import serve as run
+    from broker.serving import serve_with_access
 
     def ready() -> None:
         remark("ready")
 
-    run_until_signal(lambda stop: run(load_settings(), on_ready=ready, stop=stop))
+    run_until_signal(lambda stop: serve_with_access(load_settings(), on_ready=ready, stop=stop))
 
 
 def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

@@ -20,7 +20,7 @@ from broker.embedded.accounts import EmbeddedServerError
 from broker.embedded.directory import Secrets, taken, tell
 from broker.embedded.ports import LOOPBACK
 from broker.embedded.servers import EmbeddedServers, UpOptions, address_of
-from broker.runtime import serve
+from broker.serving import allow_many_files, serve_with_access
 from broker.settings import Settings, load_settings
 from handlers.credentials import issue_token, verify_token
 from handlers.database import create_pool, tenant_transaction
@@ -68,6 +68,7 @@ async def up(options: UpOptions, *, on_ready: Callable[[Up], None], stop: asynci
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(taken(options.data_dir))
+        allow_many_files()
         secrets = Secrets(options.data_dir)
         servers = EmbeddedServers(options, secrets)
         await servers.start(stack)
@@ -88,7 +89,7 @@ async def _serve_watched(
     try:
         async with asyncio.TaskGroup() as group:
             watching = [group.create_task(one) for one in servers.watches()]
-            await group.create_task(serve(settings, on_ready=ready, stop=stop))
+            await group.create_task(serve_with_access(settings, on_ready=ready, stop=stop))
             for task in watching:
                 task.cancel()
     except* EmbeddedServerError as problems:
