@@ -1,9 +1,9 @@
 # Everything from a clean clone: `make demo`, `make test`, `make check`, `make up`. `make help` lists them.
-PYTHON ?= $(firstword $(foreach v,3.13 3.12 3.11 3.14,$(shell command -v python$(v) 2>/dev/null)) $(shell command -v python3 2>/dev/null))
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+PYTHON ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check
@@ -31,9 +31,12 @@ install: $(STAMP) ## the environment in .venv and the mosquitto program
 
 # The environment belongs to the pins and to pyproject.toml: it is completed again when either changed.
 $(STAMP): pyproject.toml .ci/requirements.txt .ci/ensure-mosquitto
-	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed: install one or say make PYTHON=/path/to/python"; exit 1; }
-	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 15) else f"Python 3.11 to 3.14 is needed; {sys.executable} is {v[0]}.{v[1]}: say make PYTHON=/path/to/python")'
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@test -x $(BIN)/python || { \
+	  for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3); do \
+	    "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
+	      && exec "$$python" -m venv $(VENV); \
+	  done; \
+	  echo "Python 3.11 to 3.14 with venv is needed: install one (Debian: python3-venv), or say make PYTHON=/path/to/python"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r .ci/requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@.ci/ensure-mosquitto
