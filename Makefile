@@ -38,6 +38,6 @@ $(STAMP): pyproject.toml .ci/requirements.txt .ci/ensure-mosquitto
 	  done; \
 	  echo "Python 3.11 to 3.14 with venv is needed: install one (Debian: python3-venv), or say make PYTHON=/path/to/python"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r .ci/requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@.ci/ensure-mosquitto
 	@touch $@
