@@ -27,7 +27,7 @@ class Documents:
     async def load(
         self, connection: Connection, tenant_id: str, job_uids: Iterable[int]
     ) -> dict[int, str]:
-        """The documents (JSON text) of these incarnations, from here or from the tenant's jobs; gone jobs are left out."""
+        """The documents (JSON text) of these incarnations; those of jobs that are gone are left out."""
         wanted = set(job_uids)
         found = {uid: self._texts[uid] for uid in wanted if uid in self._texts}
         for uid in found:

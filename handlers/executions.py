@@ -7,6 +7,7 @@ code, write everything at once, commit. The caller then sends the replies, and o
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,7 +23,7 @@ from schema.sql import queries
 from schema.topics import DeviceTopic, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from handlers.database import Connection, Pool
@@ -32,7 +33,7 @@ _SQL = queries("executions")
 _CHANGING: Final = frozenset({Operation.START_NEXT, Operation.UPDATE})
 _DIGEST: Final = 8  # bytes
 _REMEMBERED: Final = 8  # digests an execution keeps: executions.recent
-_REDELIVERY_REACHES_BACK: Final = "1 hour"
+_REDELIVERY_REACHES_BACK: Final = timedelta(hours=1)
 _ATTEMPTS: Final = 5
 
 Key = tuple[str, str, int]
@@ -88,18 +89,22 @@ async def answer(
     asks: Sequence[Ask],
     *,
     slot: int | None,
+    before_commit: Callable[[], Awaitable[None]] | None = None,
 ) -> Answered:
     """Decide and store a tenant's requests; each gets exactly one reply.
 
-    Nothing is stored for a request that is rejected. Raises the driver's transient errors (handlers.database.TRANSIENT),
-    with nothing stored of the rounds not yet done: the caller keeps the requests and asks again.
+    Nothing is stored for a request that is rejected. before_commit is awaited inside each transaction, when all is
+    written. Raises the driver's transient errors (handlers.database.TRANSIENT), with nothing stored of the rounds not
+    yet done: the caller keeps the requests and asks again.
     """
     replies: list[Reply] = []
     told: list[Told] = []
     for batch in _rounds(asks):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                done = await _round(pool, documents, tenant_id, batch, slot=slot)
+                done = await _round(
+                    pool, documents, tenant_id, batch, slot=slot, before_commit=before_commit
+                )
             except Conflict:
                 if attempt == _ATTEMPTS:
                     raise
@@ -133,6 +138,7 @@ async def _round(
     asks: Sequence[Ask],
     *,
     slot: int | None,
+    before_commit: Callable[[], Awaitable[None]] | None,
 ) -> Answered:
     decoded = [_decode(ask) for ask in asks]
     async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
@@ -155,6 +161,8 @@ async def _round(
             )
         wanted = {uid for one in decided if (uid := one.document_of) is not None}
         texts = await documents.load(connection, tenant_id, wanted) if wanted else {}
+        if before_commit is not None:
+            await before_commit()
     return Answered([_encode(one, texts, desk.now) for one in decided], [told] if told else [])
 
 
@@ -325,13 +333,11 @@ class _Desk:
             return _Decided(request, offered[0] if offered else None, token=token)
         try:
             found = self._named(request)
-            if found.execution.status in TERMINAL:
-                raise Rejected(
-                    Code.TERMINAL_STATE_REACHED,
-                    f"the execution of job {topic.job_id} on thing {topic.thing} is {found.execution.status}",
-                )
         except Rejected as error:
             return _Decided(request, error=error, token=token)
+        if (status := found.execution.status) in TERMINAL:
+            told = f"the execution of job {topic.job_id} on thing {topic.thing} is {status}"
+            return _Decided(request, error=Rejected(Code.TERMINAL_STATE_REACHED, told), token=token)
         return _Decided(request, found, token=token)
 
     def _update(self, ask: Ask, request: Request) -> _Decided:

@@ -37,7 +37,10 @@ async def applied_migrations(connection: Connection) -> list[str]:
     """Names of the migrations the database has, oldest first; empty for a new database."""
     if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
         return []
-    return [row["name"] for row in await connection.fetch("SELECT name FROM schema_migrations ORDER BY name")]
+    return [
+        row["name"]
+        for row in await connection.fetch("SELECT name FROM schema_migrations ORDER BY name")
+    ]
 
 
 async def require_current(connection: Connection) -> None:
@@ -55,8 +58,8 @@ async def require_current(connection: Connection) -> None:
 async def migrate(connection: Connection) -> list[str]:
     """Apply what is missing; returns the names applied, oldest first.
 
-    The connection's role must own the tables and be able to create roles. An advisory lock makes a second caller wait and
-    then find nothing to do. Raises SchemaTooNewError, having changed nothing, when the database is ahead.
+    The connection's role must own the tables and be able to create roles. An advisory lock makes a second caller wait
+    and then find nothing to do. Raises SchemaTooNewError, having changed nothing, when the database is ahead.
     """
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
     try:

@@ -252,11 +252,10 @@ def _job_members(row: asyncpg.Record) -> dict[str, object]:
 async def _write_executions(
     connection: Connection, tenant_id: str, changes: Sequence[Change]
 ) -> None:
-    added = [after for before, after in changes if before is None and after is not None]
-    gone = [before for before, after in changes if before is not None and after is None]
-    moved = [
-        (before, after) for before, after in changes if before is not None and after is not None
-    ]
+    net = _collapsed(changes)
+    added = [after for before, after in net if before is None and after is not None]
+    gone = [before for before, after in net if before is not None and after is None]
+    moved = [(before, after) for before, after in net if before is not None and after is not None]
     if added:
         await connection.execute(
             _SQL["insert_executions"], tenant_id, *_keys(added), added[0].queued_at

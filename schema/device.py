@@ -159,7 +159,7 @@ def _integer(
         and isinstance(value, str)
         and value.isascii()
         and value.isdigit()
-        and len(value) < 20
+        and len(value) <= _LARGEST_DIGITS
     ):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:

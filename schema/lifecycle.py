@@ -155,7 +155,7 @@ class Execution:
 
     @property
     def timeout_at(self) -> datetime | None:
-        """When the timer fires: the earlier of the two deadlines (AWS: a step timer never outlives the in-progress one)."""
+        """When the timer fires: the earlier of the two deadlines (AWS: a step timer never outlives the other)."""
         if self.status is not Status.IN_PROGRESS:
             return None
         deadlines = [at for at in (self.in_progress_deadline, self.step_deadline) if at is not None]
@@ -164,7 +164,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a device says of its execution. `details` None leaves the stored ones; `step_minutes` None leaves the timer."""
+    """What a device says of its execution; `details` and `step_minutes` None leave what is stored."""
 
     move: Move
     details: str | None = None

@@ -30,7 +30,9 @@ TEXT_CHARS: Final = 2028  # description and comment
 TARGETS_PER_JOB: Final = 100
 DOCUMENT_TYPE_CHARS: Final = 128
 EXPIRY_HOURS: Final = 8760  # a year
-COMMAND_BYTES: Final = 262144  # an operator's payload: a full document, all its characters escaped, fits
+COMMAND_BYTES: Final = (
+    262144  # an operator's payload: a full document, all its characters escaped, fits
+)
 STEP_MINUTES: Final = 10080  # seven days; also the in-progress timeout's limit
 PENDING_LISTED: Final = 10  # entries in each pending list and in notify, without scheduling
 TOKEN_BYTES: Final = 1024  # clientToken; AWS documents no limit for jobs, 64 for shadows
@@ -47,7 +49,7 @@ def is_plain_text(text: str) -> bool:
 
 
 def check_name(field: str, value: object, pattern: re.Pattern[str]) -> str:
-    """The value, when it is a string that fits the pattern. Raises Rejected (InvalidRequest) naming the field otherwise."""
+    """The value, when it is a string that fits the pattern. Raises Rejected naming the field otherwise."""
     if isinstance(value, str) and pattern.fullmatch(value) is not None:
         return value
     raise Rejected(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from schema.lifecycle import Execution
 
-# How much of a thing's list is ever loaded: what is listed of both kinds, and as many again that may leave in one batch.
+# How much of a thing's list is ever loaded: what is listed of both kinds, and what may leave in one batch.
 WINDOW: Final = 2 * PENDING_LISTED + 12
 # Hence at most so many changing requests of one thing are decided in one batch.
 CHANGES_PER_BATCH: Final = 8

@@ -30,6 +30,7 @@ from mqtt5 import (
     SubscribePacket,
     TopicFilter,
     UnsubAckPacket,
+    UnsubscribePacket,
     read,
 )
 
@@ -198,6 +199,11 @@ def encode_subscribe(packet_id: int, filters: list[str], *, qos: int = 1) -> byt
     never = RetainHandling.SEND_NEVER
     wanted = [TopicFilter(each, max_qos=_QOS[qos], retain_handling=never) for each in filters]
     return SubscribePacket(packet_id, wanted).write()
+
+
+def encode_unsubscribe(packet_id: int, filters: list[str]) -> bytes:
+    """Return an UNSUBSCRIBE from these filters."""
+    return UnsubscribePacket(packet_id, filters).write()
 
 
 def topic_fault(topic: str) -> str | None:

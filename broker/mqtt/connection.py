@@ -168,18 +168,25 @@ class Connection(asyncio.Protocol):
         code: DisconnectReasonCode = DisconnectReasonCode.NORMAL_DISCONNECTION,
         session_expiry: int | None = None,
     ) -> None:
-        """Send DISCONNECT and close; a server that does not take it in 2 s is cut off.
+        """Send DISCONNECT and let the server close; one that does not in 2 s is cut off.
 
-        `session_expiry` in seconds changes what CONNECT asked for; 0 ends the session.
+        `session_expiry` in seconds changes what CONNECT asked for; 0 ends the session. With a
+        `code` that tells of a fault nothing is waited for.
         """
         if self._transport is None or self._reason is not None:
             return
         packet = DisconnectPacket(reason_code=code, session_expiry_interval=session_expiry)
         self.send(packet.write())
         self._flush()
+        self.resume_reading()
         self._reason = reason
-        self._transport.close()
         self._restart_timer(_LINGER_SECONDS, self._transport.abort)
+        if code != DisconnectReasonCode.NORMAL_DISCONNECTION:
+            self._transport.close()
+        # Mosquitto reads one packet a turn. Were the socket closed now, the next connection of
+        # this session could overtake PUBACKs already sent, and be sent those messages again.
+        elif self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
 
     def abort(self, reason: str = "aborted by us") -> None:
         """Cut the connection without a word; what was not yet written is lost."""

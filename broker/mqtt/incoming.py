@@ -16,7 +16,7 @@ class Incoming:
         self._bound = bound
         self._inbox: list[Inbound] = []
         self._arrived = asyncio.Event()
-        self._epoch = 0
+        self.epoch = 0
         self._closed = False
 
     @property
@@ -26,7 +26,7 @@ class Incoming:
 
     def connected(self, *, session_present: bool) -> None:
         """Begin the next epoch; what a resumed session sends again is dropped from the inbox."""
-        self._epoch += 1
+        self.epoch += 1
         if session_present:
             self._inbox = [message for message in self._inbox if not message.qos]
 
@@ -44,7 +44,7 @@ class Incoming:
                 qos,
                 packet.duplicate,
                 packet.packet_id or 0,
-                self._epoch,
+                self.epoch,
                 packet.response_topic,
                 packet.correlation_data,
             )
@@ -64,7 +64,7 @@ class Incoming:
 
     def pubacks(self, messages: Sequence[Inbound]) -> bytes:
         """Return the PUBACKs for those of `messages` that came in this epoch with QoS 1."""
-        epoch = self._epoch
+        epoch = self.epoch
         return b"".join(
             [encode_puback(each.packet_id) for each in messages if each.qos and each.epoch == epoch]
         )

@@ -17,7 +17,9 @@ from broker.mqtt.codec import (
     PublishPacket,
     SubAckPacket,
     SubAckReasonCode,
+    UnsubAckPacket,
     encode_subscribe,
+    encode_unsubscribe,
     refusal,
 )
 from broker.mqtt.connection import ConnectError, Connection, ConnectSettings, connect
@@ -127,6 +129,9 @@ class Link:
         self._idle = asyncio.Event()
         self._stop = asyncio.Event()
         self._dialing: asyncio.Task[object] | None = None
+        self._unsubscribed: asyncio.Future[None] | None = None
+        self._open = 0
+        self.received = 0
         self._idle.set()
         self._greeting.packet()  # what can never be sent is an error here, not one of each attempt
 
@@ -147,6 +152,11 @@ class Link:
         """How many published messages are queued or unacknowledged."""
         return len(self._outgoing)
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many QoS 1 messages of this connection were taken and not yet acknowledged."""
+        return self._open
+
     async def run(self) -> None:
         """Connect, subscribe, and connect again whenever needed, until `close` or cancelled.
 
@@ -163,7 +173,7 @@ class Link:
                 attempt = 0 if lasted >= self._settings.backoff_cap else attempt + 1
                 await self._back_off(attempt)
         finally:
-            self._shut()
+            await self._hang_up(session_expiry=None)
 
     async def receive(self) -> list[Inbound]:
         """Return all that arrived since the last call, in order, waiting for at least one.
@@ -171,6 +181,8 @@ class Link:
         Cancelling it loses nothing. Raises LinkClosedError.
         """
         taken = await self._incoming.take()
+        self.received += len(taken)
+        self._open += sum(1 for each in taken if each.qos and each.epoch == self._incoming.epoch)
         if self._connection is not None:
             self._connection.resume_reading()
         return taken
@@ -203,7 +215,22 @@ class Link:
             return
         pubacks = self._incoming.pubacks(messages)
         if pubacks:
+            self._open -= sum(
+                1 for each in messages if each.qos and each.epoch == self._incoming.epoch
+            )
             self._connection.send(pubacks)
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """End subscriptions of the session, whoever made them; what it has collected still comes.
+
+        Raises ConnectionError when the connection is lost before the server has answered.
+        """
+        if self._connection is None:
+            raise ConnectionError("not connected to the MQTT server")
+        self._unsubscribed = asyncio.get_running_loop().create_future()
+        packet_id = self._outgoing.next_packet_id()
+        self._connection.send(encode_unsubscribe(packet_id, list(filters)))
+        await self._unsubscribed
 
     async def connected(self) -> None:
         """Wait until a connection is up and its subscriptions are answered.
@@ -226,18 +253,13 @@ class Link:
     async def close(self, *, end_session: bool = False) -> None:
         """Disconnect and let `run` return; what was not acknowledged fails with LinkClosedError.
 
+        It returns when the server has taken in all that was sent, PUBACKs above all, or after 2 s.
+
         The session stays with the server for its expiry, so that another process can go on with
         it. `end_session` ends it now, if the link is connected: what the server holds for it and
         its subscriptions are gone.
         """
-        self._stop.set()
-        if self._dialing is not None:
-            self._dialing.cancel()
-        connection = self._connection
-        if connection is not None:
-            connection.close(session_expiry=0 if end_session else None)
-            await connection.wait_closed()
-        self._shut()
+        await self._hang_up(session_expiry=0 if end_session else None)
 
     # The life of a connection
 
@@ -283,6 +305,7 @@ class Link:
     def _on_connack(self, connection: Connection, connack: ConnAckPacket) -> None:
         self._connection = connection
         self._connack = connack
+        self._open = 0
         self._incoming.connected(session_present=connack.session_present)
         self._outgoing.connected(
             session_present=connack.session_present,
@@ -307,6 +330,8 @@ class Link:
         self._connection = None
         self._ready.clear()
         self._stop_subscribe_timer()
+        if self._unsubscribed is not None and not self._unsubscribed.done():
+            self._unsubscribed.set_exception(ConnectionError(reason))
         self._outgoing.disconnected()
         if not self._stop.is_set():
             self._on_event(Lost(reason))
@@ -323,6 +348,9 @@ class Link:
                 acknowledged = True
             elif isinstance(packet, SubAckPacket):
                 self._on_suback(packet)
+            elif isinstance(packet, UnsubAckPacket):
+                if self._unsubscribed is not None and not self._unsubscribed.done():
+                    self._unsubscribed.set_result(None)
             else:
                 fault = f"protocol error: unexpected {type(packet).__name__}"
             if fault is not None:
@@ -376,14 +404,18 @@ class Link:
             self._subscribe_timer.cancel()
             self._subscribe_timer = None
 
-    def _shut(self) -> None:
+    async def _hang_up(self, *, session_expiry: int | None) -> None:
         self._stop.set()
-        if self._connection is not None:
-            self._connection.close()
+        if self._dialing is not None:
+            self._dialing.cancel()
         self._incoming.close()
         self._outgoing.close()
         self._ready.set()
         self._idle.set()
+        connection = self._connection
+        if connection is not None:
+            connection.close(session_expiry=session_expiry)
+            await connection.wait_closed()
 
 
 def _denied_event(denied: Denied) -> PublishDenied:

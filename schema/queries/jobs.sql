@@ -170,15 +170,19 @@ SELECT pg_try_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0));
 -- What is owed to a job now that it is ours: an expiry is owed when nothing else is.
 -- params: tenant, job id
 SELECT coalesce(pending_work, CASE
-           WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp() THEN 'EXPIRE' END),
+           WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp() THEN 'EXPIRE' END)
+           AS work,
        force_canceled, job_uid
 FROM jobs
 WHERE tenant_id = $1 AND job_id = $2;
 
 -- name: lock_counts
--- Hold a job's counters, so that its last execution cannot end beside us.
+-- Hold a job's counters, so that its last execution cannot end beside us; gives the clock after that.
 -- params: tenant, job id
-SELECT FROM job_counts WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE;
+WITH held AS MATERIALIZED (
+    SELECT job_id FROM job_counts WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE
+)
+SELECT clock_timestamp() FROM held;
 
 -- name: finish_work
 -- Nothing of this work is left to do.

@@ -1,0 +1,286 @@
+"""From an inbound message to its answer: sorted into lanes, decided in batches, answered, and only then acknowledged.
+
+A lane is one tenant's share of things (or one operator), worked one batch at a time, so that what a device sent first
+is decided first. A batch is whatever arrived while the lane's last one was being committed: no waiting for more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from zlib import crc32
+
+import structlog
+
+from broker.hooks import Place, reach
+from broker.mqtt.link import Denied, Inbound, Link, LinkClosedError, Outbound
+from broker.notifier import Notifier
+from handlers import executions
+from handlers.database import TRANSIENT, Pool
+from handlers.documents import Documents
+from handlers.executions import Answered, Ask, Reply
+from schema import device
+from schema.errors import Code, Conflict, Rejected
+from schema.topics import DeviceTopic, OperatorTopic, TopicMode, UnknownTopic, parse
+
+log = structlog.get_logger(__name__)
+
+_RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
+
+
+@dataclass(slots=True)
+class Counted:
+    """What a dispatcher has seen since it began."""
+
+    requests: int = 0
+    batches: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    strangers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One request on its way: the link that brought it takes its reply and its acknowledgement."""
+
+    link: Link
+    inbound: Inbound
+    topic: DeviceTopic | OperatorTopic
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Requests that wait for one worker, in order of arrival."""
+
+    waiting: deque[_Item] = field(default_factory=deque)
+    busy: bool = False
+
+
+OperatorAnswer = Callable[[OperatorTopic, Inbound], Awaitable[list[Outbound]]]
+
+
+class Dispatcher:
+    """Takes what a link receives until it is closed, and answers it.
+
+    Unacknowledged requests are what may be lost with this process: the MQTT server sends them again. At most
+    `most_waiting` requests are held; beyond, the link is not read (architecture, law 3).
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition root wires it, once
+        self,
+        pool: Pool,
+        documents: Documents,
+        notifier: Notifier,
+        answer_operator: OperatorAnswer,
+        *,
+        mode: TopicMode,
+        slot: int,
+        lanes: int = 4,
+        batch_most: int = 512,
+        most_waiting: int = 4000,
+    ) -> None:
+        self._pool = pool
+        self._documents = documents
+        self._notifier = notifier
+        self._answer_operator = answer_operator
+        self._mode = mode
+        self._slot = slot
+        self._lane_count = lanes
+        self._batch_most = batch_most
+        self._most_waiting = most_waiting
+        self._held = 0
+        self._room = asyncio.Event()
+        self._lanes: dict[str, _Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.counted = Counted()
+
+    @property
+    def held(self) -> int:
+        """Requests taken and not yet answered."""
+        return self._held
+
+    async def idle(self) -> None:
+        """Wait until nothing that was taken is unanswered."""
+        while self._held:
+            self._room.clear()
+            await self._room.wait()
+
+    async def run(self, link: Link) -> None:
+        """Serve one link until it is closed; returns when all that was taken from it is answered."""
+        async with asyncio.TaskGroup() as workers:
+            while True:
+                try:
+                    received = await link.receive()
+                except LinkClosedError:
+                    return
+                self._sort(link, received, workers)
+                while self._held >= self._most_waiting:
+                    self._room.clear()
+                    await self._room.wait()
+
+    def _sort(self, link: Link, received: Sequence[Inbound], workers: asyncio.TaskGroup) -> None:
+        for inbound in received:
+            topic = parse(inbound.topic, self._mode)
+            match topic:
+                case DeviceTopic(tenant, thing):
+                    lane = f"{tenant} things {crc32(thing.encode()) % self._lane_count}"
+                    self._enqueue(lane, _Item(link, inbound, topic), workers)
+                case OperatorTopic(tenant, operator):
+                    self._enqueue(
+                        f"{tenant} operator {operator}", _Item(link, inbound, topic), workers
+                    )
+                case UnknownTopic(_, reason):
+                    self._refuse_topic(link, inbound, reason)
+                case None:
+                    self.counted.strangers += 1
+                    log.info("stranger", topic=inbound.topic[:200], size=len(inbound.payload))
+                    link.acknowledge([inbound])
+
+    def _enqueue(self, name: str, item: _Item, workers: asyncio.TaskGroup) -> None:
+        lane = self._lanes.setdefault(name, _Lane())
+        lane.waiting.append(item)
+        self._held += 1
+        if not lane.busy:
+            lane.busy = True
+            workers.create_task(self._work(name, lane), name=name)
+
+    async def _work(self, name: str, lane: _Lane) -> None:
+        while lane.waiting:
+            batch = [
+                lane.waiting.popleft() for _ in range(min(len(lane.waiting), self._batch_most))
+            ]
+            try:
+                if isinstance(batch[0].topic, DeviceTopic):
+                    await self._answer_devices(batch[0].topic.tenant, batch)
+                else:
+                    await self._answer_operators(batch)
+            finally:
+                self._held -= len(batch)
+                self._room.set()
+        lane.busy = False
+        self._lanes.pop(name, None)  # an idle lane is not kept: names come from outside
+
+    async def _answer_devices(self, tenant: str, batch: list[_Item]) -> None:
+        asks = [
+            Ask(item.topic, item.inbound.payload, item.inbound.duplicate)
+            for item in batch
+            if isinstance(item.topic, DeviceTopic)
+        ]
+        answered = await self._decide(tenant, asks)
+        await reach(Place.BEFORE_PUBLISH)
+        by_link: dict[Link, list[tuple[Inbound, Outbound]]] = {}
+        for item, reply in zip(batch, answered.replies, strict=True):
+            topic = f"{item.inbound.topic}/{'accepted' if reply.accepted else 'rejected'}"
+            by_link.setdefault(item.link, []).append((item.inbound, Outbound(topic, reply.payload)))
+            if reply.code is not None:
+                self._count_rejected(item.inbound, reply.code, reply.payload)
+        self.counted.requests += len(batch)
+        self.counted.batches += 1
+        for link, pairs in by_link.items():
+            self._publish_then_acknowledge(
+                link, [reply for _, reply in pairs], [inbound for inbound, _ in pairs]
+            )
+        self._notifier.tell(answered.told)
+
+    async def _decide(self, tenant: str, asks: Sequence[Ask]) -> Answered:
+        """Answer a batch, over the database's absences; a batch that cannot be decided is cut down to the culprit."""
+        attempt = 0
+        while True:
+            try:
+                return await executions.answer(
+                    self._pool,
+                    self._documents,
+                    tenant,
+                    asks,
+                    slot=self._slot,
+                    before_commit=lambda: reach(Place.BEFORE_COMMIT),
+                )
+            except (*TRANSIENT, Conflict) as error:
+                pause = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
+                attempt += 1
+                log.warning(
+                    "database_waits",
+                    tenant=tenant,
+                    requests=len(asks),
+                    error=repr(error),
+                    seconds=pause,
+                )
+                await asyncio.sleep(pause)
+            except Exception:
+                if len(asks) == 1:
+                    log.exception("request_failed", tenant=tenant, topic=str(asks[0].topic))
+                    return Answered([_internal_error(asks[0])], [])
+                log.exception("batch_failed", tenant=tenant, requests=len(asks))
+                parts = [await self._decide(tenant, [ask]) for ask in asks]
+                return Answered(
+                    [reply for part in parts for reply in part.replies],
+                    [told for part in parts for told in part.told],
+                )
+
+    async def _answer_operators(self, batch: list[_Item]) -> None:
+        for item in batch:
+            if isinstance(item.topic, OperatorTopic):
+                outbounds = await self._answer_operator(item.topic, item.inbound)
+                await reach(Place.BEFORE_PUBLISH)
+                self.counted.requests += 1
+                self._publish_then_acknowledge(item.link, outbounds, [item.inbound])
+
+    def _refuse_topic(self, link: Link, inbound: Inbound, reason: str) -> None:
+        error = Rejected(Code.INVALID_TOPIC, f"topic: {reason}")
+        payload = device.rejected_reply(error, datetime.now(UTC), token_of(inbound.payload))
+        self._count_rejected(inbound, error.code, payload)
+        self._publish_then_acknowledge(
+            link, [Outbound(f"{inbound.topic}/rejected", payload)], [inbound]
+        )
+
+    def _publish_then_acknowledge(
+        self, link: Link, outbounds: Sequence[Outbound], inbounds: Sequence[Inbound]
+    ) -> None:
+        """Hand the replies over; when the MQTT server has them, acknowledge the requests they answer."""
+        try:
+            published = link.publish(outbounds)
+        except LinkClosedError:
+            return  # not acknowledged either: the MQTT server sends the requests to whoever has the session next
+        task = asyncio.create_task(
+            _acknowledged_after(published, link, inbounds), name="acknowledge"
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _count_rejected(self, inbound: Inbound, code: Code, payload: bytes) -> None:
+        self.counted.rejected[code] = self.counted.rejected.get(code, 0) + 1
+        log.info(
+            "rejected",
+            topic=inbound.topic[:200],
+            code=str(code),
+            answer=payload[:400].decode(errors="replace"),
+        )
+
+
+async def _acknowledged_after(
+    published: asyncio.Future[list[Denied]], link: Link, inbounds: Sequence[Inbound]
+) -> None:
+    try:
+        await published
+    except LinkClosedError:
+        return  # not acknowledged: the MQTT server will send the requests again
+    await reach(Place.BEFORE_ACKNOWLEDGE)
+    link.acknowledge(inbounds)
+
+
+def token_of(payload: bytes) -> str | None:
+    """The clientToken of a request that is refused for another reason; None when it cannot be read."""
+    with suppress(Rejected):
+        return device.read_token(device.read_object(payload))
+    return None
+
+
+def _internal_error(ask: Ask) -> Reply:
+    error = Rejected(
+        Code.INTERNAL_ERROR, "the request could not be handled; the broker's log says why"
+    )
+    payload = device.rejected_reply(error, datetime.now(UTC), token_of(ask.payload))
+    return Reply(accepted=False, payload=payload, code=error.code)

@@ -1,0 +1,159 @@
+"""Sends what the outbox holds and forgets it when the MQTT server has it.
+
+One sender for a process, one after the other: each notification is read from the database when it is sent, so a later
+one never carries an older state. Rows come straight from the transactions that wrote them; what a former life of this
+slot, a dead slot or a process without a slot left is loaded from the table, and so is what did not fit into memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+import structlog
+
+from broker.mqtt.link import Link, LinkClosedError, Outbound
+from handlers import outbox
+from handlers.database import TRANSIENT, Pool
+from handlers.documents import Documents
+from handlers.store import Told
+from schema.topics import TopicMode, mounted
+
+log = structlog.get_logger(__name__)
+
+_MOST_HELD = 2000  # rows in memory; what comes beyond waits in the table
+_MOST_AT_ONCE = 64
+_RETRY_SECONDS = 0.5
+
+
+class Notifier:
+    """The sending half of the outbox. `run_once` sends one batch; `adopt` fetches what nobody is telling."""
+
+    def __init__(
+        self, pool: Pool, documents: Documents, link: Link, *, mode: TopicMode, slot: int
+    ) -> None:
+        self._pool = pool
+        self._documents = documents
+        self._link = link
+        self._mode = mode
+        self._slot = slot
+        self._waiting: deque[Told] = deque()
+        self._held: set[int] = set()
+        self._sent: list[Told] = []
+        self._behind = True  # the table may have rows of ours that memory has not
+        self.wake = asyncio.Event()
+        self.orphans = asyncio.Event()
+        self._idle = asyncio.Event()
+        self.sent = 0
+
+    @property
+    def depth(self) -> int:
+        """Rows that wait in memory."""
+        return len(self._waiting)
+
+    async def idle(self) -> None:
+        """Wait until nothing that was handed over is untold."""
+        while self._held:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def tell(self, told: Iterable[Told]) -> None:
+        """Take rows just committed, in order of commit; called by whoever wrote them."""
+        for one in told:
+            if len(self._waiting) >= _MOST_HELD:
+                self._behind = True
+                break
+            if one.outbox_id not in self._held:
+                self._held.add(one.outbox_id)
+                self._waiting.append(one)
+        self.wake.set()
+
+    def look_again(self) -> None:
+        """Look into the table at the next pass."""
+        self._behind = True
+        self.wake.set()
+
+    def look_again_for_orphans(self) -> None:
+        """Adopt at once; called when a process without a slot announces rows."""
+        self.orphans.set()
+
+    async def adopt(self) -> bool:
+        """Take over what nobody tells. Returns False: the next pass is told by the rows themselves."""
+        if await outbox.claim(self._pool, slot=self._slot):
+            self.look_again()
+        return False
+
+    async def tell_again(self) -> None:
+        """Tell once more what things were told lately: the MQTT server has lost its sessions."""
+        await outbox.tell_again(self._pool, slot=self._slot)
+        self.look_again()
+
+    async def run(self) -> None:
+        """Send until cancelled. Failures of the database are waited out; nothing is forgotten unsent."""
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            try:
+                while await self.run_once():
+                    pass
+            except TRANSIENT as error:
+                log.warning("notifier_waits", error=repr(error))
+                self._behind = True
+                await asyncio.sleep(_RETRY_SECONDS)
+                self.wake.set()
+            except LinkClosedError:
+                return
+
+    async def run_once(self) -> bool:
+        """Send one batch and wait until the MQTT server has acknowledged it; returns whether there was anything."""
+        if self._behind and len(self._waiting) < _MOST_AT_ONCE:
+            await self._reload()
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
+        if not batch:
+            await self._forget()
+            return False
+        try:
+            by_tenant: dict[str, list[Told]] = {}
+            for one in batch:
+                by_tenant.setdefault(one.tenant_id, []).append(one)
+            messages = [
+                Outbound(mounted(tenant, topic, self._mode), payload)
+                for tenant, told in by_tenant.items()
+                for topic, payload in await outbox.messages(
+                    self._pool, self._documents, tenant, told
+                )
+            ]
+            await self._link.publish(messages)
+        except BaseException:
+            # Still in the table, and still ours: the next look finds them.
+            self._held.difference_update(one.outbox_id for one in batch)
+            self._behind = True
+            raise
+        self.sent += len(messages)
+        self._sent += batch
+        if len(self._sent) >= _MOST_AT_ONCE or not self._waiting:
+            await self._forget()
+        return True
+
+    async def _forget(self) -> None:
+        if self._sent:
+            done, self._sent = self._sent, []
+            try:
+                await outbox.forget(self._pool, done)
+            except BaseException:
+                self._sent = done + self._sent
+                raise
+            self._held.difference_update(one.outbox_id for one in done)
+            self._idle.set()
+
+    async def _reload(self) -> None:
+        self._behind = False
+        after = 0
+        while len(self._waiting) < _MOST_HELD:
+            found = await outbox.load(self._pool, slot=self._slot, after=after)
+            self.tell(found)
+            if not found:
+                return
+            after = found[-1].outbox_id
+        self._behind = True

@@ -1,0 +1,126 @@
+"""An operator's command over MQTT: into the shared handlers, and its answer to where it was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+import structlog
+
+from broker.mqtt.link import Inbound, Outbound
+from handlers.database import TRANSIENT, Pool
+from handlers.operator_plane import Actor, Answer, execute
+from handlers.store import Told
+from schema.device import rejected_reply
+from schema.errors import Code, Conflict, Rejected
+from schema.topics import OperatorTopic, TopicMode, mounted, operator_room, parse
+
+log = structlog.get_logger(__name__)
+
+_RETRY_SECONDS = 0.5
+
+
+class OperatorDoor:
+    """Answers commands in `operators/{operator}/...`; who asks is proved by the MQTT server's ACL of that room."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        mode: TopicMode,
+        slot: int,
+        tell: Callable[[Iterable[Told]], None],
+        wake_work: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._mode = mode
+        self._slot = slot
+        self._tell = tell
+        self._wake_work = wake_work
+
+    async def answer(self, topic: OperatorTopic, inbound: Inbound) -> list[Outbound]:
+        """The messages that answer one command: on its topic + /accepted or /rejected, and where MQTT 5 asks for it."""
+        try:
+            self._response_topic(topic, inbound)
+        except Rejected as error:
+            return self._refused(inbound, error)
+        answer = await self._execute(topic, inbound)
+        if answer is None:
+            broken = Rejected(
+                Code.INTERNAL_ERROR, "the command could not be handled; the broker's log says why"
+            )
+            return self._refused(inbound, broken)
+        if answer.accepted:
+            self._tell(answer.told)
+            self._wake_work()
+        return self._outbounds(
+            topic, inbound, accepted=answer.accepted, payload=json.dumps(answer.body).encode()
+        )
+
+    async def _execute(self, topic: OperatorTopic, inbound: Inbound) -> Answer | None:
+        actor = Actor(topic.tenant, topic.operator, None)
+        while True:
+            try:
+                return await execute(
+                    self._pool,
+                    actor,
+                    topic,
+                    inbound.payload,
+                    slot=self._slot,
+                    duplicate=inbound.duplicate,
+                )
+            except (*TRANSIENT, Conflict) as error:
+                log.warning(
+                    "database_waits", tenant=topic.tenant, verb=topic.verb, error=repr(error)
+                )
+                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception:
+                log.exception(
+                    "command_failed", tenant=topic.tenant, operator=topic.operator, verb=topic.verb
+                )
+                return None
+
+    def _refused(self, inbound: Inbound, error: Rejected) -> list[Outbound]:
+        payload = rejected_reply(error, datetime.now(UTC), None)
+        return [
+            Outbound(
+                f"{inbound.topic}/rejected", payload, correlation_data=inbound.correlation_data
+            )
+        ]
+
+    def _outbounds(
+        self, topic: OperatorTopic, inbound: Inbound, *, accepted: bool, payload: bytes
+    ) -> list[Outbound]:
+        own = f"{inbound.topic}/{'accepted' if accepted else 'rejected'}"
+        where = dict.fromkeys([own, self._response_topic(topic, inbound) or own])
+        return [Outbound(one, payload, correlation_data=inbound.correlation_data) for one in where]
+
+    def _response_topic(self, topic: OperatorTopic, inbound: Inbound) -> str | None:
+        """MQTT 5's Response Topic, as the MQTT server knows it.
+
+        It must lie in the operator's own room, else we would publish for others where they may not, and must not be a
+        request itself, else we would command ourselves. Raises Rejected.
+        """
+        asked = inbound.response_topic
+        if asked is None:
+            return None
+        # A mounted client does not know its tenant's prefix, and the MQTT server passes the property on unchanged.
+        full = mounted(topic.tenant, asked, self._mode)
+        room = operator_room(topic.operator)
+        if (
+            not asked.startswith(room)
+            or asked == room
+            or "+" in asked
+            or "#" in asked
+            or "\0" in asked
+        ):
+            raise Rejected(
+                Code.INVALID_REQUEST, f"Response Topic: {asked[:120]!r} is not inside {room}"
+            )
+        if isinstance(parse(full, self._mode), OperatorTopic):
+            raise Rejected(
+                Code.INVALID_REQUEST, f"Response Topic: {asked[:120]!r} is a command's own topic"
+            )
+        return full

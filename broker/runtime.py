@@ -1,0 +1,253 @@
+"""The composition root: what a serving process is made of, in which order it starts and stops.
+
+Stateless: whatever is worth keeping is in PostgreSQL or unacknowledged at the MQTT server, so that any number of these
+processes share the work and killing one loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+
+import structlog
+
+from broker.dispatch import Dispatcher
+from broker.listener import listen
+from broker.mqtt.link import (
+    Connected,
+    ConnectFailed,
+    Link,
+    LinkEvent,
+    LinkSettings,
+    Lost,
+    PublishDenied,
+    RetryIn,
+    SubscriptionRefused,
+)
+from broker.notifier import Notifier
+from broker.operators import OperatorDoor
+from broker.service import every
+from broker.settings import Settings
+from broker.slots import Slot, take_over_once
+from handlers import chunks, outbox, timeouts
+from handlers.database import Pool, create_pool
+from handlers.documents import Documents
+from handlers.migrate import require_current
+from schema.topics import TopicMode, subscriptions
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_SECONDS = 5.0
+_LOOK_SECONDS = 0.02
+_QUIET_SECONDS = 1.0
+
+
+class Broker:
+    """One serving process, wired. Use `serve`."""
+
+    def __init__(self, settings: Settings, pool: Pool, slot: Slot) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._slot = slot
+        self._work = asyncio.Event()
+        self._progress = chunks.Progress()
+        self._told_again = asyncio.Event()
+        self._sessions = 0
+        self._documents = Documents(settings.document_cache_bytes)
+        self._filters = subscriptions(settings.mqtt_topics)
+        self.link = self._make_link(slot.number, self._filters, self._on_link_event)
+        self.notifier = Notifier(
+            pool, self._documents, self.link, mode=settings.mqtt_topics, slot=slot.number
+        )
+        self._door = OperatorDoor(
+            pool,
+            mode=settings.mqtt_topics,
+            slot=slot.number,
+            tell=self.notifier.tell,
+            wake_work=self._work.set,
+        )
+        self.dispatcher = Dispatcher(
+            pool,
+            self._documents,
+            self.notifier,
+            self._door.answer,
+            mode=settings.mqtt_topics,
+            slot=slot.number,
+            lanes=settings.lanes,
+            batch_most=settings.batch_most,
+            most_waiting=4 * settings.receive_maximum,
+        )
+
+    async def run(
+        self, stop: asyncio.Event, on_ready: Callable[[], None], on_access: Callable[[], None]
+    ) -> None:
+        """Serve until `stop`; then finish what was taken, tell what was written, and disconnect."""
+        url = self._settings.database_url.get_secret_value()
+        async with asyncio.TaskGroup() as group:
+            link = group.create_task(self.link.run(), name="link")
+            dispatch = group.create_task(self.dispatcher.run(self.link), name="dispatch")
+            background = [
+                group.create_task(work, name=name)
+                for name, work in {
+                    "notifier": self.notifier.run(),
+                    "slot": self._slot.keep(),
+                    "listener": listen(
+                        url,
+                        {
+                            "jobbroker_outbox": self.notifier.look_again_for_orphans,
+                            "jobbroker_work": self._work.set,
+                            "jobbroker_access": on_access,
+                        },
+                    ),
+                    "adopt": every(
+                        "adopt", self.notifier.adopt, seconds=5, wake=self.notifier.orphans
+                    ),
+                    "work": every("work", self._do_work, seconds=1, wake=self._work),
+                    "timeouts": every("timeouts", self._time_out, seconds=0.5),
+                    "retention": every("retention", self._forget, seconds=600),
+                    "resync": every(
+                        "resync", self._tell_again_if_lost, seconds=60, wake=self._told_again
+                    ),
+                    "takeover": every(
+                        "takeover", lambda: take_over_once(url, self._drain), seconds=5
+                    ),
+                }.items()
+            ]
+            ready = group.create_task(self._announce(on_ready), name="ready")
+            await stop.wait()
+            ready.cancel()
+            await self._wind_down(background)
+            link.cancel()
+            await dispatch
+
+    async def _announce(self, on_ready: Callable[[], None]) -> None:
+        await self.link.connected()
+        on_ready()
+
+    async def _wind_down(self, background: list[asyncio.Task[None]]) -> None:
+        """Answer what was taken and tell what was written, as far as some seconds allow; the rest is durable anyway."""
+        log.info("stopping", unanswered=self.dispatcher.held, untold=self.notifier.depth)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self.dispatcher.idle()
+                await self.notifier.idle()
+                await self.link.drain(_DRAIN_SECONDS)
+        for task in background:
+            task.cancel()
+        await self.link.close()
+
+    def _make_link(
+        self, number: int, filters: list[str], on_event: Callable[[LinkEvent], None]
+    ) -> Link:
+        settings = self._settings
+        where = settings.mqtt
+        return Link(
+            LinkSettings(
+                address=where.address,
+                client_id=f"jobbroker-{number}",
+                username=where.username,
+                password=where.password,
+                tls=settings.tls_context(),
+                receive_max=settings.receive_maximum,
+            ),
+            filters,
+            on_event=on_event,
+        )
+
+    def _on_link_event(self, event: LinkEvent) -> None:
+        match event:
+            case Connected(session_present=present):
+                log.info("mqtt_connected", session_present=present, slot=self._slot.number)
+                self._sessions += not present
+                self._told_again.set()
+            case Lost(reason):
+                log.warning("mqtt_lost", reason=reason)
+            case ConnectFailed(reason):
+                log.warning("mqtt_connect_failed", reason=reason)
+            case SubscriptionRefused(name, reason):
+                log.error("mqtt_subscription_refused", filter=name, reason=reason)
+            case PublishDenied(topic, reason):
+                log.error("mqtt_publish_denied", topic=topic, reason=reason)
+            case RetryIn(seconds):
+                log.debug("mqtt_retry", seconds=round(seconds, 3))
+
+    async def _tell_again_if_lost(self) -> bool:
+        """The MQTT server came back without our session, so it lost what it held for the things as well."""
+        if self._sessions:
+            self._sessions = 0
+            await self.notifier.tell_again()
+        return False
+
+    async def _do_work(self) -> bool:
+        done = await chunks.run_once(self._pool, slot=self._slot.number, progress=self._progress)
+        self.notifier.tell(done.told)
+        for failure in done.failures:
+            log.error(
+                "job_work_failed", job=failure.job_id, work=failure.work, exc_info=failure.error
+            )
+        return done.more
+
+    async def _time_out(self) -> bool:
+        done = await timeouts.run_once(self._pool, slot=self._slot.number)
+        self.notifier.tell(done.told)
+        return done.more
+
+    async def _forget(self) -> bool:
+        await outbox.forget_requests(self._pool)
+        return False
+
+    async def _drain(self, number: int) -> None:
+        """Take a dead slot's session over: answer what it collected until it is quiet, then end it."""
+        log.info("draining", slot=number)
+        link = self._make_link(number, [], self._on_drained_event)
+        async with asyncio.TaskGroup() as group:
+            run = group.create_task(link.run(), name=f"drain link {number}")
+            serve = group.create_task(self.dispatcher.run(link), name=f"drain {number}")
+            await link.connected()
+            await link.unsubscribe(self._filters)
+            await self._until_quiet(link)
+            await link.close(end_session=True)
+            await serve
+            run.cancel()
+
+    async def _until_quiet(self, link: Link) -> None:
+        received = -1
+        while received != link.received or link.unacknowledged:
+            received = link.received
+            await asyncio.sleep(_QUIET_SECONDS)
+
+    @staticmethod
+    def _on_drained_event(event: LinkEvent) -> None:
+        log.info("drain_link", event=repr(event))
+
+
+async def serve(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    on_ready: Callable[[], None] = lambda: None,
+    on_access: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until `stop` is set. on_ready is called once, when requests are being taken.
+
+    on_access is called whenever credentials may have changed. Raises what the first connection to the database raises,
+    SchemaTooOldError and SchemaTooNewError, and SlotLostError when another process took this one's place.
+    """
+    url = settings.database_url.get_secret_value()
+    async with AsyncExitStack() as stack:
+        pool = await create_pool(url, size=settings.pool_size)
+        stack.push_async_callback(_close, pool)
+        async with pool.acquire() as connection:
+            await require_current(connection)
+        alone = settings.mqtt_topics is TopicMode.PLAIN
+        slot = await stack.enter_async_context(await Slot.take(url, alone=alone))
+        log.info("serving", slot=slot.number, topics=str(settings.mqtt_topics))
+        await Broker(settings, pool, slot).run(stop, on_ready, on_access)
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), 5)
+    except TimeoutError:
+        pool.terminate()

@@ -1,0 +1,137 @@
+"""What must be told: claimed when nobody tells it, turned into messages as things stand now, forgotten when told.
+
+Rows are written by `handlers.store` with what happened. They say which things to notify, not what to say: a
+notification carries the state at the time of sending, so several changes of one thing may leave as one message
+(architecture, law 4).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from handlers import store
+from handlers.database import tenant_transaction
+from handlers.slots import live_slots
+from handlers.store import Told
+from schema import device
+from schema.pending import notified
+from schema.sql import queries
+from schema.topics import notify_next_topic, notify_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from handlers.database import Connection, Pool
+    from handlers.documents import Documents
+
+_SQL = queries("outbox")
+_LATELY: Final = timedelta(minutes=15)
+_REQUESTS_KEPT: Final = timedelta(days=1)
+
+Message = tuple[str, bytes]  # topic without tenant, payload
+
+
+async def messages(
+    pool: Pool, documents: Documents, tenant_id: str, told: Sequence[Told]
+) -> list[Message]:
+    """What these rows of one tenant say now: events as written, then each thing's notify before its notify-next.
+
+    A thing that several rows name is told once.
+    """
+    said = [(topic, payload.encode()) for one in told for topic, payload in one.messages]
+    notify = dict.fromkeys(name for one in told for name in one.notify)
+    following = dict.fromkeys(name for one in told for name in one.notify_next)
+    if not (notify or following):
+        return said
+    async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
+        queues = await store.load_queues(connection, tenant_id, {**notify, **following})
+        now = await connection.fetchval("SELECT clock_timestamp()")
+        offered = {name: [one for one in queue if one.offered] for name, queue in queues.items()}
+        firsts = {name: offered[name][0] for name in following if offered[name]}
+        texts = await documents.load(
+            connection, tenant_id, {one.job_uid for one in firsts.values()}
+        )
+    for name in {**notify, **following}:
+        if name in notify:
+            shown = notified([one.execution for one in offered[name]])
+            said.append((notify_topic(name), device.notify_message(shown, now)))
+        if name in following:
+            first = firsts.get(name)
+            execution = None if first is None else first.execution
+            document = None if first is None else texts.get(first.job_uid, "{}")
+            said.append(
+                (notify_next_topic(name), device.notify_next_message(execution, now, document))
+            )
+    return said
+
+
+async def claim(pool: Pool, *, slot: int, most: int = 1000) -> int:
+    """Make rows without a living owner ours, over all tenants; returns how many tenants had some."""
+    async with pool.acquire() as connection:
+        alive = await live_slots(connection)
+        orphans: dict[str, set[int]] = defaultdict(set)
+        for row in await connection.fetch(_SQL["sweep_outbox"]):
+            if row["owner_slot"] is None or row["owner_slot"] not in alive:
+                orphans[row["tenant_id"]] |= {row["owner_slot"]} - {None, slot}
+        for tenant_id, dead in orphans.items():
+            async with tenant_transaction(connection, tenant_id):
+                await connection.execute(_SQL["claim_outbox"], tenant_id, slot, sorted(dead), most)
+        return len(orphans)
+
+
+async def load(pool: Pool, *, slot: int, after: int, most: int = 200) -> list[Told]:
+    """Our rows with an id above `after`, over all tenants, oldest first; at most `most` of each tenant."""
+    found: list[Told] = []
+    async with pool.acquire() as connection:
+        swept = await connection.fetch(_SQL["sweep_outbox"])
+        for tenant_id in [row["tenant_id"] for row in swept if row["owner_slot"] == slot]:
+            async with tenant_transaction(connection, tenant_id):
+                rows = await connection.fetch(_SQL["load_outbox"], tenant_id, slot, after, most)
+            found += [
+                Told(
+                    tenant_id,
+                    row["outbox_id"],
+                    tuple(row["notify"]),
+                    tuple(row["notify_next"]),
+                    tuple(zip(row["topics"], row["payloads"], strict=True)),
+                )
+                for row in rows
+            ]
+    return sorted(found, key=lambda one: one.outbox_id)
+
+
+async def forget(pool: Pool, told: Iterable[Told]) -> None:
+    """Delete rows that the MQTT server has acknowledged."""
+    by_tenant: dict[str, list[int]] = defaultdict(list)
+    for one in told:
+        by_tenant[one.tenant_id].append(one.outbox_id)
+    async with pool.acquire() as connection:
+        for tenant_id, ids in by_tenant.items():
+            async with tenant_transaction(connection, tenant_id):
+                await connection.execute(_SQL["delete_outbox"], tenant_id, ids)
+
+
+async def tell_again(pool: Pool, *, slot: int) -> None:
+    """Queue what things were told in the last quarter of an hour once more, for every tenant.
+
+    For when the MQTT server comes back without our session: what it held for the things is gone too.
+    """
+    async with pool.acquire() as connection:
+        for tenant_id in await _tenants(connection):
+            async with tenant_transaction(connection, tenant_id):
+                await connection.execute(_SQL["tell_again"], tenant_id, slot, _LATELY)
+
+
+async def forget_requests(pool: Pool, *, most: int = 1000) -> None:
+    """Drop operators' remembered answers that are older than a day, a bounded number in each tenant."""
+    async with pool.acquire() as connection:
+        for tenant_id in await _tenants(connection):
+            async with tenant_transaction(connection, tenant_id):
+                await connection.execute(_SQL["forget_requests"], tenant_id, _REQUESTS_KEPT, most)
+
+
+async def _tenants(connection: Connection) -> list[str]:
+    rows = await connection.fetch("SELECT tenant_id FROM sweep_tenants() AS tenant_id")
+    return [row["tenant_id"] for row in rows]

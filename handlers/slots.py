@@ -1,0 +1,72 @@
+"""Slots: the stable names under which processes keep their sessions with the MQTT server.
+
+Why this is safe: a slot is held by a session advisory lock, so PostgreSQL itself gives it back the moment its holder's
+connection ends, by kill -9 too; a restarted process takes its old slot, and so its old session, at once. The row in
+`leases` outlives the holder: a row whose lock is free names a session that still collects requests and must be taken
+over.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from schema.sql import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from handlers.database import Connection
+
+_SQL = queries("slots")
+_LOCK_CLASS: Final = 0x6A6F62  # "job": any fixed number that every version of this program shares
+_MOST_SLOTS: Final = 64
+
+
+def _name(slot: int) -> str:
+    return f"slot-{slot:02d}"
+
+
+async def take_slot(
+    connection: Connection, holder: str, details: Mapping[str, object], *, most: int = _MOST_SLOTS
+) -> int | None:
+    """The lowest free slot below `most`, held until this connection ends; None when all are held.
+
+    holder says who we are, for people; details is what a successor needs to take the session over.
+    """
+    for slot in range(most):
+        if await take(connection, slot):
+            await connection.execute(_SQL["record_slot"], _name(slot), holder, json.dumps(details))
+            return slot
+    return None
+
+
+async def take(connection: Connection, slot: int) -> bool:
+    """Hold one particular slot on this connection, if it is free."""
+    return bool(await connection.fetchval(_SQL["try_slot"], _LOCK_CLASS, slot))
+
+
+async def release(connection: Connection, slot: int, *, session_ended: bool) -> None:
+    """Give a slot back; its row goes too when its session with the MQTT server was ended."""
+    if session_ended:
+        await connection.execute(_SQL["forget_slot"], _name(slot))
+    await connection.execute(_SQL["release_slot"], _LOCK_CLASS, slot)
+
+
+async def renew(connection: Connection, slot: int, holder: str) -> None:
+    """Show that the holder is alive, for people who look at `leases`; also finds out that the connection is not."""
+    await connection.execute(_SQL["renew_slot"], _name(slot), holder)
+
+
+async def live_slots(connection: Connection) -> frozenset[int]:
+    """Slots whose lock a living connection holds."""
+    rows = await connection.fetch(_SQL["held_slots"], _LOCK_CLASS)
+    return frozenset(row["slot"] for row in rows)
+
+
+async def left_open(connection: Connection) -> list[int]:
+    """Slots that nobody holds although their session with the MQTT server was never ended."""
+    alive = await live_slots(connection)
+    rows = await connection.fetch(_SQL["list_slots"])
+    known = [int(row["name"].removeprefix("slot-")) for row in rows]
+    return [slot for slot in known if slot not in alive]

@@ -1,0 +1,59 @@
+"""Timers: executions whose in-progress or step deadline has passed become TIMED_OUT (AWS: job timeouts)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from handlers import store
+from handlers.database import tenant_transaction
+from handlers.store import Change, Told
+from schema import lifecycle
+
+if TYPE_CHECKING:
+    from handlers.database import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one pass did: what is to be told, and whether more work is waiting."""
+
+    told: list[Told]
+    more: bool
+
+
+async def run_once(pool: Pool, *, slot: int | None, most: int = 500) -> Swept:
+    """Time out what is due, at most `most` executions; any number of processes may run this at once.
+
+    The sweep over all tenants only finds things; whether a timer of theirs has fired is decided again under their lock.
+    """
+    async with pool.acquire() as connection:
+        rows = await connection.fetch("SELECT tenant_id, thing_name FROM sweep_timeouts($1)", most)
+        due: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            due[row["tenant_id"]].add(row["thing_name"])
+        told = []
+        for tenant_id, things in due.items():
+            async with tenant_transaction(connection, tenant_id):
+                one = await _time_out(connection, tenant_id, things, slot=slot)
+            if one is not None:
+                told.append(one)
+    return Swept(told, more=len(rows) == most)
+
+
+async def _time_out(
+    connection: Connection, tenant_id: str, things: set[str], *, slot: int | None
+) -> Told | None:
+    _, now = await store.lock_things(connection, tenant_id, things)
+    queues = await store.load_queues(connection, tenant_id, things)
+    executions = {name: [one.execution for one in queue] for name, queue in queues.items()}
+    changes = [
+        Change(one, lifecycle.time_out(one, now))
+        for queue in executions.values()
+        for one in queue
+        if one.timeout_at is not None and one.timeout_at <= now
+    ]
+    if not changes:
+        return None
+    return await store.save(connection, tenant_id, changes, queues=executions, now=now, slot=slot)

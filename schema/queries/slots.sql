@@ -1,0 +1,37 @@
+-- Process slots: which of the stable MQTT sessions a process holds. The lock is a session advisory lock.
+
+-- name: try_slot
+-- Hold a slot as long as this connection lives; false when another process has it.
+-- params: lock class, slot
+SELECT pg_try_advisory_lock($1::integer, $2::integer);
+
+-- name: release_slot
+-- params: lock class, slot
+SELECT pg_advisory_unlock($1::integer, $2::integer);
+
+-- name: record_slot
+-- Who holds it; the row stays after its holder, which is how a session left open is found.
+-- params: name, holder, details
+INSERT INTO leases (name, holder, details) VALUES ($1, $2, $3::jsonb)
+ON CONFLICT (name) DO UPDATE
+SET holder = excluded.holder, details = excluded.details, acquired_at = now(), renewed_at = now();
+
+-- name: renew_slot
+-- params: name, holder
+UPDATE leases SET renewed_at = now() WHERE name = $1 AND holder = $2;
+
+-- name: list_slots
+-- Every slot that has a session with the MQTT server, with its age.
+SELECT name, holder, details, acquired_at, renewed_at FROM leases WHERE name LIKE 'slot-%' ORDER BY name;
+
+-- name: forget_slot
+-- The session has been ended; nothing is left to take over.
+-- params: name
+DELETE FROM leases WHERE name = $1;
+
+-- name: held_slots
+-- Slots that a living connection holds.
+-- params: lock class
+SELECT objid::integer AS slot FROM pg_locks
+WHERE locktype = 'advisory' AND classid = $1::integer::oid AND objsubid = 2 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
