@@ -64,6 +64,44 @@ class ConnectSettings:
         ).write()
 
 
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """How to reach the MQTT server and how the session is kept. Times in seconds.
+
+    `receive_max` bounds the QoS 1 messages we hold unacknowledged. The wait before each attempt
+    to connect is random between 0 and `backoff_base` doubled by each attempt in a row, up to
+    `backoff_cap`; a connection that lasted `backoff_cap` ends the row.
+    """
+
+    address: Address
+    client_id: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    keep_alive: int = 30
+    receive_max: int = 1000
+    max_packet_size: int = 1_048_576
+    session_expiry: int = 14 * 24 * 3600
+    backoff_base: float = 0.25
+    backoff_cap: float = 30.0
+    timeout: float = 10.0
+
+    def connect_settings(self) -> ConnectSettings:
+        """Return what CONNECT says for this session, which is resumed and never cleaned."""
+        return ConnectSettings(
+            client_id=self.client_id,
+            username=self.username,
+            password=self.password,
+            clean_start=False,
+            session_expiry=self.session_expiry,
+            keep_alive=self.keep_alive,
+            receive_max=self.receive_max,
+            max_packet_size=self.max_packet_size,
+            tls=self.tls,
+            timeout=self.timeout,
+        )
+
+
 @functools.cache
 def default_tls() -> ssl.SSLContext:
     """Return a client context with the system's certificates, read once."""

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
-from broker.mqtt.address import Address
 from broker.mqtt.codec import (
     ConnAckPacket,
     DisconnectReasonCode,
@@ -22,7 +19,8 @@ from broker.mqtt.codec import (
     encode_unsubscribe,
     refusal,
 )
-from broker.mqtt.connection import ConnectError, Connection, ConnectSettings, connect
+from broker.mqtt.connection import ConnectError, Connection, connect
+from broker.mqtt.handshake import LinkSettings
 from broker.mqtt.incoming import Incoming
 from broker.mqtt.messages import (
     Connected,
@@ -54,44 +52,6 @@ __all__ = [
     "RetryIn",
     "SubscriptionRefused",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSettings:
-    """How to reach the MQTT server and how the session is kept. Times in seconds.
-
-    `receive_max` bounds the QoS 1 messages we hold unacknowledged. The wait before each attempt
-    to connect is random between 0 and `backoff_base` doubled by each attempt in a row, up to
-    `backoff_cap`; a connection that lasted `backoff_cap` ends the row.
-    """
-
-    address: Address
-    client_id: str
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
-    keep_alive: int = 30
-    receive_max: int = 1000
-    max_packet_size: int = 1_048_576
-    session_expiry: int = 14 * 24 * 3600
-    backoff_base: float = 0.25
-    backoff_cap: float = 30.0
-    timeout: float = 10.0
-
-    def connect_settings(self) -> ConnectSettings:
-        """Return what CONNECT says for this session, which is resumed and never cleaned."""
-        return ConnectSettings(
-            client_id=self.client_id,
-            username=self.username,
-            password=self.password,
-            clean_start=False,
-            session_expiry=self.session_expiry,
-            keep_alive=self.keep_alive,
-            receive_max=self.receive_max,
-            max_packet_size=self.max_packet_size,
-            tls=self.tls,
-            timeout=self.timeout,
-        )
 
 
 class Link:
@@ -338,29 +298,30 @@ class Link:
         self._gone.set()
 
     def _on_packets(self, packets: list[Packet]) -> None:
-        acknowledged = False
         fault = None
         for packet in packets:
-            if isinstance(packet, PublishPacket):
-                fault = self._incoming.add(packet)
-            elif isinstance(packet, PubAckPacket):
-                self._outgoing.acknowledged(packet)
-                acknowledged = True
-            elif isinstance(packet, SubAckPacket):
-                self._on_suback(packet)
-            elif isinstance(packet, UnsubAckPacket):
-                if self._unsubscribed is not None and not self._unsubscribed.done():
-                    self._unsubscribed.set_result(None)
-            else:
-                fault = f"protocol error: unexpected {type(packet).__name__}"
+            fault = self._on_packet(packet)
             if fault is not None:
                 break
-        if self._connection is not None and self._incoming.is_full:
-            self._connection.pause_reading()
-        if acknowledged:
-            self._pump()
-        if fault is not None and self._connection is not None:
-            self._connection.close(fault, code=DisconnectReasonCode.PROTOCOL_ERROR)
+        connection = self._connection
+        if connection is None:
+            return
+        if fault is not None:
+            connection.close(fault, code=DisconnectReasonCode.PROTOCOL_ERROR)
+        elif self._incoming.is_full:
+            connection.pause_reading()
+        self._pump()
+
+    def _on_packet(self, packet: Packet) -> str | None:
+        if isinstance(packet, PublishPacket):
+            return self._incoming.add(packet)
+        if isinstance(packet, PubAckPacket):
+            self._outgoing.acknowledged(packet)
+        elif isinstance(packet, SubAckPacket):
+            self._on_suback(packet)
+        else:
+            return f"protocol error: unexpected {type(packet).__name__}"
+        return None
 
     def _on_suback(self, packet: SubAckPacket) -> None:
         if packet.packet_id != self._subscribe_id:

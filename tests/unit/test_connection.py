@@ -298,6 +298,46 @@ async def test_nodelay_is_set() -> None:
         await connection.wait_closed()
 
 
+async def test_close_waits_until_the_server_has_taken_everything() -> None:
+    """A closed connection is gone only when the server has read what was sent before."""
+    taken = asyncio.Event()
+    last_words: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await taken.wait()
+        last_words.append(await peer.gone())
+
+    async with fake_server(script) as address:
+        connection, seen = await _open(address)
+        connection.pause_reading()
+        connection.send(encode_puback(1))
+        connection.close()
+        connection.send(encode_puback(2))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(connection.wait_closed(), 0.05)
+        taken.set()
+        assert await seen.lost == "closed by us"
+        await connection.wait_closed()
+    assert last_words == [encode_puback(1) + DisconnectPacket().write()]
+
+
+async def test_server_that_does_not_close_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing takes no longer than the time set for it, whatever the server does."""
+    monkeypatch.setattr("broker.mqtt.connection._LINGER_SECONDS", 0.05)
+    over = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await over.wait()
+
+    async with fake_server(script) as address:
+        connection, seen = await _open(address)
+        connection.close()
+        assert await asyncio.wait_for(seen.lost, 5) == "closed by us"
+        over.set()
+
+
 class FakeTransport:
     """A transport that keeps what is written, and can call back as it is."""
 
