@@ -48,6 +48,8 @@ LEAST_ROLE: Final = {
     "operators/list": Role.VIEWER,
     "operators/delete": Role.ADMIN,
 }
+# What changes nothing: neither remembered nor written down.
+READS: Final = frozenset(verb for verb, role in LEAST_ROLE.items() if role is Role.VIEWER)
 
 
 def require(role: Role, verb: str) -> None:

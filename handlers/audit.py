@@ -1,0 +1,57 @@
+"""The audit log: who did what, to what, when; written in the transaction that does it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from schema.sql import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from handlers.database import Connection
+
+_SQL = queries("plane")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the log, newest has the highest audit_id."""
+
+    audit_id: int
+    at: datetime
+    actor: str
+    role: str
+    action: str
+    subject: str
+    details: dict[str, object]
+
+
+async def record(
+    connection: Connection,
+    tenant_id: str,
+    *,
+    who: tuple[str, str],
+    action: str,
+    subject: str,
+    details: Mapping[str, object],
+) -> None:
+    """Write one line; who is the operator's name and role, details must hold nothing secret."""
+    text = json.dumps(details, ensure_ascii=False)
+    await connection.execute(_SQL["insert_audit"], tenant_id, *who, action, subject, text)
+
+
+async def latest(
+    connection: Connection,
+    tenant_id: str,
+    *,
+    subject: str | None = None,
+    before: int | None = None,
+    most: int = 100,
+) -> list[Entry]:
+    """Lines of one subject (`job/ID`, `thing/NAME`, ...) or of all, newest first."""
+    rows = await connection.fetch(_SQL["list_audit"], tenant_id, subject, before, most)
+    return [Entry(**{**dict(row), "details": json.loads(row["details"])}) for row in rows]

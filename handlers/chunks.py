@@ -1,0 +1,273 @@
+"""Background work on jobs, at most a thousand executions a transaction: roll out, cancel, expire, delete.
+
+Any number of processes may run it: one transaction at a time works on a job, under the job's advisory lock, and decides
+anew what is owed. A kill at any instant leaves whole chunks done and the rest still owed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from handlers import store
+from handlers.context import told_of
+from handlers.database import TRANSIENT, tenant_transaction
+from handlers.rollouts import CHUNK, is_rolled_out, roll_out_chunk
+from handlers.store import Change
+from schema import lifecycle
+from schema.errors import Conflict
+from schema.lifecycle import Execution, Status
+from schema.sql import queries
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from handlers.database import Connection, Pool
+    from handlers.store import Told
+
+# How many chunks one run does before it lets its caller tell of them.
+_CHUNKS_PER_RUN: Final = 8
+_MOST_HINTS: Final = 1000
+_START: Final = ("", 0)
+_SQL = queries("jobs")
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Work on one job that failed for a reason of ours; it stays owed, other jobs go on."""
+
+    tenant_id: str
+    job_id: str
+    work: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What one run did: what is to be told, how many chunks were done, whether more work is known."""
+
+    told: tuple[Told, ...] = ()
+    chunks: int = 0
+    more: bool = False
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far this process has come in long jobs: a hint that saves looking at what is done. Keep one a process."""
+
+    after: dict[tuple[int, str], Key] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One job whose lock this transaction holds."""
+
+    connection: Connection
+    tenant_id: str
+    job_id: str
+    job_uid: int
+    work: str
+    force: bool
+    slot: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    told: tuple[Told, ...] = ()
+    after: Key | None = None  # where the next chunk begins; None when the work is done
+
+
+async def run_once(pool: Pool, *, slot: int | None, progress: Progress) -> Worked:
+    """Do some chunks of what is owed to jobs, over all tenants, oldest job first.
+
+    Call again at once while `more`, and from time to time otherwise: another process may have died over its work.
+    Transient errors of the database are raised, with what was done before them already committed and in the outbox.
+    """
+    async with pool.acquire() as connection:
+        found = await connection.fetch(_SQL["find_work"])
+    told: list[Told] = []
+    failures: list[Failure] = []
+    chunks, more = 0, False
+    for tenant_id, job_id, work in found:
+        if chunks == _CHUNKS_PER_RUN:
+            more = True
+            break
+        try:
+            done = await work_on_job(pool, tenant_id, job_id, slot=slot, progress=progress)
+        except TRANSIENT:
+            raise
+        except Conflict:
+            more = True
+        except Exception as error:  # noqa: BLE001 - one job's trouble must not hold up the others
+            failures.append(Failure(tenant_id, job_id, work, error))
+        else:
+            if done is not None:
+                chunks += 1
+                told += done.told
+                more = more or done.after is not None
+    return Worked(tuple(told), chunks, more, tuple(failures))
+
+
+async def work_on_job(
+    pool: Pool, tenant_id: str, job_id: str, *, slot: int | None, progress: Progress
+) -> _Chunk | None:
+    """Do one chunk of a job in one transaction; None when another process is at it or nothing is owed.
+
+    Raises Conflict when another writer was faster: nothing was done.
+    """
+    async with pool.acquire() as connection:
+        async with tenant_transaction(connection, tenant_id):
+            if not await connection.fetchval(_SQL["try_job_work"], tenant_id, job_id):
+                return None
+            row = await connection.fetchrow(_SQL["get_work"], tenant_id, job_id)
+            if row is None or row["work"] is None:
+                return None
+            job = _Job(
+                connection,
+                tenant_id,
+                job_id,
+                row["job_uid"],
+                row["work"],
+                row["force_canceled"],
+                slot,
+            )
+            hint = (job.job_uid, job.work)
+            after = progress.after.get(hint, _START)
+            done = await _CHUNK_OF[job.work](job, after)
+        # Only what is committed counts as passed.
+        if done.after is None:
+            progress.after.pop(hint, None)
+        else:
+            if len(progress.after) >= _MOST_HINTS:  # left by jobs that other processes finished
+                progress.after.clear()
+            progress.after[hint] = done.after
+        return done
+
+
+async def _roll_out(job: _Job, _after: Key) -> _Chunk:
+    told = await roll_out_chunk(job.connection, job.tenant_id, job.job_id, slot=job.slot)
+    if not await is_rolled_out(job.connection, job.tenant_id, job.job_id):
+        return _Chunk(told_of(told), _START)
+    now = await _lock_counts(job)
+    await job.connection.execute(_SQL["finish_work"], job.tenant_id, job.job_id, job.work)
+    # The last device may have finished before the rollout did: then completing is for us to do.
+    return _Chunk((*told_of(told), *await _complete(job, now)))
+
+
+async def _cancel(job: _Job, after: Key) -> _Chunk:
+    statuses = [Status.QUEUED, Status.IN_PROGRESS] if job.force else [Status.QUEUED]
+    told, last = await _end_some(
+        job, after, statuses, lambda one, now: lifecycle.cancel(one, now, force=job.force)
+    )
+    if last is not None:
+        return _Chunk(told, last)
+    now = await _lock_counts(job)
+    await job.connection.execute(_SQL["finish_cancel"], job.tenant_id, job.job_id, now)
+    return _Chunk((*told, *await _tell(job, "canceled", now)))
+
+
+async def _expire(job: _Job, after: Key) -> _Chunk:
+    told, last = await _end_some(job, after, [Status.QUEUED], lifecycle.expire)
+    if last is not None:
+        return _Chunk(told, last)
+    now = await _lock_counts(job)
+    await job.connection.execute(_SQL["finish_expiry"], job.tenant_id, job.job_id)
+    return _Chunk((*told, *await _complete(job, now)))
+
+
+async def _delete(job: _Job, after: Key) -> _Chunk:
+    told, last = await _end_some(job, after, list(Status), None)
+    if last is not None:
+        return _Chunk(told, last)
+    now = await _lock_counts(job)
+    gone = await _tell(job, "deleted", now)
+    await job.connection.execute(_SQL["remove_job"], job.tenant_id, job.job_id)
+    return _Chunk((*told, *gone))
+
+
+_CHUNK_OF: Final = {
+    "ROLLOUT": _roll_out,
+    "CANCEL": _cancel,
+    "EXPIRE": _expire,
+    "DELETE": _delete,
+}
+
+
+async def _end_some(
+    job: _Job,
+    after: Key,
+    statuses: list[Status],
+    end: Callable[[Execution, datetime], Execution] | None,
+) -> tuple[tuple[Told, ...], Key | None]:
+    """End (or with no `end` delete) the next executions in these statuses.
+
+    Returns what is to be told and where to go on; None when all of the job's have been seen from the first one on.
+    """
+    keys = [
+        (row["thing_name"], row["execution_number"])
+        for row in await job.connection.fetch(
+            _SQL["find_executions"], job.tenant_id, job.job_id, statuses, *after, CHUNK
+        )
+    ]
+    told = await _end_these(job, keys, statuses, end) if keys else None
+    if len(keys) == CHUNK:
+        return told_of(told), keys[-1]
+    return told_of(told), None if after == _START else _START
+
+
+async def _end_these(
+    job: _Job,
+    keys: list[Key],
+    statuses: list[Status],
+    end: Callable[[Execution, datetime], Execution] | None,
+) -> Told | None:
+    names = {thing for thing, _ in keys}
+    _, now = await store.lock_things(job.connection, job.tenant_id, names)
+    loaded = await store.load_executions(
+        job.connection, job.tenant_id, [(thing, job.job_id, number) for thing, number in keys]
+    )
+    # Looked at again under the lock: a device may have started one since it was found.
+    changes = [
+        Change(one.execution, None if end is None else end(one.execution, now))
+        for one in loaded.values()
+        if one.execution.status in statuses
+    ]
+    if not changes:
+        return None
+    queues = await store.load_queues(job.connection, job.tenant_id, names)
+    return await store.save(
+        job.connection,
+        job.tenant_id,
+        changes,
+        queues={name: [one.execution for one in queue] for name, queue in queues.items()},
+        now=now,
+        slot=job.slot,
+    )
+
+
+async def _lock_counts(job: _Job) -> datetime:
+    """Hold the counters before the job's row, as everyone does; returns the database's clock after that."""
+    now: datetime = await job.connection.fetchval(_SQL["lock_counts"], job.tenant_id, job.job_id)
+    return now
+
+
+async def _complete(job: _Job, now: datetime) -> tuple[Told, ...]:
+    messages = await store.complete_jobs(job.connection, job.tenant_id, [job.job_id], now=now)
+    return await _say(job, messages)
+
+
+async def _tell(job: _Job, operation: str, now: datetime) -> tuple[Told, ...]:
+    messages = await store.job_events(
+        job.connection, job.tenant_id, [job.job_id], operation=operation, now=now
+    )
+    return await _say(job, messages)
+
+
+async def _say(job: _Job, messages: list[tuple[str, str]]) -> tuple[Told, ...]:
+    return told_of(
+        await store.tell(job.connection, job.tenant_id, messages=messages, slot=job.slot)
+    )

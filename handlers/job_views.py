@@ -1,0 +1,175 @@
+"""jobs/list and jobs/{id}/get: AWS's members, and beside them the seeds' for jobs created in the seeds' words."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from handlers.context import Context, Outcome, not_found
+from schema import paging
+from schema.device import seconds
+from schema.events import process_details
+from schema.lifecycle import Status
+from schema.sql import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import asyncpg
+
+    from schema.arns import Home
+    from schema.commands import GetJob, ListJobs
+
+_SQL = queries("jobs")
+
+
+async def list_jobs(context: Context, command: ListJobs) -> Outcome:
+    """Jobs, newest first, by status if asked (AWS: ListJobs, with description and counts beyond it)."""
+    before = paging.decode("jobs", command.next_token, (int,))
+    rows = await context.connection.fetch(
+        _SQL["list_jobs"],
+        context.tenant_id,
+        command.status,
+        before and before[0],
+        command.max_results + 1,
+    )
+    shown = rows[: command.max_results]
+    body: dict[str, object] = {"jobs": [_summary(context.home, row) for row in shown]}
+    if len(rows) > len(shown):
+        body["nextToken"] = paging.encode("jobs", shown[-1]["job_uid"])
+    return Outcome(body)
+
+
+async def get_job(context: Context, command: GetJob, job_id: str) -> Outcome:
+    """One job: `job` (AWS: DescribeJob), `document`, and a page of `executions` by thing, by status if asked.
+
+    Raises Rejected (ResourceNotFound) when there is no such job.
+    """
+    after = paging.decode(f"jobs/{job_id}", command.next_token, (str, int)) or ("", 0)
+    row = await context.connection.fetchrow(_SQL["get_job"], context.tenant_id, job_id)
+    if row is None:
+        raise not_found("job", job_id)
+    body: dict[str, object] = {"job": _job(context.home, row)}
+    if command.include_document:
+        body["document"] = row["document"]
+    if row["dialect"] == "seed":
+        body |= _seed_words(row)
+    if command.include_executions:
+        body |= await _executions(context, command, row, after)
+    return Outcome(body)
+
+
+async def _executions(
+    context: Context, command: GetJob, job: asyncpg.Record, after: tuple[str | int, ...]
+) -> dict[str, object]:
+    rows = await context.connection.fetch(
+        _SQL["list_executions"],
+        context.tenant_id,
+        job["job_id"],
+        command.status,
+        *after,
+        command.max_results + 1,
+    )
+    shown = rows[: command.max_results]
+    seed = job["dialect"] == "seed"
+    page: dict[str, object] = {
+        "executions": [_execution(context.home, row, seed=seed) for row in shown]
+    }
+    if len(rows) > len(shown):
+        last = shown[-1]
+        page["nextToken"] = paging.encode(
+            f"jobs/{job['job_id']}", last["thing_name"], last["execution_number"]
+        )
+    return page
+
+
+def _present(members: Mapping[str, object]) -> dict[str, object]:
+    """Without the members that have no value: AWS leaves them out."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _at(moment: datetime | None) -> int | None:
+    return None if moment is None else seconds(moment)
+
+
+def _counts(row: asyncpg.Record) -> dict[str, int]:
+    return process_details({status.lower(): row[status.lower()] for status in Status})
+
+
+def _summary(home: Home, row: asyncpg.Record) -> dict[str, object]:
+    return _present(
+        {
+            "jobArn": home.arn("job", row["job_id"]),
+            "jobId": row["job_id"],
+            "targetSelection": row["target_selection"],
+            "status": row["status"],
+            "createdAt": seconds(row["created_at"]),
+            "lastUpdatedAt": seconds(row["updated_at"]),
+            "completedAt": _at(row["completed_at"]),
+            "isConcurrent": row["pending_work"] is not None,
+            "description": row["description"],
+            "jobProcessDetails": _counts(row),
+            "executionCount": row["total_targets"],
+        }
+    )
+
+
+def _job(home: Home, row: asyncpg.Record) -> dict[str, object]:
+    minutes = row["in_progress_timeout_minutes"]
+    rolling_out = row["pending_work"] == "ROLLOUT"
+    return _present(
+        {
+            **_summary(home, row),
+            "targets": row["targets"],
+            "forceCanceled": row["force_canceled"] or None,
+            "reasonCode": row["reason_code"],
+            "comment": row["comment"],
+            "timeoutConfig": {} if minutes is None else {"inProgressTimeoutInMinutes": minutes},
+            "jobProcessDetails": {
+                **({"processingTargets": row["targets"]} if rolling_out else {}),
+                **_counts(row),
+            },
+            "createdBy": row["created_by"],
+            "expiresAt": _at(row["expires_at"]),
+        }
+    )
+
+
+def _seed_words(row: asyncpg.Record) -> dict[str, object]:
+    """The seeds' columns (seed 004), times in epoch seconds as everywhere on MQTT."""
+    return _present(
+        {
+            "job_id": row["job_id"],
+            "status": row["status"],
+            "document_type": row["document_type"],
+            "document_params": json.loads(row["document_params"]),
+            "target_device_id": row["target_device_id"],
+            "target_group_id": row["target_group_id"],
+            "target_all": row["target_all"],
+            "expires_at": _at(row["expires_at"]),
+            "created_by": row["created_by"],
+            "created_at": seconds(row["created_at"]),
+            "updated_at": seconds(row["updated_at"]),
+            "execution_count": row["total_targets"],
+        }
+    )
+
+
+def _execution(home: Home, row: asyncpg.Record, *, seed: bool) -> dict[str, object]:
+    details = row["status_details"]
+    return _present(
+        {
+            "thingName": row["thing_name"],
+            "thingArn": home.arn("thing", row["thing_name"]),
+            "device_id": row["thing_name"] if seed else None,
+            "status": row["status"],
+            "statusDetails": None if details in (None, "{}") else json.loads(details),
+            "forceCanceled": row["force_canceled"] or None,
+            "queuedAt": seconds(row["queued_at"]),
+            "startedAt": _at(row["started_at"]),
+            "lastUpdatedAt": seconds(row["last_updated_at"]),
+            "executionNumber": row["execution_number"],
+            "versionNumber": row["version_number"],
+        }
+    )

@@ -1,0 +1,209 @@
+"""jobs/create, in both dialects: the targets are resolved in the transaction that creates the job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from handlers import store
+from handlers.context import Context, Outcome, told_of
+from handlers.rollouts import freeze_snapshot, roll_out_chunk
+from schema.arns import Home, Target, parse_target
+from schema.commands import CreateJob, CreateSeedJob
+from schema.decode import fingerprint
+from schema.errors import Code, Rejected
+from schema.fields import compact_json
+from schema.lifecycle import JobStatus
+from schema.sql import queries
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from handlers.store import Told
+
+# So many executions are made while the operator waits; more of them become background work.
+AT_ONCE: Final = 500
+_NAMED: Final = 5
+_SQL = queries("jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job as it is about to be written, whichever dialect it came in."""
+
+    dialect: str
+    document: str
+    targets: tuple[Target, ...]
+    digest: bytes
+    expires_at: datetime | None = None
+    timeout_minutes: int | None = None
+    description: str | None = None
+    document_type: str | None = None
+    document_params: str | None = None
+
+
+async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Outcome:
+    """Create a job and its executions, or give the first answer again when it is already there.
+
+    Up to 500 things: their executions are made here. More: the snapshot is frozen and rolled out in the background.
+    A job without any thing is COMPLETED at once. Raises Rejected: ResourceNotFound naming targets that do not exist,
+    ResourceAlreadyExists when the id has other content.
+    """
+    job_id = command.job_id or await context.connection.fetchval(_SQL["make_job_id"])
+    job = _new_job(context, command, job_id)
+    existing = await context.connection.fetchrow(_SQL["find_job"], context.tenant_id, job_id)
+    if existing is not None:
+        return _again(context, existing, job.digest)
+    await _require_targets(context, job.targets)
+    await _insert(context, job_id, job)
+    total = await freeze_snapshot(context.connection, context.tenant_id, job_id)
+    background = total > AT_ONCE
+    await context.connection.execute(
+        _SQL["set_total_targets"],
+        context.tenant_id,
+        job_id,
+        total,
+        "ROLLOUT" if background else None,
+    )
+    if background:
+        await context.connection.execute(_SQL["announce_work"])
+        told: tuple[Told, ...] = ()
+    elif total:
+        told = told_of(
+            await roll_out_chunk(context.connection, context.tenant_id, job_id, slot=context.slot)
+        )
+    else:
+        told = await _complete_empty(context, job_id)
+    status = JobStatus.IN_PROGRESS if total else JobStatus.COMPLETED
+    return Outcome(
+        _body(context.home, job_id, status=status, total=total, description=job.description),
+        told,
+        subject=f"job/{job_id}",
+        details={
+            "dialect": job.dialect,
+            "targets": [target.arn for target in job.targets],
+            "execution_count": total,
+        },
+    )
+
+
+def _new_job(context: Context, command: CreateJob | CreateSeedJob, job_id: str) -> NewJob:
+    # The id is part of what is asked for, also when it was made up here: by it the content is compared.
+    digest = fingerprint("jobs/create", (), command.model_copy(update={"job_id": job_id}))
+    if isinstance(command, CreateJob):
+        # Two ARNs of one thing, of different accounts say, are one target.
+        targets = {(found.kind, found.name): found for found in map(parse_target, command.targets)}
+        return NewJob(
+            "aws",
+            command.document,
+            tuple(targets.values()),
+            digest,
+            timeout_minutes=command.timeout_config.in_progress_timeout_in_minutes,
+            description=command.description,
+        )
+    hours = command.expires_in_hours
+    return NewJob(
+        "seed",
+        command.document,
+        (_seed_target(context.home, command),),
+        digest,
+        expires_at=None if hours is None else context.now + timedelta(hours=hours),
+        document_type=command.document_type,
+        document_params=compact_json(command.document_params),
+    )
+
+
+def _seed_target(home: Home, command: CreateSeedJob) -> Target:
+    if command.target_device_id is not None:
+        return home.target("thing", command.target_device_id)
+    if command.target_group_id is not None:
+        return home.target("thinggroup", command.target_group_id)
+    return home.target("all", "*")
+
+
+def _again(context: Context, existing: asyncpg.Record, digest: bytes) -> Outcome:
+    """The answer to a repeated create, as the job is now."""
+    job_id = existing["job_id"]
+    if existing["request_sha256"] != digest:
+        raise Rejected(
+            Code.RESOURCE_ALREADY_EXISTS, f"jobId: {job_id!r} is taken by a job of other content"
+        )
+    if existing["status"] == JobStatus.DELETION_IN_PROGRESS:
+        raise Rejected(
+            Code.RESOURCE_ALREADY_EXISTS,
+            f"jobId: {job_id!r} is being deleted; it is free again after that",
+        )
+    return Outcome(
+        _body(
+            context.home,
+            job_id,
+            status=existing["status"],
+            total=existing["total_targets"],
+            description=existing["description"],
+        )
+    )
+
+
+def _body(
+    home: Home, job_id: str, *, status: str, total: int, description: str | None
+) -> dict[str, object]:
+    """AWS's members (CreateJob) and the seeds' (seed 002 step 2), side by side."""
+    body: dict[str, object] = {
+        "jobId": job_id,
+        "jobArn": home.arn("job", job_id),
+        "job_id": job_id,
+        "status": status,
+        "execution_count": total,
+    }
+    return body if description is None else {**body, "description": description}
+
+
+async def _require_targets(context: Context, targets: tuple[Target, ...]) -> None:
+    rows = await context.connection.fetch(
+        _SQL["find_missing_targets"],
+        context.tenant_id,
+        [target.kind for target in targets],
+        [target.name for target in targets],
+    )
+    if not rows:
+        return
+    named = ", ".join(f"{row['kind']} {row['name']!r}" for row in rows[:_NAMED])
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    raise Rejected(Code.RESOURCE_NOT_FOUND, f"targets: {named}{more} do not exist")
+
+
+async def _insert(context: Context, job_id: str, job: NewJob) -> None:
+    seed = job.targets[0] if job.dialect == "seed" else None
+    await context.connection.execute(
+        _SQL["insert_job"],
+        context.tenant_id,
+        job_id,
+        job.dialect,
+        job.document,
+        job.document_type,
+        job.document_params,
+        seed.name if seed is not None and seed.kind == "thing" else None,
+        seed.name if seed is not None and seed.kind == "thinggroup" else None,
+        seed is not None and seed.kind == "all",
+        job.description,
+        job.timeout_minutes,
+        job.expires_at,
+        job.digest,
+        context.actor,
+        context.now,
+        [target.kind for target in job.targets],
+        [target.name for target in job.targets],
+        [target.arn for target in job.targets],
+    )
+
+
+async def _complete_empty(context: Context, job_id: str) -> tuple[Told, ...]:
+    messages = await store.complete_jobs(
+        context.connection, context.tenant_id, [job_id], now=context.now
+    )
+    return told_of(
+        await store.tell(
+            context.connection, context.tenant_id, messages=messages, slot=context.slot
+        )
+    )

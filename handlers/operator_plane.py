@@ -1,0 +1,242 @@
+"""Every operator command's way, in one transaction: who asks, may they, was it asked before, do it, write it down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from handlers import audit, cancellations, groups, job_views, jobs, operators, things
+from handlers.cancellations import state_of
+from handlers.constraints import translated
+from handlers.context import Context, Outcome, RejectedExecution
+from handlers.database import tenant_transaction
+from schema import commands, decode
+from schema.arns import Home
+from schema.device import seconds
+from schema.errors import Code, Conflict, Rejected
+from schema.rights import READS, Role, require
+from schema.sql import queries
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from handlers.database import Connection, Pool
+    from handlers.store import Told
+    from schema.topics import OperatorTopic
+
+# How often a command is done again when another writer was faster.
+_ATTEMPTS: Final = 5
+_SQL = queries("plane")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks. role None: looked up in operators by name; given for the local command line, which needs no account."""
+
+    tenant_id: str
+    name: str
+    role: Role | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the operator is answered, and what the notifier is to send once it is committed (which it is)."""
+
+    accepted: bool
+    body: dict[str, object]
+    told: tuple[Told, ...] = ()
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What is known so far of the answer: a refusal has the token and the time too, wherever it comes from."""
+
+    token: str | None = None
+    now: datetime | None = None
+
+    def accepted(self, outcome: Outcome) -> Answer:
+        return Answer(True, {**outcome.body, **self._envelope()}, outcome.told)  # noqa: FBT003 - says it all
+
+    def rejected(self, refusal: Rejected) -> Answer:
+        body: dict[str, object] = {"code": str(refusal.code), "message": refusal.message}
+        if isinstance(refusal, RejectedExecution):
+            body["executionState"] = state_of(refusal.execution)
+        return Answer(False, {**body, **self._envelope()})  # noqa: FBT003 - as above
+
+    def _envelope(self) -> dict[str, object]:
+        envelope: dict[str, object] = {}
+        if self.now is not None:
+            envelope["timestamp"] = seconds(self.now)
+        if self.token is not None:
+            envelope["clientToken"] = self.token
+        return envelope
+
+
+async def execute(
+    pool: Pool,
+    actor: Actor,
+    topic: OperatorTopic,
+    payload: bytes,
+    *,
+    slot: int | None,
+    duplicate: bool = False,
+) -> Answer:
+    """Carry out one command; its effect, its audit line and what must be told of it are durable when this returns.
+
+    payload: a JSON object, or nothing. slot owns what is to be told. duplicate: the MQTT server delivers it again.
+    Never raises for the peer's faults: they are an Answer that is not accepted. Errors of the database propagate; then
+    nothing was done, unless the connection was lost while committing: the repeated request finds out.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return await _attempt(pool, actor, topic, payload, slot=slot, duplicate=duplicate)
+        except Conflict:
+            continue
+    busy = Rejected(Code.REQUEST_THROTTLED, "others are changing the same things; try again")
+    return await _refused_now(pool, payload, busy)
+
+
+async def _attempt(
+    pool: Pool,
+    actor: Actor,
+    topic: OperatorTopic,
+    payload: bytes,
+    *,
+    slot: int | None,
+    duplicate: bool,
+) -> Answer:
+    reply = _Reply()
+    async with pool.acquire() as connection:
+        try:
+            async with tenant_transaction(connection, actor.tenant_id):
+                context = await _identify(connection, actor, reply)
+                context = replace(context, slot=slot, duplicate=duplicate)
+                outcome = await _carry_out(context, topic, payload, reply)
+        except Rejected as refusal:
+            return reply.rejected(refusal)
+        except asyncpg.IntegrityConstraintViolationError as error:
+            meaning = translated(error)
+            if isinstance(meaning, Rejected):
+                return reply.rejected(meaning)
+            raise meaning from error
+    return reply.accepted(outcome)
+
+
+async def _identify(connection: Connection, actor: Actor, reply: _Reply) -> Context:
+    row = await connection.fetchrow(_SQL["identify"], actor.tenant_id, actor.name)
+    if row is None:
+        reply.now = await connection.fetchval("SELECT clock_timestamp()")
+        raise Rejected(Code.RESOURCE_NOT_FOUND, f"tenant {actor.tenant_id!r} does not exist")
+    reply.now = row["now"]
+    home = Home(row["aws_region"], row["aws_account"])
+    role = actor.role or (None if row["role"] is None else Role(row["role"]))
+    if role is None:
+        raise Rejected(
+            Code.UNAUTHORIZED, f"{actor.name!r} is no operator of tenant {actor.tenant_id!r}"
+        )
+    return Context(connection, actor.tenant_id, home, actor.name, role, row["now"], None)
+
+
+async def _carry_out(
+    context: Context, topic: OperatorTopic, payload: bytes, reply: _Reply
+) -> Outcome:
+    fields = decode.read_object(payload)
+    reply.token = decode.readable_token(fields)
+    require(context.role, topic.verb)
+    command = decode.decode(topic.verb, fields)
+    if topic.verb in READS:
+        return await _HANDLERS[topic.verb](context, command, topic)
+    digest = decode.fingerprint(topic.verb, (topic.job_id, topic.thing), command)
+    token = command.client_token
+    if token is not None and (first := await _first_answer(context, token, digest)) is not None:
+        return first
+    outcome = await _HANDLERS[topic.verb](context, command, topic)
+    if outcome.subject:
+        await audit.record(
+            context.connection,
+            context.tenant_id,
+            who=(context.actor, context.role),
+            action=topic.verb,
+            subject=outcome.subject,
+            details=outcome.details,
+        )
+    if token is not None:
+        await _remember(context, token, digest, outcome)
+    return outcome
+
+
+async def _first_answer(context: Context, token: str, digest: bytes) -> Outcome | None:
+    """The answer the same command got under this token. Raises Rejected when it was another command."""
+    row = await context.connection.fetchrow(
+        _SQL["find_request"], context.tenant_id, context.actor, token
+    )
+    if row is None:
+        return None
+    if row["request_sha256"] != digest:
+        raise Rejected(
+            Code.INVALID_REQUEST, f"clientToken: {token[:80]!r} was used before for another command"
+        )
+    return Outcome(json.loads(row["reply"]))
+
+
+async def _remember(context: Context, token: str, digest: bytes, outcome: Outcome) -> None:
+    kept = {name: value for name, value in outcome.body.items() if name not in outcome.secrets}
+    await context.connection.execute(
+        _SQL["remember_request"],
+        context.tenant_id,
+        context.actor,
+        token,
+        digest,
+        json.dumps(kept, ensure_ascii=False),
+    )
+
+
+async def _refused_now(pool: Pool, payload: bytes, refusal: Rejected) -> Answer:
+    async with pool.acquire() as connection:
+        now = await connection.fetchval("SELECT clock_timestamp()")
+    return _Reply(decode.readable_token(decode.read_object(payload)), now).rejected(refusal)
+
+
+_Handler = Callable[[Context, Any, "OperatorTopic"], Awaitable[Outcome]]
+
+
+def _plain(handler: Callable[[Context, Any], Awaitable[Outcome]]) -> _Handler:
+    """A handler to which the topic says no more than its verb."""
+    return lambda context, command, _topic: handler(context, command)
+
+
+def _of_job(handler: Callable[[Context, Any, str], Awaitable[Outcome]]) -> _Handler:
+    return lambda context, command, topic: handler(context, command, topic.job_id)
+
+
+def _cancel_execution(
+    context: Context, command: commands.CancelExecution, topic: OperatorTopic
+) -> Awaitable[Outcome]:
+    return cancellations.cancel_execution(context, command, job_id=topic.job_id, thing=topic.thing)
+
+
+_HANDLERS: Final[dict[str, _Handler]] = {
+    "jobs/create": _plain(jobs.create_job),
+    "jobs/list": _plain(job_views.list_jobs),
+    "jobs/get": _of_job(job_views.get_job),
+    "jobs/cancel": _of_job(cancellations.cancel_job),
+    "jobs/delete": _of_job(cancellations.delete_job),
+    "jobs/executions/cancel": _cancel_execution,
+    "things/create": _plain(things.create_thing),
+    "things/list": _plain(things.list_things),
+    "things/get": _plain(things.get_thing),
+    "things/delete": _plain(things.delete_thing),
+    "groups/create": _plain(groups.create_group),
+    "groups/list": _plain(groups.list_groups),
+    "groups/members": _plain(groups.list_members),
+    "groups/add": _plain(groups.add_to_group),
+    "groups/remove": _plain(groups.remove_from_group),
+    "groups/delete": _plain(groups.delete_group),
+    "operators/create": _plain(operators.create_operator),
+    "operators/list": _plain(operators.list_operators),
+    "operators/delete": _plain(operators.delete_operator),
+}

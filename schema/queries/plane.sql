@@ -1,0 +1,34 @@
+-- What every operator command passes through: who asks, whether it was asked before, and what is written down of it.
+
+-- name: identify
+-- A tenant, the role of an operator in it (null for nobody), and the database's clock.
+-- params: tenant, operator
+SELECT t.aws_region, t.aws_account, o.role, clock_timestamp() AS now
+FROM tenants t
+LEFT JOIN operators o ON o.tenant_id = t.tenant_id AND o.operator_name = $2
+WHERE t.tenant_id = $1;
+
+-- name: find_request
+-- What a clientToken was used for, and the answer it got.
+-- params: tenant, operator, client token
+SELECT request_sha256, reply FROM operator_requests
+WHERE tenant_id = $1 AND operator_name = $2 AND client_token = $3;
+
+-- name: remember_request
+-- A command's answer, for when it is asked again.
+-- params: tenant, operator, client token, request digest, reply
+INSERT INTO operator_requests (tenant_id, operator_name, client_token, request_sha256, reply)
+VALUES ($1, $2, $3, $4, $5);
+
+-- name: insert_audit
+-- Who did what, to what.
+-- params: tenant, actor, role, action, subject, details
+INSERT INTO audit_log (tenant_id, actor, role, action, subject, details) VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: list_audit
+-- The log of one subject, or all of it, newest first, from before a key on.
+-- params: tenant, subject or null, before audit_id or null, most
+SELECT audit_id, at, actor, role, action, subject, details FROM audit_log
+WHERE tenant_id = $1 AND ($2::text IS NULL OR subject = $2) AND ($3::bigint IS NULL OR audit_id < $3)
+ORDER BY audit_id DESC
+LIMIT $4;
