@@ -70,6 +70,9 @@ class LocalSettings(BaseSettings):
         description="where `up` keeps PostgreSQL, Mosquitto and their secrets, and where the"
         " certificate authority is (its directory ca)",
     )
+    ca_dir: Path | None = Field(
+        None, description="the certificate authority's directory; DATA_DIR/ca when unset"
+    )
     log_format: Literal["console", "json"] = Field(
         "console", description="log lines for people (console) or for machines (json), on stderr"
     )
@@ -97,6 +100,11 @@ class LocalSettings(BaseSettings):
         """Return a URL with its password, or None when it is unset."""
         value: SecretStr | None = getattr(self, name)
         return None if value is None else value.get_secret_value()
+
+    @property
+    def authority_dir(self) -> Path:
+        """Where the certificate authority is."""
+        return self.ca_dir or self.data_dir / "ca"
 
     @property
     def owner_url(self) -> str:
@@ -135,9 +143,6 @@ class Settings(LocalSettings):
     access_dir: Path | None = Field(
         None,
         description="where Mosquitto's passwd, acl and crl.pem are written; unset: they are not",
-    )
-    ca_dir: Path | None = Field(
-        None, description="the certificate authority's directory; DATA_DIR/ca when unset"
     )
     mqtt_pid_file: Path | None = Field(
         None,
@@ -181,11 +186,6 @@ class Settings(LocalSettings):
     def mqtt(self) -> ServerUrl:
         """JOBBROKER_MQTT_URL in its parts."""
         return parse_url(self.mqtt_url.get_secret_value())
-
-    @property
-    def authority_dir(self) -> Path:
-        """Where the certificate authority is."""
-        return self.ca_dir or self.data_dir / "ca"
 
     def tls_context(self) -> ssl.SSLContext | None:
         """What to speak TLS with; None for mqtt://. Raises SettingsError for files that do not fit."""

@@ -184,6 +184,14 @@ def database_url(where: Where) -> str:
     return str(running["database"])
 
 
+def running_authority_dir(where: Where) -> Path:
+    """Where the certificate authority is: that of the directory that is used, else the configured."""
+    from broker.settings import local_settings
+
+    local = local_settings()
+    return local.ca_dir if local.ca_dir is not None else where.data_dir / "ca"
+
+
 @asynccontextmanager
 async def mqtt_client(where: Where) -> AsyncIterator[tuple[aiomqtt.Client, str]]:
     """Connect as the operator that the URL names; yields the client and the operator's name.

@@ -1,0 +1,62 @@
+"""`jobbroker ca`: the authority that issues certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from broker.cli.options import as_json
+from broker.cli.outcome import expected, print_json
+from schema.topics import DEFAULT_TENANT
+
+
+@click.group(short_help="Make the authority that issues devices' certificates.")
+def ca() -> None:
+    """Make the authority that issues devices' certificates. `jobbroker up` has made its own.
+
+    \b
+    Example:
+      jobbroker ca init --server-name mqtt.example.net
+    """
+
+
+@ca.command("init", short_help="Make an authority and the MQTT server's certificate.")
+@click.option("--server-name", "names", multiple=True, help="How clients call the MQTT server.")
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose authority it is.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where it is kept.  [default: JOBBROKER_CA_DIR or DATA_DIR/ca]",
+)
+@as_json
+def init(names: Sequence[str], tenant: str, directory: Path | None, as_json: bool) -> None:
+    """Make an authority (ca.crt, ca.key) and the MQTT server's pair (server.crt, server.key).
+
+    Exits with 4 when there is one: a second would orphan every certificate of the first.
+
+    \b
+    Example:
+      jobbroker ca init --server-name mqtt.example.net --server-name 192.0.2.7
+    """
+    from broker.ca import CertificateAuthority, authority_directory
+    from broker.settings import local_settings
+
+    try:
+        root = directory or local_settings().authority_dir
+        place = authority_directory(root, tenant)
+        made = CertificateAuthority.create(place, now=datetime.now(UTC), server_names=names)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except Exception as error:
+        if (failure := expected(error)) is not None:
+            raise failure from error
+        raise
+    if as_json:
+        until = made.certificate.not_valid_after_utc.isoformat(timespec="seconds")
+        print_json({"directory": str(place), "caFile": str(place / "ca.crt"), "notAfter": until})
+    else:
+        click.echo(f"made {place / 'ca.crt'}; keep {place / 'ca.key'} secret and backed up")

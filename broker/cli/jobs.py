@@ -1,0 +1,307 @@
+"""`jobbroker jobs`: create, list, show, watch, cancel, delete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import IO, Any
+
+import click
+
+from broker.cli.callers import Body, Where, caller
+from broker.cli.kinds import Duration, Pair, TargetName, json_value, target_arn
+from broker.cli.listing import pages
+from broker.cli.options import as_json, reaching
+from broker.cli.outcome import Exit, print_json, print_table, runs_async
+from broker.cli.watching import counts, exit_of, told, watch
+
+_timeout = click.option(
+    "--timeout", type=Duration(), help="Give up after this long, as 30s or 5m; exit 6."
+)
+
+
+@click.group(short_help="Create jobs, watch them, cancel and delete them.")
+def jobs() -> None:
+    """Create jobs, watch them, cancel and delete them.
+
+    \b
+    Example:
+      jobbroker jobs create --group pumps --document firmware.json --watch
+    """
+
+
+@jobs.command("create", short_help="Send a document to things and groups.")
+@click.option("--target", "targets", multiple=True, type=TargetName(), help="thing/NAME or an ARN.")
+@click.option("--group", "groups", multiple=True, help="A group, with the groups inside it.")
+@click.option("--all", "everything", is_flag=True, help="Every thing; with --type.")
+@click.option("--document", type=click.File("rb"), help="A file with a JSON object; - is stdin.")
+@click.option("--document-json", metavar="JSON", help="The JSON object itself.")
+@click.option("--type", "document_type", help="Make the document of a type and parameters.")
+@click.option("--param", "params", multiple=True, type=Pair(), help="With --type: name=value.")
+@click.option("--job-id", help="An id of your own.  [default: a UUID]")
+@click.option("--description", help="What it is for.")
+@click.option("--timeout-minutes", type=int, help="How long a thing may take, once started.")
+@click.option("--expires-in-hours", type=float, help="With --type: how long it may stay queued.")
+@click.option("--watch", "watched", is_flag=True, help="Watch it, as `jobs watch` does.")
+@_timeout
+@as_json
+@reaching
+@runs_async
+async def create(
+    where: Where,
+    /,
+    watched: bool,
+    timeout: float | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - click's options, told apart in new_job
+) -> None:
+    """Send a job document to things and groups.
+
+    A document of your own goes to things and groups; --type and --param make one like
+    {"type": ..., "params": {...}} for one thing, one group or --all. Exits with 4 when --job-id is
+    taken by a job of other content.
+
+    \b
+    Example:
+      jobbroker jobs create --target thing/pump-1 --document-json '{"operation":"reboot"}'
+      jobbroker jobs create --group pumps --document firmware.json --job-id fw-7 --watch
+      jobbroker jobs create --all --type reboot --param delay=5
+    """
+    payload = new_job(**options)
+    async with caller(where) as asked:
+        made = await asked.call("jobs/create", payload)
+        if not watched:
+            _print_made(made, as_json=as_json)
+            return
+        job = await watch(asked, str(made["jobId"]), timeout=timeout)
+    _end(job, as_json=as_json)
+
+
+def new_job(
+    *,
+    targets: Sequence[str],
+    groups: Sequence[str],
+    everything: bool,
+    document: IO[bytes] | None,
+    document_json: str | None,
+    document_type: str | None,
+    params: Sequence[tuple[str, str]],
+    job_id: str | None,
+    description: str | None,
+    timeout_minutes: int | None,
+    expires_in_hours: float | None,
+) -> Body:
+    """The payload of jobs/create, in the dialect that the options speak. Raises a usage error."""
+    arns = [*targets, *(target_arn("thinggroup", group) for group in groups)]
+    given = [document is not None, document_json is not None, document_type is not None]
+    if sum(given) != 1:
+        raise click.UsageError("one of --document, --document-json and --type is needed")
+    if not arns and not everything:
+        raise click.UsageError("--target, --group or --all is needed")
+    if document_type is not None:
+        if description is not None or timeout_minutes is not None:
+            raise click.UsageError("--description and --timeout-minutes go with --document")
+        payload: Body = {
+            "document_type": document_type,
+            "document_params": {name: json_value(text) for name, text in params},
+            "expires_in_hours": expires_in_hours,
+            **_seed_target(arns, everything=everything),
+        }
+    else:
+        if everything or params or expires_in_hours is not None:
+            raise click.UsageError("--all, --param and --expires-in-hours go with --type")
+        text = document.read().decode(errors="replace") if document else document_json
+        minutes = timeout_minutes
+        payload = {
+            "targets": arns,
+            "document": text,
+            "description": description,
+            "timeoutConfig": minutes and {"inProgressTimeoutInMinutes": minutes},
+        }
+    payload["jobId" if document_type is None else "job_id"] = job_id
+    return {name: value for name, value in payload.items() if value is not None}
+
+
+def _seed_target(arns: Sequence[str], *, everything: bool) -> Body:
+    if everything:
+        if arns:
+            raise click.UsageError("--all takes no --target and no --group beside it")
+        return {"target_all": True}
+    if len(arns) != 1:
+        raise click.UsageError("--type takes one target: a thing, a group or --all")
+    kind, _, name = arns[0].rpartition(":")[2].partition("/")
+    return {"target_device_id" if kind == "thing" else "target_group_id": name}
+
+
+def _print_made(made: Body, *, as_json: bool) -> None:
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"{made['jobId']} {made['status']}: {made['execution_count']} executions")
+
+
+@jobs.command("list", short_help="List jobs, newest first.")
+@click.option("--status", help="SCHEDULED, IN_PROGRESS, COMPLETED, CANCELED, ...")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
+@as_json
+@reaching
+@runs_async
+async def list_jobs(where: Where, status: str | None, limit: int, as_json: bool) -> None:
+    """List jobs, newest first.
+
+    \b
+    Example:
+      jobbroker jobs list --status IN_PROGRESS
+    """
+    asked_for = {"status": status} if status else {}
+    async with caller(where) as asked:
+        listing = pages(asked, "jobs/list", asked_for, members="jobs", most=limit)
+        found = [one async for one in listing]
+    if as_json:
+        print_json(found)
+        return
+    rows = []
+    for one in found:
+        seen = counts(one)
+        done = f"{seen['Succeeded']}/{sum(seen.values())}"
+        bad = seen["Failed"] + seen["Rejected"] + seen["TimedOut"]
+        at = datetime.fromtimestamp(one["createdAt"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+        rows.append((one["jobId"], one["status"], done, bad or "", at, one.get("description")))
+    print_table(("JOB", "STATUS", "SUCCEEDED", "FAILED", "CREATED (UTC)", "DESCRIPTION"), rows)
+
+
+@jobs.command("show", short_help="Show a job with its document and executions.")
+@click.argument("job_id")
+@click.option("--status", help="Only executions of this status.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Executions.")
+@as_json
+@reaching
+@runs_async
+async def show(where: Where, job_id: str, status: str | None, limit: int, as_json: bool) -> None:
+    """Show a job with its document, its counts and its executions.
+
+    \b
+    Example:
+      jobbroker jobs show fw-7 --status FAILED
+    """
+    asked_for = {"status": status} if status else {}
+    async with caller(where) as asked:
+        body = await asked.call("jobs/get", {"includeExecutions": False}, job_id=job_id)
+        listing = pages(
+            asked, "jobs/get", asked_for, members="executions", job_id=job_id, most=limit
+        )
+        found = [one async for one in listing]
+    if as_json:
+        print_json({**body, "executions": found})
+        return
+    job = body["job"]
+    click.echo(told(job))
+    for name in ("description", "comment", "reasonCode", "createdBy"):
+        if job.get(name):
+            click.echo(f"{name}: {job[name]}")
+    click.echo(f"targets: {', '.join(job.get('targets', []))}")
+    click.echo(f"document: {body['document']}\n")
+    rows = [
+        (
+            one["thingName"],
+            one["status"],
+            one["versionNumber"],
+            json.dumps(one["statusDetails"]) if "statusDetails" in one else "",
+        )
+        for one in found
+    ]
+    print_table(("THING", "STATUS", "VERSION", "DETAILS"), rows)
+
+
+@jobs.command("watch", short_help="Watch a job until it is over.")
+@click.argument("job_id")
+@_timeout
+@as_json
+@reaching
+@runs_async
+async def watch_job(where: Where, job_id: str, timeout: float | None, as_json: bool) -> None:
+    """Watch a job until it is over.
+
+    Exits with 0 when all its executions succeeded, 5 when not or when it was canceled, 6 when
+    --timeout was shorter.
+
+    \b
+    Example:
+      jobbroker jobs watch fw-7 --timeout 10m && echo done
+    """
+    async with caller(where) as asked:
+        job = await watch(asked, job_id, timeout=timeout)
+    _end(job, as_json=as_json)
+
+
+def _end(job: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+    else:
+        click.echo(told(job))
+    if (code := exit_of(job)) is not Exit.OK:
+        raise click.exceptions.Exit(code)
+
+
+@jobs.command("cancel", short_help="Cancel a job, or one thing's execution of it.")
+@click.argument("job_id")
+@click.option("--thing", help="Only this thing's execution.")
+@click.option("--force", is_flag=True, help="Executions in progress as well.")
+@click.option("--reason", "reason_code", help="A code for it, as BAD_FIRMWARE.")
+@click.option("--comment", help="Words for it.")
+@as_json
+@reaching
+@runs_async
+async def cancel(
+    where: Where,
+    job_id: str,
+    thing: str | None,
+    force: bool,
+    reason_code: str | None,
+    comment: str | None,
+    as_json: bool,
+) -> None:
+    """Cancel what is queued of a job, with --force also what is in progress.
+
+    \b
+    Example:
+      jobbroker jobs cancel fw-7 --force --reason BAD_FIRMWARE
+      jobbroker jobs cancel fw-7 --thing pump-1
+    """
+    if thing is not None and (reason_code or comment):
+        raise click.UsageError("--reason and --comment go with a whole job")
+    async with caller(where) as asked:
+        if thing is not None:
+            verb = "jobs/executions/cancel"
+            body = await asked.call(verb, {"force": force}, job_id=job_id, thing=thing)
+        else:
+            said = {"force": force, "reasonCode": reason_code, "comment": comment}
+            payload = {name: value for name, value in said.items() if value is not None}
+            body = await asked.call("jobs/cancel", payload, job_id=job_id)
+    _done(body, f"{job_id} canceled{f' for {thing}' if thing else ''}", as_json=as_json)
+
+
+@jobs.command("delete", short_help="Delete a job with its executions.")
+@click.argument("job_id")
+@click.option("--force", is_flag=True, help="Also when it is not over.")
+@as_json
+@reaching
+@runs_async
+async def delete(where: Where, job_id: str, force: bool, as_json: bool) -> None:
+    """Delete a job with its executions; one that is not over takes --force.
+
+    \b
+    Example:
+      jobbroker jobs delete fw-7
+    """
+    async with caller(where) as asked:
+        body = await asked.call("jobs/delete", {"force": force}, job_id=job_id)
+    _done(body, f"{job_id} is being deleted", as_json=as_json)
+
+
+def _done(body: Body, words: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(body)
+    else:
+        click.echo(words)

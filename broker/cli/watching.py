@@ -1,0 +1,144 @@
+"""Watching a job until it ends: a bar by status on a terminal, a line for each change elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from broker.cli.callers import Caller
+from broker.cli.outcome import Exit, Failure, remark
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
+
+POLL_SECONDS: Final = 0.25
+_WIDTH: Final = 48
+# In the order of the bar: what is done first.
+_STATUSES: Final = {
+    "Succeeded": "green",
+    "Failed": "red",
+    "Rejected": "magenta",
+    "TimedOut": "yellow",
+    "Canceled": "bright_black",
+    "Removed": "bright_black",
+    "InProgress": "cyan",
+    "Queued": "white",
+}
+_OVER: Final = ("COMPLETED", "CANCELED", "DELETION_IN_PROGRESS")
+
+Job = Mapping[str, Any]
+
+
+def counts(job: Job) -> dict[str, int]:
+    """How many executions have which status, by AWS's names without their frame (`Succeeded`)."""
+    details = job.get("jobProcessDetails", {})
+    return {name: int(details.get(f"numberOf{name}Things", 0)) for name in _STATUSES}
+
+
+def told(job: Job) -> str:
+    """A job's state in one line: its status and the counts that are not zero."""
+    some = [f"{count} {_words(name)}" for name, count in counts(job).items() if count]
+    return f"{job['jobId']} {job['status']}: {', '.join(some) or 'no executions'}"
+
+
+def exit_of(job: Job) -> Exit:
+    """Whether a job that ended did what it was for: all its executions SUCCEEDED."""
+    seen = counts(job)
+    well = job["status"] == "COMPLETED" and seen["Succeeded"] == sum(seen.values())
+    return Exit.OK if well else Exit.UNSUCCESSFUL
+
+
+class Bar:
+    """Shows a job's counts as they change, on stderr; use as a context manager."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        """Take the terminal, when there is one."""
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), refresh_per_second=8)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the bar as it was last."""
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, job: Job) -> None:
+        """Show the job as it is now."""
+        line = told(job)
+        if self._live is not None:
+            self._live.update(bar(job))
+        elif line != self._last:
+            remark(line)
+        self._last = line
+
+
+def bar(job: Job) -> Text:
+    """A bar of 48 cells, each colour a status with its share of them, and the counts behind it."""
+    from rich.text import Text
+
+    seen = counts(job)
+    total = sum(seen.values())
+    text = Text()
+    drawn, so_far = 0, 0
+    for name, colour in _STATUSES.items():
+        so_far += seen[name]
+        end = _WIDTH * so_far // total if total else 0
+        text.append(("░" if name == "Queued" else "█") * (end - drawn), style=colour)
+        drawn = end
+    text.append("░" * (_WIDTH - drawn), style="white")
+    text.append(f" {told(job)}")
+    return text
+
+
+async def watch(caller: Caller, job_id: str, *, timeout: float | None) -> dict[str, Any]:
+    """Show a job until it is over and return it as it was last.
+
+    Raises Failure with the exit code for timeouts after `timeout` seconds, Refused (not found) for
+    a job that does not exist or was deleted meanwhile.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            with Bar() as shown:
+                while True:
+                    job = await get_job(caller, job_id)
+                    shown.show(job)
+                    if job["status"] in _OVER and not _running(job):
+                        return job
+                    await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise Failure(f"{job_id} is not over after {timeout:g} s", Exit.TIMEOUT) from None
+
+
+async def get_job(caller: Caller, job_id: str) -> dict[str, Any]:
+    """A job with its counts and without its document. Raises Refused when there is none."""
+    asked = {"includeDocument": False, "includeExecutions": False}
+    body = await caller.call("jobs/get", asked, job_id=job_id)
+    job: dict[str, Any] = body["job"]
+    return job
+
+
+def _running(job: Job) -> bool:
+    # A canceled job's executions in progress may still finish, and count.
+    seen = counts(job)
+    return seen["InProgress"] + seen["Queued"] > 0
+
+
+def _words(name: str) -> str:
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
