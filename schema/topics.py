@@ -95,7 +95,7 @@ def parse(topic: str, mode: TopicMode) -> DeviceTopic | OperatorTopic | UnknownT
     tenant = DEFAULT_TENANT
     if mode is TopicMode.MOUNTED:
         tenant = levels.pop(0)
-    if TENANT_ID.fullmatch(tenant) is None or levels[-1] in ("accepted", "rejected"):
+    if TENANT_ID.fullmatch(tenant) is None or topic.endswith(("/accepted", "/rejected")):
         return None
     match levels:
         case ["$aws", "things", thing, "jobs", *rest] if rest:

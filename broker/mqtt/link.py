@@ -306,19 +306,23 @@ class Link:
         connection = self._connection
         if connection is None:
             return
-        if fault is not None:
-            connection.close(fault, code=DisconnectReasonCode.PROTOCOL_ERROR)
-        elif self._incoming.is_full:
+        if self._incoming.is_full:
             connection.pause_reading()
         self._pump()
+        if fault is not None:
+            connection.close(fault, code=DisconnectReasonCode.PROTOCOL_ERROR)
 
     def _on_packet(self, packet: Packet) -> str | None:
+        """Take one packet in; returns what is wrong with it when it breaks the protocol."""
         if isinstance(packet, PublishPacket):
             return self._incoming.add(packet)
         if isinstance(packet, PubAckPacket):
             self._outgoing.acknowledged(packet)
         elif isinstance(packet, SubAckPacket):
             self._on_suback(packet)
+        elif isinstance(packet, UnsubAckPacket):
+            if self._unsubscribed is not None and not self._unsubscribed.done():
+                self._unsubscribed.set_result(None)
         else:
             return f"protocol error: unexpected {type(packet).__name__}"
         return None
