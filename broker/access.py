@@ -63,7 +63,7 @@ class AccessFiles:
         directory: Path,
         *,
         load: Callable[[], Awaitable[AccessSnapshot]],
-        reload: Callable[[], None],
+        reload: Callable[[], Awaitable[None] | None],
         broker_password: str,
         authorities: Mapping[str, CertificateAuthority],
         topics_mode: TopicsMode = "mounted",
@@ -103,7 +103,8 @@ class AccessFiles:
             self._owed = True
         if not self._owed:
             return False
-        self._reload()
+        if (reloading := self._reload()) is not None:
+            await reloading
         self._owed = False
         log.info("access_reloaded", principals=len(snapshot.principals))
         return True

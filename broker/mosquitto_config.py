@@ -120,9 +120,10 @@ set_tcp_nodelay true
 # 20 would hold the broker at 20 unacknowledged publishes; devices that state a Receive Maximum of
 # their own are held to theirs.
 max_inflight_messages 1000
-# How many messages wait for one client: any number, because the default of 1000 drops what is
-# beyond it silently while the sender is told that all is well.
-max_queued_messages 0
+# How many messages wait for one client: so many that bytes decide. The default of 1000 drops what
+# is beyond it silently, while the sender is told that all is well. Not 0, for no limit: with it,
+# 2.0.21 takes its own queue for full on each refused publish and closes the connection.
+max_queued_messages 1000000
 # So the bound is in bytes, per client: 256 MiB is some 400,000 requests, far more than the broker
 # leaves waiting, and a client that never reads cannot take all memory.
 max_queued_bytes 268435456
