@@ -10,14 +10,20 @@ from broker.mqtt.messages import Inbound, LinkClosedError
 
 
 class Incoming:
-    """Messages in the order they came, numbered by the connection (epoch) that brought them."""
+    """Messages in the order they came, numbered by the connection (epoch) that brought them.
+
+    `taken` counts all that were handed out, `unacknowledged` those of this epoch with QoS 1 that
+    were handed out and not given back to `pubacks`.
+    """
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self._inbox: list[Inbound] = []
         self._arrived = asyncio.Event()
-        self.epoch = 0
+        self._epoch = 0
         self._closed = False
+        self.taken = 0
+        self.unacknowledged = 0
 
     @property
     def is_full(self) -> bool:
@@ -26,7 +32,8 @@ class Incoming:
 
     def connected(self, *, session_present: bool) -> None:
         """Begin the next epoch; what a resumed session sends again is dropped from the inbox."""
-        self.epoch += 1
+        self._epoch += 1
+        self.unacknowledged = 0
         if session_present:
             self._inbox = [message for message in self._inbox if not message.qos]
 
@@ -44,7 +51,7 @@ class Incoming:
                 qos,
                 packet.duplicate,
                 packet.packet_id or 0,
-                self.epoch,
+                self._epoch,
                 packet.response_topic,
                 packet.correlation_data,
             )
@@ -60,16 +67,21 @@ class Incoming:
             self._arrived.clear()
             await self._arrived.wait()
         taken, self._inbox = self._inbox, []
+        self.taken += len(taken)
+        self.unacknowledged += len(self._ours(taken))
         return taken
 
     def pubacks(self, messages: Sequence[Inbound]) -> bytes:
         """Return the PUBACKs for those of `messages` that came in this epoch with QoS 1."""
-        epoch = self.epoch
-        return b"".join(
-            [encode_puback(each.packet_id) for each in messages if each.qos and each.epoch == epoch]
-        )
+        ours = self._ours(messages)
+        self.unacknowledged -= len(ours)
+        return b"".join(map(encode_puback, ours))
 
     def close(self) -> None:
         """Let every `take` fail from now on."""
         self._closed = True
         self._arrived.set()
+
+    def _ours(self, messages: Sequence[Inbound]) -> list[int]:
+        epoch = self._epoch
+        return [each.packet_id for each in messages if each.qos and each.epoch == epoch]

@@ -90,8 +90,6 @@ class Link:
         self._stop = asyncio.Event()
         self._dialing: asyncio.Task[object] | None = None
         self._unsubscribed: asyncio.Future[None] | None = None
-        self._open = 0
-        self.received = 0
         self._idle.set()
         self._greeting.packet()  # what can never be sent is an error here, not one of each attempt
 
@@ -115,7 +113,12 @@ class Link:
     @property
     def unacknowledged(self) -> int:
         """How many QoS 1 messages of this connection were taken and not yet acknowledged."""
-        return self._open
+        return self._incoming.unacknowledged
+
+    @property
+    def received(self) -> int:
+        """How many messages were taken so far, over all connections."""
+        return self._incoming.taken
 
     async def run(self) -> None:
         """Connect, subscribe, and connect again whenever needed, until `close` or cancelled.
@@ -141,8 +144,6 @@ class Link:
         Cancelling it loses nothing. Raises LinkClosedError.
         """
         taken = await self._incoming.take()
-        self.received += len(taken)
-        self._open += sum(1 for each in taken if each.qos and each.epoch == self._incoming.epoch)
         if self._connection is not None:
             self._connection.resume_reading()
         return taken
@@ -175,9 +176,6 @@ class Link:
             return
         pubacks = self._incoming.pubacks(messages)
         if pubacks:
-            self._open -= sum(
-                1 for each in messages if each.qos and each.epoch == self._incoming.epoch
-            )
             self._connection.send(pubacks)
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
@@ -265,7 +263,6 @@ class Link:
     def _on_connack(self, connection: Connection, connack: ConnAckPacket) -> None:
         self._connection = connection
         self._connack = connack
-        self._open = 0
         self._incoming.connected(session_present=connack.session_present)
         self._outgoing.connected(
             session_present=connack.session_present,
@@ -321,8 +318,7 @@ class Link:
         elif isinstance(packet, SubAckPacket):
             self._on_suback(packet)
         elif isinstance(packet, UnsubAckPacket):
-            if self._unsubscribed is not None and not self._unsubscribed.done():
-                self._unsubscribed.set_result(None)
+            self._on_unsuback()
         else:
             return f"protocol error: unexpected {type(packet).__name__}"
         return None
@@ -338,6 +334,10 @@ class Link:
             if reason is not None:
                 self._on_event(SubscriptionRefused(name, reason))
         self._on_ready()
+
+    def _on_unsuback(self) -> None:
+        if self._unsubscribed is not None and not self._unsubscribed.done():
+            self._unsubscribed.set_result(None)
 
     def _on_ready(self) -> None:
         connack = self._connack

@@ -188,6 +188,29 @@ async def test_messages_of_an_earlier_connection_are_not_acknowledged(
         probe.link._connection.abort()
         assert [m.topic for m in await probe.receive(2)] == ["requests/1", "requests/2"]
         assert new[0].epoch == old[0].epoch + 1
+        assert probe.link.unacknowledged == 2
+
+
+async def test_session_of_a_dead_member_can_be_drained(mosquitto_server: StartMosquitto) -> None:
+    """Unsubscribed, a session still hands over what it has, and its share goes to the others."""
+    _, port = await _server(mosquitto_server)
+    topic = "default/$aws/things/d1/jobs/get"
+    async with _link(_settings(port, "device")) as device:
+        async with _link(_settings(port), [_REQUESTS], crash=True):
+            pass
+        await device.publish(topic, topic)
+        async with (
+            _link(_settings(port, "slot-1"), [_REQUESTS]) as living,
+            _link(_settings(port), []) as drain,
+        ):
+            await drain.link.unsubscribe([_REQUESTS])
+            collected = await drain.receive(2)
+            await device.publish(topic, topic, topic)
+            assert _payloads(await living.receive(3)) == [0, 1, 2]
+            assert (drain.link.received, drain.link.unacknowledged) == (2, 2)
+            drain.link.acknowledge(collected)
+            assert drain.link.unacknowledged == 0
+            await drain.close(end_session=True)
 
 
 async def test_ended_session_leaves_nothing_behind(mosquitto_server: StartMosquitto) -> None:

@@ -16,6 +16,9 @@ from broker.mqtt.codec import (
     SubAckPacket,
     SubAckReasonCode,
     SubscribePacket,
+    UnsubAckPacket,
+    UnsubAckReasonCode,
+    UnsubscribePacket,
 )
 from broker.mqtt.link import (
     Connected,
@@ -149,6 +152,31 @@ async def test_broken_protocol_is_told_and_healed(data: bytes, reason: str) -> N
         assert reason in lost.reason
         await events.next(Connected)
     assert connections == 2
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_unsubscribe_waits_for_the_answer(answers: bool) -> None:
+    """`unsubscribe` is over with UNSUBACK, or fails when the connection is lost before it."""
+    asked: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.subscribe(_granted)
+        packet = await peer.expect(UnsubscribePacket)
+        asked.extend(packet.patterns)
+        if answers:
+            peer.send(UnsubAckPacket(packet.packet_id, [UnsubAckReasonCode.SUCCESS]).write())
+            await peer.gone()
+
+    async with fake_server(script) as address, _running(address) as (link, _):
+        await link.connected()
+        async with asyncio.timeout(5):
+            if answers:
+                await link.unsubscribe(["a", "b"])
+            else:
+                with pytest.raises(ConnectionError):
+                    await link.unsubscribe(["a", "b"])
+    assert asked[:2] == ["a", "b"]
 
 
 async def test_waits_double_up_to_the_cap_and_are_jittered() -> None:
