@@ -25,6 +25,6 @@ ENV PATH=/opt/jobbroker/bin:$PATH \
     JOBBROKER_LOG_FORMAT=json
 USER 1883:1883
 WORKDIR /var/lib/jobbroker
-HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 CMD ["jobbroker", "health"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 CMD ["jobbroker", "health"]
 ENTRYPOINT ["jobbroker"]
 CMD ["serve"]
