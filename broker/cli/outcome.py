@@ -109,13 +109,14 @@ def _expected_kinds() -> list[tuple[tuple[type[Exception], ...], str, Exit]]:
 
     from broker.ca import AuthorityExistsError, AuthorityMissingError
     from broker.embedded.accounts import EmbeddedServerError
+    from broker.embedded.directory import DirectoryTakenError
     from broker.mqtt.connection import ConnectError
     from broker.settings import SettingsError
     from handlers.migrate import SchemaTooNewError, SchemaTooOldError
 
     return [
         ((SettingsError,), "", Exit.USAGE),
-        ((AuthorityExistsError,), "", Exit.CONFLICT),
+        ((AuthorityExistsError, DirectoryTakenError), "", Exit.CONFLICT),
         ((AuthorityMissingError,), "", Exit.NOT_FOUND),
         (
             (EmbeddedServerError, SchemaTooNewError, SchemaTooOldError, ConnectError),

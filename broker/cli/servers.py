@@ -105,15 +105,20 @@ def serve() -> None:
     run_until_signal(lambda stop: serve_with_access(load_settings(), on_ready=ready, stop=stop))
 
 
-def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run a service on uvloop; SIGINT and SIGTERM set its stop event, and it ends in its own time."""
+def run_until_signal(
+    main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, log_level: str | None = None
+) -> None:
+    """Run a service on uvloop; SIGINT and SIGTERM set its stop event, and it ends in its own time.
+
+    log_level takes the place of the setting's.
+    """
     import uvloop
 
     from broker.logs import set_up_logs
 
     async def run() -> None:
         local = local_settings()
-        set_up_logs(local.log_format, local.log_level)
+        set_up_logs(local.log_format, log_level or local.log_level)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for which in (signal.SIGINT, signal.SIGTERM):
@@ -123,6 +128,8 @@ def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]])
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run())
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
     except Exception as error:
         if (failure := expected(error)) is not None:
             raise failure from error

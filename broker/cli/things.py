@@ -90,8 +90,10 @@ async def add(
     columns = ("THING", "CERTIFICATE", "KEY") if cert else ("THING", "TOKEN")
     fields = ("thingName", "certificate", "key") if cert else ("thingName", "token")
     print_table(columns, [[one.get(field) for field in fields] for one in made])
-    if not cert:
+    if not cert and any("token" in one for one in made):
         remark("A token is shown this once: username NAME, password TOKEN.")
+    if not cert and not all("token" in one for one in made):
+        remark("Those without a token here are things already, and have a credential.")
 
 
 async def _certified(

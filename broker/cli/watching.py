@@ -52,6 +52,12 @@ def exit_of(job: Job) -> Exit:
     return Exit.OK if well else Exit.UNSUCCESSFUL
 
 
+def is_over(job: Job) -> bool:
+    """Whether nothing will change any more: a canceled job's executions may still finish."""
+    seen = counts(job)
+    return job["status"] in _OVER and seen["InProgress"] + seen["Queued"] == 0
+
+
 class Bar:
     """Shows a job's counts as they change, on stderr; use as a context manager."""
 
@@ -119,7 +125,7 @@ async def watch(caller: Caller, job_id: str, *, timeout: float | None) -> dict[s
                 while True:
                     job = await get_job(caller, job_id)
                     shown.show(job)
-                    if job["status"] in _OVER and not _running(job):
+                    if is_over(job):
                         return job
                     await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
@@ -132,12 +138,6 @@ async def get_job(caller: Caller, job_id: str) -> dict[str, Any]:
     body = await caller.call("jobs/get", asked, job_id=job_id)
     job: dict[str, Any] = body["job"]
     return job
-
-
-def _running(job: Job) -> bool:
-    # A canceled job's executions in progress may still finish, and count.
-    seen = counts(job)
-    return seen["InProgress"] + seen["Queued"] > 0
 
 
 def _words(name: str) -> str:

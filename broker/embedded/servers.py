@@ -103,6 +103,11 @@ class EmbeddedServers:
         return self.data_dir / "ca"
 
     @property
+    def ca_file(self) -> Path:
+        """The authority's certificate, for clients."""
+        return self.data_dir / "ca.crt"
+
+    @property
     def pids(self) -> dict[str, int]:
         """The process ids of what was started here."""
         return {name: one.pid for name, one in self._running.items() if one.pid is not None}
@@ -161,6 +166,7 @@ class EmbeddedServers:
     def _prepare_auth_dir(self) -> None:
         now = datetime.now(UTC)
         authority = CertificateAuthority.open_or_create(self.authority_dir, now=now)
+        replace_file(self.ca_file, authority.certificate_pem, mode=0o644)
         password = self._secrets.made("BROKER_MQTT_PASSWORD")
         self.auth_dir.mkdir(parents=True, exist_ok=True)
         if (account := unprivileged_account("mosquitto")) is not None:

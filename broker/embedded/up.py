@@ -149,7 +149,7 @@ def _describe(servers: EmbeddedServers, token: str) -> Up:
         database=servers.database_url,
         database_admin=servers.admin_url,
         data_dir=str(servers.data_dir),
-        ca_file=str(servers.auth_dir / "ca.crt") if ports else None,
+        ca_file=str(servers.ca_file) if ports else None,
         pid=os.getpid(),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         pids=servers.pids,
