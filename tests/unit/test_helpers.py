@@ -1,0 +1,33 @@
+"""The helper that waits: it must fail when nothing comes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers import eventually
+
+
+async def test_it_returns_what_became_true() -> None:
+    """Values that are false, and assertions that fail, are asked again."""
+    answers = iter([0, "", 7])
+    assert await eventually(lambda: next(answers)) == 7
+    seen: list[int] = []
+
+    async def third_time() -> bool:
+        seen.append(1)
+        assert len(seen) == 3
+        return True
+
+    assert await eventually(third_time)
+
+
+async def test_it_fails_with_what_was_seen_last() -> None:
+    """Past the deadline there is an AssertionError that says why."""
+    with pytest.raises(AssertionError, match=r"not so after 0\.02 s; last seen: \[\]"):
+        await eventually(list, timeout=0.02)
+
+
+async def test_other_errors_are_not_waited_for() -> None:
+    """A mistake in the check is raised at once, not hidden until the deadline."""
+    with pytest.raises(ZeroDivisionError):
+        await eventually(lambda: 1 // 0)
