@@ -1,4 +1,4 @@
-"""groups/create, list, members, add, remove, delete : a tree of groups, and things in any of them."""
+"""groups/create, list, members, add, remove, delete: a tree of groups, and things in any of them."""
 
 from __future__ import annotations
 

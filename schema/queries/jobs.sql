@@ -35,12 +35,13 @@ WITH job AS (
                       target_group_id, target_all, description, in_progress_timeout_minutes, expires_at,
                       request_sha256, created_by, created_at, updated_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
+    RETURNING tenant_id, job_id
 ), counts AS (
-    INSERT INTO job_counts (tenant_id, job_id) VALUES ($1, $2)
+    INSERT INTO job_counts (tenant_id, job_id) SELECT tenant_id, job_id FROM job
 )
 INSERT INTO job_targets (tenant_id, job_id, position, target_kind, target_name, target_arn)
-SELECT $1, $2, t.position, t.kind, t.name, t.arn
-FROM unnest($16::text[], $17::text[], $18::text[]) WITH ORDINALITY AS t (kind, name, arn, position);
+SELECT job.tenant_id, job.job_id, t.position, t.kind, t.name, t.arn
+FROM job, unnest($16::text[], $17::text[], $18::text[]) WITH ORDINALITY AS t (kind, name, arn, position);
 
 -- name: freeze_snapshot
 -- The things a job's targets reach now, each once, child groups included, put away in chunks; returns how many.

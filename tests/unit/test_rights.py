@@ -1,0 +1,83 @@
+"""Who may do what, cell by cell."""
+
+from __future__ import annotations
+
+import pytest
+
+from schema.decode import _MODELS
+from schema.errors import Code, Rejected
+from schema.rights import LEAST_ROLE, READS, Role, require, require_grant
+from schema.topics import _FLAT_VERBS
+
+_JOBS = ("jobs/create", "jobs/cancel", "jobs/delete", "jobs/executions/cancel")
+_READS = (
+    "jobs/list",
+    "jobs/get",
+    "things/list",
+    "things/get",
+    "groups/list",
+    "groups/members",
+    "operators/list",
+)
+_MANAGES = (
+    "things/create",
+    "things/delete",
+    "groups/create",
+    "groups/add",
+    "groups/remove",
+    "groups/delete",
+    "operators/create",
+    "operators/delete",
+)
+_ALLOWED = {
+    Role.VIEWER: {*_READS},
+    Role.MANAGER: {*_READS, *_JOBS},
+    Role.ADMIN: {*_READS, *_JOBS, *_MANAGES},
+    Role.OWNER: {*_READS, *_JOBS, *_MANAGES},
+}
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("verb", sorted(LEAST_ROLE))
+def test_each_cell(role: Role, verb: str) -> None:
+    """A role may do exactly what is written here; a refusal names the role that is needed and the one held."""
+    if verb in _ALLOWED[role]:
+        require(role, verb)
+        return
+    with pytest.raises(Rejected, match=f"needs the role {LEAST_ROLE[verb]}.*yours is {role}") as it:
+        require(role, verb)
+    assert it.value.code is Code.UNAUTHORIZED
+
+
+def test_every_command_has_a_least_role() -> None:
+    """A command added to the topics or to the decoder cannot be forgotten in the table."""
+    assert set(LEAST_ROLE) >= _FLAT_VERBS
+    assert set(LEAST_ROLE) == {*_MODELS, "jobs/create"}
+
+
+def test_reads_are_what_a_viewer_may() -> None:
+    """Exactly the reading commands pass without an audit line."""
+    assert set(_READS) == READS
+
+
+@pytest.mark.parametrize(
+    ("role", "granted", "allowed"),
+    [
+        (Role.OWNER, Role.OWNER, True),
+        (Role.OWNER, Role.ADMIN, True),
+        (Role.OWNER, Role.VIEWER, True),
+        (Role.ADMIN, Role.OWNER, False),
+        (Role.ADMIN, Role.ADMIN, False),
+        (Role.ADMIN, Role.MANAGER, True),
+        (Role.ADMIN, Role.VIEWER, True),
+        (Role.MANAGER, Role.VIEWER, False),
+        (Role.VIEWER, Role.VIEWER, False),
+    ],
+)
+def test_who_may_grant(role: Role, granted: Role, *, allowed: bool) -> None:
+    """Owners and admins are made and removed by owners only, the rest by admins too."""
+    if allowed:
+        require_grant(role, granted)
+        return
+    with pytest.raises(Rejected, match="needs the role"):
+        require_grant(role, granted)
