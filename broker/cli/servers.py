@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from handlers.database import Connection
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Of the `jobbroker up` that runs on this directory.",
+)
 _port = click.IntRange(1, 65535)
 
 
@@ -181,9 +186,10 @@ async def _serving_login(connection: Connection, local: LocalSettings) -> None:
 
 
 @click.command(short_help="Examine settings, database and MQTT server.")
+@_data_dir
 @as_json
 @runs_async
-async def check(as_json: bool) -> None:
+async def check(data_dir: Path | None, as_json: bool) -> None:
     """Examine what the broker depends on; each line says ok, warn or fail, and what to do.
 
     Exits with 1 when anything failed. Examines a running `jobbroker up` when no
@@ -195,7 +201,8 @@ async def check(as_json: bool) -> None:
     """
     from broker.doctor import examine
 
-    findings = [finding async for finding in examine(served_settings())]
+    settings, operator_url = served_settings(data_dir)
+    findings = [one async for one in examine(settings, operator_url=operator_url)]
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -208,20 +215,34 @@ async def check(as_json: bool) -> None:
         raise click.exceptions.Exit(Exit.FAILED)
 
 
-def served_settings() -> Settings:
-    """The settings of the environment, or of the `up` that runs when they name no database."""
+def served_settings(data_dir: Path | None) -> tuple[Settings, str | None]:
+    """The settings of the environment, or of the `up` that runs; and an operator to ask as, if known.
+
+    Raises SettingsError, and Failure when no `up` runs on a directory that was named.
+    """
     from broker.embedded.directory import running_up
 
     local = local_settings()
-    told = None if local.database_url is not None else running_up(local.data_dir)
+    told = None
+    if data_dir is not None or local.database_url is None:
+        told = running_up(data_dir or local.data_dir)
     if told is None:
-        return load_settings()
-    return load_settings(database_url=told["database"], mqtt_url=told["broker_mqtt"])
+        if data_dir is not None:
+            raise Failure(f"no `jobbroker up` runs in {data_dir}")
+        return load_settings(), local.text_of("operator_url")
+    instead = {
+        "database_url": told["database"],
+        "mqtt_url": told["broker_mqtt"],
+        "data_dir": told["data_dir"],
+        "access_dir": told["access_dir"],
+    }
+    return load_settings(**instead), told["operator"]
 
 
 @click.command(short_help="Say quickly whether the servers answer.")
+@_data_dir
 @runs_async
-async def health() -> None:
+async def health(data_dir: Path | None) -> None:
     """Exit with 0 when PostgreSQL has our structure and the MQTT server lets the broker in, else 1.
 
     For a container's health check.
@@ -232,7 +253,7 @@ async def health() -> None:
     """
     from broker.doctor import answers
 
-    problem = await answers(served_settings())
+    problem = await answers(served_settings(data_dir)[0])
     if problem is not None:
         raise Failure(problem)
     click.echo("ok")

@@ -51,6 +51,7 @@ class Up:
     database_admin: str
     data_dir: str
     ca_file: str | None
+    access_dir: str | None
     pid: int
     since: str
     pids: dict[str, int]
@@ -150,6 +151,7 @@ def _describe(servers: EmbeddedServers, token: str) -> Up:
         database_admin=servers.admin_url,
         data_dir=str(servers.data_dir),
         ca_file=str(servers.ca_file) if ports else None,
+        access_dir=str(servers.auth_dir) if ports else None,
         pid=os.getpid(),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         pids=servers.pids,
