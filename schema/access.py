@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from schema.topics import DEVICE_FILTERS, OPERATOR_FILTERS
+
 BROKER_USER: Final = "@jobbroker"
 """MQTT username of the broker itself; no thing or operator can hold it, names have no ``@``."""
 
@@ -32,7 +34,7 @@ _TENANT: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _HASH: Final = re.compile(r"\$7\$[0-9]{1,7}\$[A-Za-z0-9+/]{1,64}={0,2}\$[A-Za-z0-9+/]{86}==")
 _SHOWN: Final = 40
 
-_THING_WRITES: Final = ("jobs/get", "jobs/start-next", "jobs/+/get", "jobs/+/update")
+_THING_WRITES: Final = tuple(one.removeprefix("$aws/things/+/") for one in DEVICE_FILTERS)
 _THING_READS: Final = (
     "jobs/notify",
     "jobs/notify-next",
@@ -41,17 +43,7 @@ _THING_READS: Final = (
     "jobs/+/get/+",
     "jobs/+/update/+",
 )
-_OPERATOR_WRITES: Final = (
-    "jobs/create",
-    "jobs/list",
-    "jobs/+/get",
-    "jobs/+/cancel",
-    "jobs/+/delete",
-    "jobs/+/executions/+/cancel",
-    "things/+",
-    "groups/+",
-    "operators/+",
-)
+_OPERATOR_WRITES: Final = tuple(one.removeprefix("operators/+/") for one in OPERATOR_FILTERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from schema.access import (
     AccessSnapshot,
     Claim,
     Principal,
+    TopicsMode,
     later_claims,
     mosquitto_hash,
     render_acl,
@@ -23,6 +24,7 @@ from schema.access import (
     settle_names,
     verify_mosquitto_hash,
 )
+from schema.topics import DEVICE_FILTERS, OPERATOR_FILTERS
 
 SALT = bytes(range(12))
 HASH = mosquitto_hash("token", SALT)
@@ -185,3 +187,12 @@ def test_first_tenant_to_hold_a_name_keeps_it() -> None:
     settled = settle_names(snapshot)
     assert settled.principals == (thing("dev1"),)
     assert [(one.tenant_id, one.serial) for one in settled.revoked] == [("acme", "0a")]
+
+
+def test_the_broker_may_read_all_it_subscribes_to() -> None:
+    """Each request filter of the broker is one of its read rules, in both modes of topics."""
+    modes: dict[TopicsMode, str] = {"mounted": "+/", "plain": ""}
+    for mode, prefix in modes.items():
+        block = rules(render_acl(["default"], [], mode), "@jobbroker")
+        for one in (*DEVICE_FILTERS, *OPERATOR_FILTERS):
+            assert f"topic read {prefix}{one}" in block
