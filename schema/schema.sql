@@ -1,0 +1,368 @@
+-- The current structure, for readers: what all migrations together make. A test holds the two equal.
+--
+-- Not what a database is made from: that is `jobbroker migrate`, which applies schema/migrations in order. Every tenant
+-- table's key starts with the tenant and, on the hot path, with the thing, so that a device's request touches one place.
+-- Row-level security is enabled AND forced on each of them. jobbroker_serve is what every connection of ours acts as: it
+-- owns nothing and bypasses nothing. jobbroker_sweep owns the few functions that find work across tenants; they return
+-- keys only, the work itself runs inside one tenant.
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['jobbroker_serve', 'jobbroker_sweep'] LOOP
+        BEGIN
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+                EXECUTE format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE', wanted);
+            END IF;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL; -- roles belong to the whole cluster: another database's migration made it first
+        END;
+    END LOOP;
+END
+$$;
+
+CREATE TABLE tenants (
+    tenant_id   text        PRIMARY KEY CHECK (tenant_id ~ '^[a-zA-Z0-9_-]{1,64}$'),
+    aws_region  text        NOT NULL DEFAULT 'us-east-1',
+    aws_account text        NOT NULL DEFAULT '000000000000' CHECK (aws_account ~ '^[0-9]{12}$'),
+    -- which events leave: AWS's own and, beyond AWS, queued, in_progress and progress of executions
+    events      text[]      NOT NULL DEFAULT '{job,job_execution,queued,in_progress,progress}'
+                CHECK (events <@ '{job,job_execution,queued,in_progress,progress}'),
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- Things and operators share one namespace, because the MQTT username is the name.
+CREATE TABLE principals (
+    tenant_id text NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    name      text NOT NULL CHECK (name ~ '^[a-zA-Z0-9:_-]{1,128}$'),
+    kind      text NOT NULL CHECK (kind IN ('thing', 'operator')),
+    PRIMARY KEY (tenant_id, name),
+    UNIQUE (tenant_id, name, kind)
+);
+
+CREATE TABLE operators (
+    tenant_id     text        NOT NULL,
+    operator_name text        NOT NULL,
+    kind          text        NOT NULL DEFAULT 'operator' CHECK (kind = 'operator'),
+    role          text        NOT NULL CHECK (role IN ('owner', 'admin', 'manager', 'viewer')),
+    created_by    text,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, operator_name),
+    CONSTRAINT operators_principal_fkey FOREIGN KEY (tenant_id, operator_name, kind)
+        REFERENCES principals (tenant_id, name, kind) ON DELETE CASCADE
+);
+
+CREATE TABLE things (
+    tenant_id  text        NOT NULL,
+    thing_name text        NOT NULL,
+    kind       text        NOT NULL DEFAULT 'thing' CHECK (kind = 'thing'),
+    thing_id   uuid        NOT NULL DEFAULT gen_random_uuid(),
+    thing_type text,
+    attributes jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object'),
+    version    bigint      NOT NULL DEFAULT 1,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, thing_name),
+    CONSTRAINT things_principal_fkey FOREIGN KEY (tenant_id, thing_name, kind)
+        REFERENCES principals (tenant_id, name, kind) ON DELETE CASCADE
+);
+
+-- A token is kept only as a sha256 (it has 256 random bits) and as Mosquitto's own PBKDF2 line; a certificate by its serial.
+CREATE TABLE credentials (
+    tenant_id      text        NOT NULL,
+    credential_id  uuid        NOT NULL DEFAULT gen_random_uuid(),
+    principal      text        NOT NULL,
+    kind           text        NOT NULL CHECK (kind IN ('token', 'certificate')),
+    token_sha256   bytea       CHECK (octet_length(token_sha256) = 32),
+    mosquitto_hash text,
+    serial         text,
+    fingerprint    text,
+    not_after      timestamptz,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    revoked_at     timestamptz,
+    PRIMARY KEY (tenant_id, credential_id),
+    -- a revoked certificate must stay known to the CRL after its principal is gone, so there is no foreign key here
+    CONSTRAINT credentials_shape_check CHECK (
+        (kind = 'token' AND token_sha256 IS NOT NULL AND mosquitto_hash IS NOT NULL)
+        OR (kind = 'certificate' AND serial IS NOT NULL AND fingerprint IS NOT NULL AND not_after IS NOT NULL))
+);
+CREATE INDEX credentials_principal_idx ON credentials (tenant_id, principal) WHERE revoked_at IS NULL;
+CREATE UNIQUE INDEX credentials_token_idx ON credentials (token_sha256) WHERE token_sha256 IS NOT NULL;
+
+CREATE TABLE thing_groups (
+    tenant_id    text        NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    group_name   text        NOT NULL CHECK (group_name ~ '^[a-zA-Z0-9:_-]{1,128}$'),
+    group_id     uuid        NOT NULL DEFAULT gen_random_uuid(),
+    parent_group text,
+    description  text        CHECK (char_length(description) <= 2028),
+    attributes   jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object'),
+    version      bigint      NOT NULL DEFAULT 1,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, group_name),
+    CONSTRAINT thing_groups_parent_fkey FOREIGN KEY (tenant_id, parent_group)
+        REFERENCES thing_groups (tenant_id, group_name),
+    CHECK (parent_group <> group_name)
+);
+CREATE INDEX thing_groups_parent_idx ON thing_groups (tenant_id, parent_group) WHERE parent_group IS NOT NULL;
+
+CREATE TABLE thing_group_members (
+    tenant_id  text        NOT NULL,
+    group_name text        NOT NULL,
+    thing_name text        NOT NULL,
+    added_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, group_name, thing_name),
+    CONSTRAINT thing_group_members_group_fkey FOREIGN KEY (tenant_id, group_name)
+        REFERENCES thing_groups ON DELETE CASCADE,
+    CONSTRAINT thing_group_members_thing_fkey FOREIGN KEY (tenant_id, thing_name)
+        REFERENCES things ON DELETE CASCADE
+);
+CREATE INDEX thing_group_members_thing_idx ON thing_group_members (tenant_id, thing_name);
+
+CREATE TABLE jobs (
+    tenant_id         text        NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    job_id            text        NOT NULL CHECK (job_id ~ '^[a-zA-Z0-9_-]{1,64}$'),
+    -- one incarnation of a job id: an id may be used again after deletion, and caches must not mistake one for the other
+    job_uid           bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    status            text        NOT NULL DEFAULT 'IN_PROGRESS'
+                      CHECK (status IN ('SCHEDULED', 'IN_PROGRESS', 'COMPLETED', 'CANCELED', 'DELETION_IN_PROGRESS')),
+    -- what background work is still owed to this job; cleared by the chunk that finds nothing left
+    pending_work      text        CHECK (pending_work IN ('ROLLOUT', 'CANCEL', 'EXPIRE', 'DELETE')),
+    target_selection  text        NOT NULL DEFAULT 'SNAPSHOT' CHECK (target_selection IN ('SNAPSHOT', 'CONTINUOUS')),
+
+    document          text        NOT NULL CHECK (octet_length(document) BETWEEN 1 AND 32768),
+    document_type     text,       -- seed-style jobs: the document is {"type": document_type, "params": document_params}
+    document_params   jsonb,
+
+    -- a seed-style job names exactly one kind of target; an AWS-style job has its list of ARNs in job_targets
+    dialect           text        NOT NULL CHECK (dialect IN ('aws', 'seed')),
+    target_device_id  text,
+    target_group_id   text,
+    target_all        boolean     NOT NULL DEFAULT false,
+    total_targets     integer     NOT NULL DEFAULT 0 CHECK (total_targets >= 0),
+
+    description       text        CHECK (char_length(description) <= 2028),
+    comment           text        CHECK (char_length(comment) <= 2028),
+    reason_code       text        CHECK (reason_code ~ '^[A-Z0-9_]{1,128}$'),
+    force_canceled    boolean     NOT NULL DEFAULT false,
+    in_progress_timeout_minutes integer CHECK (in_progress_timeout_minutes BETWEEN 1 AND 10080),
+    expires_at        timestamptz,
+    expiry_done       boolean     NOT NULL DEFAULT false, -- everything then QUEUED has been timed out
+
+    request_sha256    bytea       NOT NULL CHECK (octet_length(request_sha256) = 32),
+    created_by        text,
+    created_at        timestamptz NOT NULL DEFAULT now(),
+    updated_at        timestamptz NOT NULL DEFAULT now(),
+    completed_at      timestamptz,
+
+    PRIMARY KEY (tenant_id, job_id),
+    UNIQUE (job_uid),
+    CONSTRAINT jobs_target_check CHECK (
+        (target_device_id IS NOT NULL)::int + (target_group_id IS NOT NULL)::int + target_all::int
+        = CASE dialect WHEN 'seed' THEN 1 ELSE 0 END),
+    CONSTRAINT jobs_seed_document_check CHECK ((dialect = 'seed') = (document_type IS NOT NULL)),
+    CONSTRAINT jobs_completed_check CHECK (status <> 'COMPLETED' OR completed_at IS NOT NULL)
+);
+CREATE INDEX jobs_status_idx ON jobs (tenant_id, status, job_uid);
+CREATE INDEX jobs_newest_idx ON jobs (tenant_id, job_uid);
+CREATE INDEX jobs_expires_idx ON jobs (expires_at)
+    WHERE expires_at IS NOT NULL AND NOT expiry_done AND pending_work IS NULL AND status = 'IN_PROGRESS';
+CREATE INDEX jobs_pending_work_idx ON jobs (tenant_id, job_id) WHERE pending_work IS NOT NULL;
+
+CREATE TABLE job_targets (
+    tenant_id   text    NOT NULL,
+    job_id      text    NOT NULL,
+    position    integer NOT NULL,
+    target_kind text    NOT NULL CHECK (target_kind IN ('thing', 'thinggroup', 'all')),
+    target_name text    NOT NULL,
+    target_arn  text    NOT NULL CHECK (char_length(target_arn) <= 2048),
+    PRIMARY KEY (tenant_id, job_id, position),
+    CONSTRAINT job_targets_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
+);
+CREATE INDEX job_targets_name_idx ON job_targets (tenant_id, target_kind, target_name);
+
+-- A snapshot's members, frozen in the creating transaction, until a chunk has become executions.
+-- Rows of a thousand names: 100,000 things are frozen in 100 rows.
+CREATE TABLE rollout_chunks (
+    tenant_id   text    NOT NULL,
+    job_id      text    NOT NULL,
+    chunk_no    integer NOT NULL,
+    thing_names text[]  NOT NULL,
+    PRIMARY KEY (tenant_id, job_id, chunk_no),
+    CONSTRAINT rollout_chunks_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
+);
+
+CREATE TABLE executions (
+    tenant_id            text        NOT NULL,
+    thing_name           text        NOT NULL,
+    job_id               text        NOT NULL,
+    execution_number     bigint      NOT NULL DEFAULT 1 CHECK (execution_number >= 1),
+    status               text        NOT NULL DEFAULT 'QUEUED'
+                         CHECK (status IN ('QUEUED', 'IN_PROGRESS', 'SUCCEEDED', 'FAILED',
+                                           'TIMED_OUT', 'REJECTED', 'REMOVED', 'CANCELED')),
+    version_number       bigint      NOT NULL DEFAULT 1 CHECK (version_number >= 1),
+    status_details       text        CHECK (octet_length(status_details) <= 65536), -- a JSON object of strings, as sent
+    queued_at            timestamptz NOT NULL,
+    started_at           timestamptz,
+    last_updated_at      timestamptz NOT NULL,
+    in_progress_deadline timestamptz,
+    step_deadline        timestamptz,
+    -- the earlier of the two deadlines: what the timer waits for
+    timeout_at           timestamptz,
+    force_canceled       boolean     NOT NULL DEFAULT false,
+    -- digests (8 bytes each) of the last changes a device made, newest last: how a redelivered request is recognised
+    recent               bytea       NOT NULL DEFAULT '' CHECK (octet_length(recent) <= 64),
+    PRIMARY KEY (tenant_id, thing_name, job_id, execution_number),
+    CONSTRAINT executions_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE,
+    CONSTRAINT executions_started_check CHECK (status <> 'IN_PROGRESS' OR started_at IS NOT NULL),
+    CONSTRAINT executions_timer_check CHECK (timeout_at IS NULL OR status = 'IN_PROGRESS')
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
+-- A thing's queue in AWS's order: IN_PROGRESS first, then by queuedAt.
+CREATE INDEX executions_queue_idx ON executions (tenant_id, thing_name, (status = 'QUEUED'), queued_at, job_id)
+    WHERE status IN ('QUEUED', 'IN_PROGRESS');
+CREATE INDEX executions_job_idx ON executions (tenant_id, job_id, thing_name, execution_number);
+CREATE INDEX executions_timeout_idx ON executions (timeout_at) WHERE timeout_at IS NOT NULL;
+
+-- Per-job counts by status, kept by deltas in the transaction that moves an execution.
+CREATE TABLE job_counts (
+    tenant_id   text   NOT NULL,
+    job_id      text   NOT NULL,
+    queued      bigint NOT NULL DEFAULT 0 CHECK (queued >= 0),
+    in_progress bigint NOT NULL DEFAULT 0 CHECK (in_progress >= 0),
+    succeeded   bigint NOT NULL DEFAULT 0 CHECK (succeeded >= 0),
+    failed      bigint NOT NULL DEFAULT 0 CHECK (failed >= 0),
+    timed_out   bigint NOT NULL DEFAULT 0 CHECK (timed_out >= 0),
+    rejected    bigint NOT NULL DEFAULT 0 CHECK (rejected >= 0),
+    removed     bigint NOT NULL DEFAULT 0 CHECK (removed >= 0),
+    canceled    bigint NOT NULL DEFAULT 0 CHECK (canceled >= 0),
+    PRIMARY KEY (tenant_id, job_id),
+    CONSTRAINT job_counts_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+
+-- What must be told, written with what happened: one row for a whole batch. A row leaves after the MQTT server has
+-- acknowledged all it says. owner_slot is the process that is telling it; a dead slot's rows are taken over.
+CREATE TABLE outbox (
+    tenant_id    text        NOT NULL,
+    outbox_id    bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    owner_slot   integer,
+    -- things whose pending list changed (notify), and which of them have a new first execution (notify-next)
+    notify       text[]      NOT NULL DEFAULT '{}',
+    notify_next  text[]      NOT NULL DEFAULT '{}',
+    -- events: topic and payload by position
+    topics       text[]      NOT NULL DEFAULT '{}',
+    payloads     text[]      NOT NULL DEFAULT '{}',
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, outbox_id),
+    CONSTRAINT outbox_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE,
+    CHECK (cardinality(topics) = cardinality(payloads))
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
+-- An operator's command is answered once: its clientToken finds the first answer again.
+CREATE TABLE operator_requests (
+    tenant_id      text        NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    operator_name  text        NOT NULL,
+    client_token   text        NOT NULL CHECK (octet_length(client_token) <= 1024),
+    request_sha256 bytea       NOT NULL CHECK (octet_length(request_sha256) = 32),
+    reply          text        NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, operator_name, client_token)
+);
+CREATE INDEX operator_requests_age_idx ON operator_requests (created_at);
+
+CREATE TABLE audit_log (
+    tenant_id text        NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    audit_id  bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    at        timestamptz NOT NULL DEFAULT now(),
+    actor     text        NOT NULL,
+    role      text        NOT NULL,
+    action    text        NOT NULL,
+    subject   text        NOT NULL,
+    details   jsonb       NOT NULL DEFAULT '{}',
+    PRIMARY KEY (tenant_id, audit_id)
+);
+CREATE INDEX audit_log_subject_idx ON audit_log (tenant_id, subject, audit_id);
+
+-- Process slots and other things that one process at a time may do. The lock itself is a session advisory lock, which a
+-- killed process's connection gives back at once; the row says who has it and what it left open. Belongs to no tenant.
+CREATE TABLE leases (
+    name        text        PRIMARY KEY,
+    holder      text        NOT NULL,
+    details     jsonb       NOT NULL DEFAULT '{}',
+    acquired_at timestamptz NOT NULL DEFAULT now(),
+    renewed_at  timestamptz NOT NULL DEFAULT now()
+);
+
+DO $$
+DECLARE
+    tenant_table text;
+BEGIN
+    FOREACH tenant_table IN ARRAY ARRAY[
+        'tenants', 'principals', 'operators', 'things', 'credentials', 'thing_groups', 'thing_group_members', 'jobs',
+        'job_targets', 'rollout_chunks', 'executions', 'job_counts', 'outbox', 'operator_requests', 'audit_log'
+    ] LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);
+        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', tenant_table);
+        EXECUTE format(
+            'CREATE POLICY %I ON %I USING (tenant_id = current_setting(''app.tenant_id'', true)) '
+            'WITH CHECK (tenant_id = current_setting(''app.tenant_id'', true))',
+            tenant_table || '_tenant_isolation', tenant_table);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO jobbroker_serve', tenant_table);
+    END LOOP;
+END
+$$;
+GRANT SELECT, INSERT, UPDATE, DELETE ON leases TO jobbroker_serve;
+
+-- The sweeps: what has work, by key only.
+CREATE POLICY tenants_sweep ON tenants FOR SELECT TO jobbroker_sweep USING (true);
+CREATE POLICY jobs_sweep ON jobs FOR SELECT TO jobbroker_sweep USING (true);
+CREATE POLICY executions_sweep ON executions FOR SELECT TO jobbroker_sweep USING (true);
+CREATE POLICY outbox_sweep ON outbox FOR SELECT TO jobbroker_sweep USING (true);
+GRANT SELECT ON tenants, jobs, executions, outbox TO jobbroker_sweep;
+
+CREATE FUNCTION sweep_tenants() RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    AS 'SELECT tenant_id FROM tenants ORDER BY tenant_id';
+
+CREATE FUNCTION sweep_job_work() RETURNS TABLE (tenant_id text, job_id text, pending_work text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    AS 'SELECT tenant_id, job_id, pending_work FROM jobs WHERE pending_work IS NOT NULL ORDER BY job_uid LIMIT 1000';
+
+CREATE FUNCTION sweep_expired_jobs() RETURNS TABLE (tenant_id text, job_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    AS 'SELECT tenant_id, job_id FROM jobs
+        WHERE expires_at <= clock_timestamp() AND expires_at IS NOT NULL
+          AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''
+        ORDER BY expires_at LIMIT 1000';
+
+CREATE FUNCTION sweep_timeouts(most integer) RETURNS TABLE (tenant_id text, thing_name text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    AS 'SELECT tenant_id, thing_name FROM executions
+        WHERE timeout_at <= clock_timestamp() AND timeout_at IS NOT NULL ORDER BY timeout_at LIMIT most';
+
+CREATE FUNCTION sweep_outbox() RETURNS TABLE (tenant_id text, owner_slot integer, oldest timestamptz, depth bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    AS 'SELECT tenant_id, owner_slot, min(created_at), count(*) FROM outbox GROUP BY 1, 2';
+
+DO $$
+DECLARE
+    sweep text;
+BEGIN
+    EXECUTE format('GRANT jobbroker_sweep, jobbroker_serve TO %I', current_user);
+    GRANT USAGE ON SCHEMA public TO jobbroker_serve;
+    GRANT USAGE, CREATE ON SCHEMA public TO jobbroker_sweep; -- CREATE only while ownership changes hands
+    FOREACH sweep IN ARRAY ARRAY['sweep_tenants()', 'sweep_job_work()', 'sweep_expired_jobs()',
+                                 'sweep_timeouts(integer)', 'sweep_outbox()'] LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO jobbroker_sweep', sweep);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', sweep);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO jobbroker_serve', sweep);
+    END LOOP;
+    REVOKE CREATE ON SCHEMA public FROM jobbroker_sweep;
+END
+$$;
+
+-- Which migrations a database has. Not tenant data: the serving role reads it to refuse a database that does not fit.
+CREATE TABLE schema_migrations (
+    name       text        PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+GRANT SELECT ON schema_migrations TO jobbroker_serve;
