@@ -1,8 +1,8 @@
 """The slot of this process, and the sessions that dead processes left.
 
-A member of a shared subscription that dies keeps receiving its share into its session, blindly: Mosquitto does not ask
-who is online. So whoever lives takes a dead slot's session over: connects under its client id, answers what was collected, ends
-it.
+A member of a shared subscription that dies keeps receiving its share into its session, blindly: Mosquitto does not
+ask who is online. So whoever lives takes a dead slot's session over: connects under its client id, answers what was
+collected, ends it.
 """
 
 from __future__ import annotations

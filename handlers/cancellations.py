@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -126,7 +125,7 @@ def _canceled(before: Execution, command: CancelExecution, now: datetime) -> Exe
     except Rejected as refusal:
         raise RejectedExecution(refusal, before) from None
     details = command.status_details
-    return after if details is None else replace(after, details=details)
+    return after if details is None else after._replace(details=details)
 
 
 async def _locked(context: Context, job_id: str) -> asyncpg.Record:

@@ -6,7 +6,7 @@ code, write everything at once, commit. The caller then sends the replies, and o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -203,11 +203,14 @@ def _digest(ask: Ask) -> bytes:
 
 def _remembers(execution: Execution, digest: bytes) -> bool:
     recent = execution.recent
-    return any(recent[at : at + _DIGEST] == digest for at in range(0, len(recent), _DIGEST))
+    # The plain search is quick and nearly always the answer; only a hit must be looked at digest by digest.
+    return digest in recent and digest in {
+        recent[at : at + _DIGEST] for at in range(0, len(recent), _DIGEST)
+    }
 
 
 def _remembering(execution: Execution, digest: bytes) -> Execution:
-    return replace(execution, recent=(execution.recent + digest)[-_DIGEST * _REMEMBERED :])
+    return execution._replace(recent=(execution.recent + digest)[-_DIGEST * _REMEMBERED :])
 
 
 class _Desk:
@@ -305,7 +308,7 @@ class _Desk:
 
     def _replace(self, found: Loaded, changed: Execution) -> Loaded:
         self.changes.append(Change(found.execution, changed))
-        after = replace(found, execution=changed, offered=True)
+        after = found._replace(execution=changed, offered=True)
         self._by_key[changed.key] = after
         return after
 
@@ -345,10 +348,9 @@ class _Desk:
         try:
             found = self._named(request)
             state = found.execution
-            if not self._is_repeated(ask, request, state):
-                found = self._replace(
-                    found, _remembering(self._reported(found, request), _digest(ask))
-                )
+            digest = _digest(ask)
+            if not self._is_repeated(ask, request, state, digest=digest):
+                found = self._replace(found, _remembering(self._reported(found, request), digest))
         except Rejected as error:
             return _Decided(request, error=error, token=token, state=state)
         return _Decided(request, found, token=token)
@@ -365,13 +367,15 @@ class _Desk:
         said = Report(request.move, request.details, request.step_minutes)
         return lifecycle.report(execution, said, self.now, timeout_minutes=found.timeout_minutes)
 
-    def _is_repeated(self, ask: Ask, request: Request, execution: Execution) -> bool:
+    def _is_repeated(
+        self, ask: Ask, request: Request, execution: Execution, *, digest: bytes
+    ) -> bool:
         """Whether this very request was applied before: by its token, or by being a change just made.
 
         Without a token, an equal request is a new one unless MQTT says it is a redelivery, or unless it could not be
         meant twice: it names the version it expects, or it reports an end that has been reached.
         """
-        if not _remembers(execution, _digest(ask)):
+        if not _remembers(execution, digest):
             return False
         return (
             request.client_token is not None
@@ -401,7 +405,7 @@ class _Desk:
         if not found.offered and found.execution.status not in TERMINAL:
             # Taken back by the operator; the chunk that will store it is on its way.
             taken = Status.CANCELED if found.job_status is JobStatus.CANCELED else Status.TIMED_OUT
-            return replace(found, execution=replace(found.execution, status=taken))
+            return found._replace(execution=found.execution._replace(status=taken))
         return found
 
 

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from schema.errors import Code, Rejected, shorten
 from schema.lifecycle import REPORTS, Status
@@ -228,7 +228,7 @@ def check_details(value: object) -> str:
                 Code.INVALID_REQUEST,
                 f"statusDetails.{key}: has control characters: {shorten(text)}",
             )
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return to_json(value).decode()
 
 
 def seconds(at: datetime) -> int:

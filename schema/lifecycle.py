@@ -9,10 +9,9 @@ Sources: AWS "Jobs and job execution states"; reference tables 2.1 and 2.2; seed
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.errors import Code, Rejected
 
@@ -130,8 +129,7 @@ REPORTS: Final[Mapping[str, Move]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(NamedTuple):
     """One job on one thing, as stored. Times are aware datetimes; `details` is a JSON object of strings, as text."""
 
     thing_name: str
@@ -162,8 +160,7 @@ class Execution:
         return min(deadlines, default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What a device says of its execution; `details` and `step_minutes` None leave what is stored."""
 
     move: Move
@@ -228,23 +225,27 @@ def report(
     one before, -1 cancels it (AWS: UpdateJobExecution "stepTimeoutInMinutes"). Raises Rejected when the table refuses.
     """
     status = next_status(execution.status, said.move)
-    changed = replace(
-        execution,
+    started, deadline, step = (
+        execution.started_at,
+        execution.in_progress_deadline,
+        execution.step_deadline,
+    )
+    if status is not Status.IN_PROGRESS:
+        deadline = step = None
+    else:
+        if execution.status is Status.QUEUED:
+            started, deadline = now, _deadline(now, timeout_minutes)
+        if said.step_minutes is not None:
+            step = None if said.step_minutes == -1 else _deadline(now, said.step_minutes)
+    return execution._replace(
         status=status,
         version=execution.version + 1,
         updated_at=now,
         details=execution.details if said.details is None else said.details,
+        started_at=started,
+        in_progress_deadline=deadline,
+        step_deadline=step,
     )
-    if status is not Status.IN_PROGRESS:
-        return replace(changed, in_progress_deadline=None, step_deadline=None)
-    if execution.status is Status.QUEUED:
-        changed = replace(
-            changed, started_at=now, in_progress_deadline=_deadline(now, timeout_minutes)
-        )
-    if said.step_minutes is not None:
-        step = None if said.step_minutes == -1 else now + timedelta(minutes=said.step_minutes)
-        changed = replace(changed, step_deadline=step)
-    return changed
 
 
 def _deadline(now: datetime, minutes: int | None) -> datetime | None:
@@ -253,8 +254,7 @@ def _deadline(now: datetime, minutes: int | None) -> datetime | None:
 
 def _ended_by_service(execution: Execution, move: Move, now: datetime) -> Execution:
     # The version moves too, so that a device's expectedVersion cannot match a state it has not seen.
-    return replace(
-        execution,
+    return execution._replace(
         status=next_status(execution.status, move),
         version=execution.version + 1,
         updated_at=now,
@@ -276,7 +276,7 @@ def expire(execution: Execution, now: datetime) -> Execution:
 def cancel(execution: Execution, now: datetime, *, force: bool) -> Execution:
     """To CANCELED: QUEUED always, IN_PROGRESS only with force. Raises Rejected otherwise."""
     canceled = _ended_by_service(execution, Move.FORCE_CANCEL if force else Move.CANCEL, now)
-    return replace(canceled, force_canceled=force and execution.status is Status.IN_PROGRESS)
+    return canceled._replace(force_canceled=force and execution.status is Status.IN_PROGRESS)
 
 
 def remove(execution: Execution, now: datetime) -> Execution:

@@ -98,6 +98,8 @@ def parse(topic: str, mode: TopicMode) -> DeviceTopic | OperatorTopic | UnknownT
     if TENANT_ID.fullmatch(tenant) is None or topic.endswith(("/accepted", "/rejected")):
         return None
     match levels:
+        case ["$aws", "things", _, "jobs", "notify" | "notify-next"]:
+            return None
         case ["$aws", "things", thing, "jobs", *rest] if rest:
             return _device(tenant, thing, rest)
         case ["operators", operator, *rest] if rest:
@@ -106,9 +108,7 @@ def parse(topic: str, mode: TopicMode) -> DeviceTopic | OperatorTopic | UnknownT
             return None
 
 
-def _device(tenant: str, thing: str, rest: list[str]) -> DeviceTopic | UnknownTopic | None:
-    if rest in (["notify"], ["notify-next"]):
-        return None
+def _device(tenant: str, thing: str, rest: list[str]) -> DeviceTopic | UnknownTopic:
     if THING_NAME.fullmatch(thing) is None:
         return UnknownTopic(
             tenant, f"thing name {thing[:80]!r} does not match {THING_NAME.pattern}"
@@ -118,9 +118,7 @@ def _device(tenant: str, thing: str, rest: list[str]) -> DeviceTopic | UnknownTo
             return DeviceTopic(tenant, thing, Operation.GET_PENDING)
         case ["start-next"]:
             return DeviceTopic(tenant, thing, Operation.START_NEXT)
-        case ["$next", "get"]:
-            return DeviceTopic(tenant, thing, Operation.DESCRIBE, "$next")
-        case [job_id, "get"] if JOB_ID.fullmatch(job_id):
+        case [job_id, "get"] if job_id == "$next" or JOB_ID.fullmatch(job_id):
             return DeviceTopic(tenant, thing, Operation.DESCRIBE, job_id)
         case [job_id, "update"] if JOB_ID.fullmatch(job_id):
             return DeviceTopic(tenant, thing, Operation.UPDATE, job_id)

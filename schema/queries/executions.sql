@@ -1,4 +1,8 @@
 -- Executions, their counts and what must be told. Every statement works on a set, inside one tenant ($1).
+--
+-- A column of a set travels as one text: its values joined by newlines, NULL as \N. The driver would look at each element
+-- of an array several times, which cost more than all the deciding; no value can hold a newline (names are patterns,
+-- details are compact JSON).
 
 -- name: lock_things
 -- The things that exist among $2, locked in name order (whoever changes a thing's executions holds its row), and the
@@ -7,7 +11,7 @@
 SELECT array(
     SELECT t.thing_name
     FROM things t
-    WHERE t.tenant_id = $1 AND t.thing_name = ANY ($2::text[])
+    WHERE t.tenant_id = $1 AND t.thing_name = ANY (string_to_array($2, E'\n'))
     ORDER BY t.thing_name
     FOR NO KEY UPDATE
 ) AS thing_names, clock_timestamp() AS now;
@@ -24,7 +28,7 @@ SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e
        e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent,
        j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes,
        coalesce(j.expires_at <= clock_timestamp(), false) AS expired
-FROM unnest($2::text[]) AS wanted (thing_name)
+FROM unnest(string_to_array($2, E'\n')) AS wanted (thing_name)
 CROSS JOIN LATERAL (
     SELECT x.*
     FROM executions x
@@ -72,7 +76,8 @@ SELECT job_uid, document FROM jobs WHERE tenant_id = $1 AND job_uid = ANY ($2::b
 -- params: tenant, thing names, job ids, execution numbers, now
 INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, queued_at, last_updated_at)
 SELECT $1, n.thing_name, n.job_id, n.execution_number, $5, $5
-FROM unnest($2::text[], $3::text[], $4::bigint[]) AS n (thing_name, job_id, execution_number);
+FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[])
+     AS n (thing_name, job_id, execution_number);
 
 -- name: update_executions
 -- Changed executions. The guard of the transition table is repeated: status and version must be what was decided on.
@@ -84,9 +89,21 @@ WITH changed AS (
         started_at = c.started_at, last_updated_at = c.last_updated_at,
         in_progress_deadline = c.in_progress_deadline, step_deadline = c.step_deadline, timeout_at = c.timeout_at,
         force_canceled = c.force_canceled, recent = c.recent
-    FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::bigint[], $9::text[],
-                $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[],
-                $15::boolean[], $16::bytea[])
+    FROM unnest(string_to_array($2, E'\n', '\N'),
+                string_to_array($3, E'\n', '\N'),
+                string_to_array($4, E'\n', '\N')::bigint[],
+                string_to_array($5, E'\n', '\N'),
+                string_to_array($6, E'\n', '\N')::bigint[],
+                string_to_array($7, E'\n', '\N'),
+                string_to_array($8, E'\n', '\N')::bigint[],
+                string_to_array($9, E'\n', '\N'),
+                string_to_array($10, E'\n', '\N')::timestamptz[],
+                string_to_array($11, E'\n', '\N')::timestamptz[],
+                string_to_array($12, E'\n', '\N')::timestamptz[],
+                string_to_array($13, E'\n', '\N')::timestamptz[],
+                string_to_array($14, E'\n', '\N')::timestamptz[],
+                string_to_array($15, E'\n', '\N')::boolean[],
+                string_to_array($16, E'\n', '\N')::bytea[])
          AS c (thing_name, job_id, execution_number, from_status, from_version, status, version_number, status_details,
                started_at, last_updated_at, in_progress_deadline, step_deadline, timeout_at, force_canceled, recent)
     WHERE e.tenant_id = $1 AND e.thing_name = c.thing_name AND e.job_id = c.job_id

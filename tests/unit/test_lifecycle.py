@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -49,7 +48,7 @@ LEGAL = {
 def execution(status: Status) -> Execution:
     """One at version 5, started when it had to be."""
     started = None if status is Status.QUEUED else NOW
-    return replace(lifecycle.queued("t1", "j1", NOW), status=status, version=5, started_at=started)
+    return lifecycle.queued("t1", "j1", NOW)._replace(status=status, version=5, started_at=started)
 
 
 @pytest.mark.parametrize("status", Status)
@@ -101,7 +100,7 @@ def test_job_moves(status: JobStatus, move: JobMove, wanted: JobStatus | None) -
 def test_an_illegal_move_changes_nothing() -> None:
     """It raises, and the value it was asked of is as before."""
     ended = execution(Status.SUCCEEDED)
-    before = replace(ended)
+    before = Execution(*ended)
 
     with pytest.raises(Rejected):
         lifecycle.report(ended, Report(Move.REPORT_IN_PROGRESS), NOW, timeout_minutes=None)
