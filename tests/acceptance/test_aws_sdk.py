@@ -1,4 +1,4 @@
-"""AWS's own clients, unmodified, against a running `jobbroker up`: both generations over both MQTT versions."""
+"""AWS's own clients, unmodified, against a running broker: both generations over both MQTT versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.acceptance.aws_devices import (
     disconnect,
     soon,
 )
-from tests.acceptance.embedded_up import EmbeddedUp, start_embedded_up
+from tests.acceptance.running_broker import RunningBroker
 
 CLIENTS = [
     pytest.param((generation, version), id=f"{name} over MQTT {version}")
@@ -43,7 +43,7 @@ THINGS = 24  # one for each test and client, and some to spare
 class Bench:
     """One registered thing, its AWS client, and the operator's side."""
 
-    up: EmbeddedUp
+    broker: RunningBroker
     operator: Caller
     thing: str
     device: AwsDevice
@@ -68,41 +68,33 @@ class Bench:
 
     async def stored(self, sql: str, *values: str) -> asyncpg.Record:
         """One row of PostgreSQL."""
-        async with connected(self.up.told["database_admin"]) as connection:
+        async with connected(self.broker.database_admin) as connection:
             row = await connection.fetchrow(sql, *values)
         assert row
         return row
 
 
 @pytest.fixture(scope="module")
-async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedUp]:
-    """A running `jobbroker up` for all tests of this file."""
-    running = await start_embedded_up(tmp_path_factory.mktemp("aws") / "data")
-    yield running
-    assert await running.stop() == 0
-
-
-@pytest.fixture(scope="module")
-async def operator(up: EmbeddedUp) -> AsyncIterator[Caller]:
+async def operator(running_broker: RunningBroker) -> AsyncIterator[Caller]:
     """The operator `admin` over MQTT."""
-    where = Where(up.told["operator"], None, None, "default", up.data_dir)
+    where = Where(running_broker.operator_url, None, None, "default", Path())
     async with caller(where) as asked:
         yield asked
 
 
 @pytest.fixture(scope="module")
 async def certificates(
-    up: EmbeddedUp, tmp_path_factory: pytest.TempPathFactory
+    running_broker: RunningBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Certificate]:
     """Things with certificates from `things add --cert`, a fresh one for each test."""
     out = tmp_path_factory.mktemp("keys")
     names = [f"aws-{number}" for number in range(THINGS)]
-    made = await up.cli("things", "add", *names, "--cert", "--out", str(out))
+    made = await running_broker.cli("things", "add", *names, "--cert", "--out", str(out))
     return iter(
         [
             Certificate(
                 one["thingName"],
-                up.tls_port,
+                running_broker.certificate_port,
                 *(Path(one[name]) for name in ("certificate", "key", "caFile")),
             )
             for one in made
@@ -113,7 +105,7 @@ async def certificates(
 @pytest.fixture
 async def bench(
     request: pytest.FixtureRequest,
-    up: EmbeddedUp,
+    running_broker: RunningBroker,
     operator: Caller,
     certificates: Iterator[Certificate],
 ) -> AsyncIterator[Bench]:
@@ -125,7 +117,7 @@ async def bench(
     await device.listen()
     generated: Any = iotjobs
     errors = generated.RejectedError if generation is V1Device else generated.V2ErrorResponse
-    yield Bench(up, operator, certificate.thing, device, errors)
+    yield Bench(running_broker, operator, certificate.thing, device, errors)
     await disconnect(connection)
 
 
