@@ -145,7 +145,7 @@ class Broker:
         return Link(
             LinkSettings(
                 address=where.address,
-                client_id=f"jobbroker-{number}",
+                client_id=self._slot.client_id(number),
                 username=where.username,
                 password=where.password,
                 tls=settings.tls_context(),

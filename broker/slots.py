@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
@@ -34,11 +35,16 @@ class Slot:
     """A slot held by a connection of its own, from `take` until closed; `number` names the MQTT session."""
 
     def __init__(
-        self, url: str, connection: asyncpg.Connection[asyncpg.Record], number: int
+        self, url: str, connection: asyncpg.Connection[asyncpg.Record], number: int, *, session: str
     ) -> None:
         self._url = url
         self._connection = connection
+        self._session = session
         self.number = number
+
+    def client_id(self, number: int) -> str:
+        """The MQTT client id of a slot's session; nobody can guess another's and take it over."""
+        return f"{self._session}-{number}"
 
     @staticmethod
     def holder() -> str:
@@ -49,13 +55,14 @@ class Slot:
     async def take(cls, url: str, *, alone: bool) -> Self:
         """Hold the lowest free slot. alone: only slot 0 will do, and its holder is waited for (plain topics)."""
         connection = await connect(url)
+        session = await slots.session_name(connection, f"jobbroker-{token_hex(16)}")
         told = False
         while True:
             number = await slots.take_slot(
                 connection, cls.holder(), {"pid": os.getpid()}, most=1 if alone else 64
             )
             if number is not None:
-                return cls(url, connection, number)
+                return cls(url, connection, number, session=session)
             if not told:
                 log.info(
                     "standing_by",

@@ -41,6 +41,14 @@ async def take_slot(
     return None
 
 
+async def session_name(connection: Connection, proposed: str) -> str:
+    """What the client ids of all slots begin with: `proposed` (unguessable) the first time, the same ever after."""
+    while True:
+        name = await connection.fetchval(_SQL["session_name"], proposed)
+        if name is not None:  # else another process made it in this very moment
+            return str(name)
+
+
 async def take(connection: Connection, slot: int) -> bool:
     """Hold one particular slot on this connection, if it is free."""
     return bool(await connection.fetchval(_SQL["try_slot"], _LOCK_CLASS, slot))

@@ -35,3 +35,12 @@ DELETE FROM leases WHERE name = $1;
 SELECT objid::integer AS slot FROM pg_locks
 WHERE locktype = 'advisory' AND classid = $1::integer::oid AND objsubid = 2 AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- name: session_name
+-- What every slot's client id begins with: made once for an installation, unguessable, so that nobody else who may connect
+-- to the MQTT server can take our sessions over by their client ids.
+-- params: a name to use if none is there
+WITH made AS (
+    INSERT INTO leases (name, holder) VALUES ('session-name', $1) ON CONFLICT (name) DO NOTHING RETURNING holder
+)
+SELECT holder FROM made UNION ALL SELECT holder FROM leases WHERE name = 'session-name' LIMIT 1;
