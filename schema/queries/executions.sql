@@ -118,7 +118,8 @@ SELECT count(*) FROM changed;
 -- params: tenant, thing names, job ids, execution numbers
 WITH gone AS (
     DELETE FROM executions e
-    USING unnest($2::text[], $3::text[], $4::bigint[]) AS d (thing_name, job_id, execution_number)
+    USING unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[])
+          AS d (thing_name, job_id, execution_number)
     WHERE e.tenant_id = $1 AND e.thing_name = d.thing_name AND e.job_id = d.job_id
       AND e.execution_number = d.execution_number
     RETURNING 1
