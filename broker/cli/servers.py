@@ -17,7 +17,6 @@ from broker.cli.outcome import (
     expected,
     print_json,
     print_table,
-    remark,
     runs_async,
 )
 from broker.settings import LocalSettings, Settings, describe, load_settings, local_settings
@@ -105,7 +104,7 @@ def serve() -> None:
     from broker.serving import serve_with_access
 
     def ready() -> None:
-        remark("ready")
+        click.echo("ready")
 
     run_until_signal(lambda stop: serve_with_access(load_settings(), on_ready=ready, stop=stop))
 
