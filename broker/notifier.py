@@ -41,6 +41,7 @@ class Notifier:
         self._waiting: deque[Told] = deque()
         self._held: set[int] = set()
         self._sent: list[Told] = []
+        self._alone = False
         self._behind = True  # the table may have rows of ours that memory has not
         self.wake = asyncio.Event()
         self.orphans = asyncio.Event()
@@ -80,7 +81,9 @@ class Notifier:
 
     async def adopt(self) -> bool:
         """Take over what nobody tells. Returns False: the next pass is told by the rows themselves."""
-        if await outbox.claim(self._pool, slot=self._slot):
+        claimed = await outbox.claim(self._pool, slot=self._slot)
+        self._alone = claimed.alone
+        if claimed.tenants:
             self.look_again()
         return False
 
@@ -117,24 +120,37 @@ class Notifier:
             by_tenant: dict[str, list[Told]] = {}
             for one in batch:
                 by_tenant.setdefault(one.tenant_id, []).append(one)
-            messages = [
-                Outbound(mounted(tenant, topic, self._mode), payload)
-                for tenant, told in by_tenant.items()
-                for topic, payload in await outbox.messages(
-                    self._pool, self._documents, tenant, told
-                )
-            ]
-            await self._link.publish(messages)
+            for tenant, told in by_tenant.items():
+                await self._send(tenant, told)
         except BaseException:
             # Still in the table, and still ours: the next look finds them.
             self._held.difference_update(one.outbox_id for one in batch)
             self._behind = True
             raise
-        self.sent += len(messages)
         self._sent += batch
         if len(self._sent) >= _MOST_AT_ONCE or not self._waiting:
             await self._forget()
         return True
+
+    async def _send(self, tenant: str, told: list[Told]) -> None:
+        """Publish what one tenant's rows say, until what was said is how things stand.
+
+        Another process may have changed and told a thing between our reading and our publishing, ours coming last. Our
+        own changes cannot: whatever this process tells goes through here, one after the other.
+        """
+        while told:
+            said = await outbox.say(self._pool, self._documents, tenant, told)
+            await self._link.publish(
+                [
+                    Outbound(mounted(tenant, topic, self._mode), payload)
+                    for topic, payload in said.messages
+                ]
+            )
+            self.sent += len(said.messages)
+            if self._alone or not said.shown:
+                return
+            again = tuple(await outbox.outdated(self._pool, tenant, said.shown))
+            told = [Told(tenant, 0, again, again)] if again else []
 
     async def _forget(self) -> None:
         if self._sent:

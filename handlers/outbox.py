@@ -8,20 +8,21 @@ notification carries the state at the time of sending, so several changes of one
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from handlers import store
 from handlers.database import tenant_transaction
 from handlers.slots import live_slots
-from handlers.store import Told
+from handlers.store import Loaded, Told
 from schema import device
 from schema.pending import notified
 from schema.sql import queries
 from schema.topics import notify_next_topic, notify_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from handlers.database import Connection, Pool
     from handlers.documents import Documents
@@ -31,11 +32,18 @@ _LATELY: Final = timedelta(minutes=15)
 _REQUESTS_KEPT: Final = timedelta(days=1)
 
 Message = tuple[str, bytes]  # topic without tenant, payload
+Shown = tuple[tuple[object, ...], ...]
 
 
-async def messages(
-    pool: Pool, documents: Documents, tenant_id: str, told: Sequence[Told]
-) -> list[Message]:
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Messages to publish, and what each notified thing is thereby shown of its list."""
+
+    messages: list[Message]
+    shown: dict[str, Shown] = field(default_factory=dict)
+
+
+async def say(pool: Pool, documents: Documents, tenant_id: str, told: Sequence[Told]) -> Said:
     """What these rows of one tenant say now: events as written, then each thing's notify before its notify-next.
 
     A thing that several rows name is told once.
@@ -43,17 +51,16 @@ async def messages(
     said = [(topic, payload.encode()) for one in told for topic, payload in one.messages]
     notify = dict.fromkeys(name for one in told for name in one.notify)
     following = dict.fromkeys(name for one in told for name in one.notify_next)
-    if not (notify or following):
-        return said
+    things = {**notify, **following}
+    if not things:
+        return Said(said)
     async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
-        queues = await store.load_queues(connection, tenant_id, {**notify, **following})
+        offered = await _offered(connection, tenant_id, things)
         now = await connection.fetchval("SELECT clock_timestamp()")
-        offered = {name: [one for one in queue if one.offered] for name, queue in queues.items()}
         firsts = {name: offered[name][0] for name in following if offered[name]}
-        texts = await documents.load(
-            connection, tenant_id, {one.job_uid for one in firsts.values()}
-        )
-    for name in {**notify, **following}:
+        uids = {one.job_uid for one in firsts.values()}
+        texts = await documents.load(connection, tenant_id, uids)
+    for name in things:
         if name in notify:
             shown = notified([one.execution for one in offered[name]])
             said.append((notify_topic(name), device.notify_message(shown, now)))
@@ -61,14 +68,40 @@ async def messages(
             first = firsts.get(name)
             execution = None if first is None else first.execution
             document = None if first is None else texts.get(first.job_uid, "{}")
-            said.append(
-                (notify_next_topic(name), device.notify_next_message(execution, now, document))
-            )
-    return said
+            message = device.notify_next_message(execution, now, document)
+            said.append((notify_next_topic(name), message))
+    return Said(said, {name: _shown(offered[name]) for name in things})
 
 
-async def claim(pool: Pool, *, slot: int, most: int = 1000) -> int:
-    """Make rows without a living owner ours, over all tenants; returns how many tenants had some."""
+async def outdated(pool: Pool, tenant_id: str, shown: Mapping[str, Shown]) -> list[str]:
+    """Those of the things whose list is no longer what they were shown."""
+    async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
+        offered = await _offered(connection, tenant_id, shown)
+    return [name for name, was in shown.items() if _shown(offered[name]) != was]
+
+
+async def _offered(
+    connection: Connection, tenant_id: str, things: Iterable[str]
+) -> dict[str, list[Loaded]]:
+    queues = await store.load_queues(connection, tenant_id, things)
+    return {name: [one for one in queue if one.offered] for name, queue in queues.items()}
+
+
+def _shown(queue: Sequence[Loaded]) -> Shown:
+    # Progress is not told, so it does not make what was told wrong.
+    return tuple((*one.execution.key, one.execution.status) for one in queue)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """How many tenants had rows that nobody was telling, and whether other processes live beside us."""
+
+    tenants: int
+    alone: bool
+
+
+async def claim(pool: Pool, *, slot: int, most: int = 1000) -> Claimed:
+    """Make rows without a living owner ours, over all tenants."""
     async with pool.acquire() as connection:
         alive = await live_slots(connection)
         orphans: dict[str, set[int]] = defaultdict(set)
@@ -78,7 +111,7 @@ async def claim(pool: Pool, *, slot: int, most: int = 1000) -> int:
         for tenant_id, dead in orphans.items():
             async with tenant_transaction(connection, tenant_id):
                 await connection.execute(_SQL["claim_outbox"], tenant_id, slot, sorted(dead), most)
-        return len(orphans)
+        return Claimed(len(orphans), alone=not alive - {slot})
 
 
 async def load(pool: Pool, *, slot: int, after: int, most: int = 200) -> list[Told]:
