@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 _SQL = queries("executions")
 _CHANGING: Final = frozenset({Operation.START_NEXT, Operation.UPDATE})
 _DIGEST: Final = 8  # bytes
-_REMEMBERED: Final = 8  # digests an execution keeps: executions.recent
+# Digests an execution keeps (executions.recent): more than a device has outstanding, which is 20 in paho-mqtt. Whatever
+# may be redelivered after a kill must be recognised, or an older report would overwrite a newer one.
+_REMEMBERED: Final = 32
 _REDELIVERY_REACHES_BACK: Final = timedelta(hours=1)
 _ATTEMPTS: Final = 5
 
@@ -314,7 +316,8 @@ class _Desk:
 
     def _start_next(self, ask: Ask, request: Request) -> Loaded | None:
         digest = _digest(ask)
-        if (before := self._started_before.get(request.topic.thing.encode() + digest)) is not None:
+        before = self._started_before.get(request.topic.thing.encode() + digest)
+        if before is not None and self._is_still_meant(request, self._by_key[before].execution):
             return self._by_key[before]
         offered = self._offered(request.topic.thing)
         if not offered or offered[0].execution.status is Status.IN_PROGRESS:
@@ -328,6 +331,12 @@ class _Desk:
             step_minutes=request.step_minutes,
         )
         return self._replace(first, _remembering(started, digest))
+
+    @staticmethod
+    def _is_still_meant(request: Request, started: Execution) -> bool:
+        # Without a token each start-next of a thing reads alike: one whose job has ended asks for the next job. To give
+        # the ended one again would have it done twice; to start one more only tells the thing earlier.
+        return request.client_token is not None or started.status not in TERMINAL
 
     def _describe(self, request: Request) -> _Decided:
         topic, token = request.topic, request.client_token

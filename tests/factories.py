@@ -99,3 +99,19 @@ async def counts_equal_rows(pool: Pool, *, tenant: str = TENANT) -> bool:
             """
         )
         return not wrong
+
+
+async def add_operator(pool: Pool, name: str, role: str, *, tenant: str = TENANT) -> None:
+    """An operator without credentials."""
+    async with pool.acquire() as connection, tenant_transaction(connection, tenant):
+        await connection.execute(
+            "INSERT INTO principals (tenant_id, name, kind) VALUES ($1, $2, 'operator')",
+            tenant,
+            name,
+        )
+        await connection.execute(
+            "INSERT INTO operators (tenant_id, operator_name, role) VALUES ($1, $2, $3)",
+            tenant,
+            name,
+            role,
+        )

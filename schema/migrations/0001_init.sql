@@ -210,7 +210,7 @@ CREATE TABLE executions (
     timeout_at           timestamptz,
     force_canceled       boolean     NOT NULL DEFAULT false,
     -- digests (8 bytes each) of the last changes a device made, newest last: how a redelivered request is recognised
-    recent               bytea       NOT NULL DEFAULT '' CHECK (octet_length(recent) <= 64),
+    recent               bytea       NOT NULL DEFAULT '' CHECK (octet_length(recent) <= 256),
     PRIMARY KEY (tenant_id, thing_name, job_id, execution_number),
     CONSTRAINT executions_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE,
     CONSTRAINT executions_started_check CHECK (status <> 'IN_PROGRESS' OR started_at IS NOT NULL),
