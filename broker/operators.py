@@ -61,6 +61,7 @@ class OperatorDoor:
 
     async def _execute(self, topic: OperatorTopic, inbound: Inbound) -> Answer | None:
         actor = Actor(topic.tenant, topic.operator, None)
+        duplicate = inbound.duplicate
         while True:
             try:
                 return await execute(
@@ -69,13 +70,14 @@ class OperatorDoor:
                     topic,
                     inbound.payload,
                     slot=self._slot,
-                    duplicate=inbound.duplicate,
+                    duplicate=duplicate,
                 )
             except (*TRANSIENT, Conflict) as error:
                 log.warning(
                     "database_waits", tenant=topic.tenant, verb=topic.verb, error=repr(error)
                 )
                 await asyncio.sleep(_RETRY_SECONDS)
+                duplicate = True  # the connection may have been lost while committing: the effect may be there
             except Exception:
                 log.exception(
                     "command_failed", tenant=topic.tenant, operator=topic.operator, verb=topic.verb

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # So many executions are made while the operator waits; more of them become background work.
 AT_ONCE: Final = 500
+# A redelivery follows the reconnection; a like command later than this is meant as another one.
+REDELIVERED_WITHIN: Final = timedelta(minutes=15)
 _NAMED: Final = 5
 _SQL = queries("jobs")
 
@@ -50,32 +52,16 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     A job without any thing is COMPLETED at once. Raises Rejected: ResourceNotFound naming targets that do not exist,
     ResourceAlreadyExists when the id has other content.
     """
-    job_id = command.job_id or await context.connection.fetchval(_SQL["make_job_id"])
-    job = _new_job(context, command, job_id)
-    existing = await context.connection.fetchrow(_SQL["find_job"], context.tenant_id, job_id)
+    job = _new_job(context, command)
+    existing = await _existing(context, command, job.digest)
     if existing is not None:
         return _again(context, existing, job.digest)
+    job_id = command.job_id or await context.connection.fetchval(_SQL["make_job_id"])
     await _require_targets(context, job.targets)
     await _insert(context, job_id, job)
     total = await freeze_snapshot(context.connection, context.tenant_id, job_id)
-    background = total > AT_ONCE
-    await context.connection.execute(
-        _SQL["set_total_targets"],
-        context.tenant_id,
-        job_id,
-        total,
-        "ROLLOUT" if background else None,
-    )
-    if background:
-        await context.connection.execute(_SQL["announce_work"])
-        told: tuple[Told, ...] = ()
-    elif total:
-        told = told_of(
-            await roll_out_chunk(context.connection, context.tenant_id, job_id, slot=context.slot)
-        )
-    else:
-        told = await _complete_empty(context, job_id)
-    status = JobStatus.IN_PROGRESS if total else JobStatus.COMPLETED
+    told = await _begin(context, job_id, total)
+    status = str(JobStatus.IN_PROGRESS if total else JobStatus.COMPLETED)
     return Outcome(
         _body(context.home, job_id, status=status, total=total, description=job.description),
         told,
@@ -88,9 +74,26 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     )
 
 
-def _new_job(context: Context, command: CreateJob | CreateSeedJob, job_id: str) -> NewJob:
-    # The id is part of what is asked for, also when it was made up here: by it the content is compared.
-    digest = fingerprint("jobs/create", (), command.model_copy(update={"job_id": job_id}))
+async def _existing(
+    context: Context, command: CreateJob | CreateSeedJob, digest: bytes
+) -> asyncpg.Record | None:
+    """The job this command asks for, when it is there: by its id, or by what a redelivered one without any id says.
+
+    Such a one has no other mark: it is taken for the same operator's job of the same content, if that is not old.
+    """
+    tenant_id = context.tenant_id
+    if command.job_id is not None:
+        return await context.connection.fetchrow(_SQL["find_job"], tenant_id, command.job_id)
+    if not context.duplicate or command.client_token is not None:
+        return None
+    return await context.connection.fetchrow(
+        _SQL["find_recent_job"], tenant_id, context.actor, digest, REDELIVERED_WITHIN
+    )
+
+
+def _new_job(context: Context, command: CreateJob | CreateSeedJob) -> NewJob:
+    # Without the id: a job whose creator gave none has the digest that its repeated request has.
+    digest = fingerprint("jobs/create", (), command.model_copy(update={"job_id": None}))
     if isinstance(command, CreateJob):
         # Two ARNs of one thing, of different accounts say, are one target.
         targets = {(found.kind, found.name): found for found in map(parse_target, command.targets)}
@@ -195,6 +198,22 @@ async def _insert(context: Context, job_id: str, job: NewJob) -> None:
         [target.kind for target in job.targets],
         [target.name for target in job.targets],
         [target.arn for target in job.targets],
+    )
+
+
+async def _begin(context: Context, job_id: str, total: int) -> tuple[Told, ...]:
+    """Make the executions now, leave them to the background, or complete a job that has none."""
+    work = "ROLLOUT" if total > AT_ONCE else None
+    await context.connection.execute(
+        _SQL["set_total_targets"], context.tenant_id, job_id, total, work
+    )
+    if not total:
+        return await _complete_empty(context, job_id)
+    if work is not None:
+        await context.connection.execute(_SQL["announce_work"])
+        return ()
+    return told_of(
+        await roll_out_chunk(context.connection, context.tenant_id, job_id, slot=context.slot)
     )
 
 

@@ -5,6 +5,15 @@
 -- params: tenant, job id
 SELECT job_id, status, request_sha256, total_targets, description FROM jobs WHERE tenant_id = $1 AND job_id = $2;
 
+-- name: find_recent_job
+-- The newest job of one content by one operator, among the last thousand and not older than $4.
+-- params: tenant, operator, request digest, how old
+SELECT job_id, status, request_sha256, total_targets, description
+FROM (SELECT * FROM jobs WHERE tenant_id = $1 ORDER BY job_uid DESC LIMIT 1000) AS last
+WHERE created_by = $2 AND request_sha256 = $3 AND created_at > clock_timestamp() - $4::interval
+ORDER BY job_uid DESC
+LIMIT 1;
+
 -- name: lock_job
 -- A job whose status is about to change; nothing but outbox rows may be locked after it.
 -- params: tenant, job id

@@ -139,6 +139,21 @@ async def test_the_same_id_and_content_is_answered_again(desk: Desk) -> None:
     assert len(await desk.rows("SELECT FROM audit_log")) == 1
 
 
+async def test_a_redelivered_create_without_any_mark_makes_no_second_job(desk: Desk) -> None:
+    """Neither id nor clientToken: a redelivery is the operator's job of that content, a new command a new job."""
+    await add_things(desk.pool, "t1")
+    first = await desk.accepted("jobs/create", aws_job("t1"))
+    again = await desk.accepted("jobs/create", aws_job("t1"), duplicate=True)
+    assert again["jobId"] == first["jobId"]
+    other = await desk.accepted("jobs/create", aws_job("t1"))
+    assert other["jobId"] != first["jobId"]
+    bobs = await Desk(desk.pool, name="bob").accepted("jobs/create", aws_job("t1"), duplicate=True)
+    assert bobs["jobId"] not in (first["jobId"], other["jobId"])
+    await desk.rows("UPDATE jobs SET created_at = now() - interval '16 minutes'")
+    later = await desk.accepted("jobs/create", aws_job("t1"), duplicate=True)
+    assert later["jobId"] not in (first["jobId"], other["jobId"], bobs["jobId"])
+
+
 async def test_the_same_client_token_finds_its_first_answer(desk: Desk) -> None:
     """One job for one clientToken, also without an id; it refuses another command; each operator has their own."""
     await add_things(desk.pool, "t1")
