@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from broker.cli.options import as_json
-from broker.cli.outcome import expected, print_json
+from broker.cli.outcome import print_json, tells
 from schema.topics import DEFAULT_TENANT
 
 
@@ -33,6 +33,7 @@ def ca() -> None:
     help="Where it is kept.  [default: JOBBROKER_CA_DIR or DATA_DIR/ca]",
 )
 @as_json
+@tells
 def init(names: Sequence[str], tenant: str, directory: Path | None, as_json: bool) -> None:
     """Make an authority (ca.crt, ca.key) and the MQTT server's pair (server.crt, server.key).
 
@@ -51,10 +52,6 @@ def init(names: Sequence[str], tenant: str, directory: Path | None, as_json: boo
         made = CertificateAuthority.create(place, now=datetime.now(UTC), server_names=names)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    except Exception as error:
-        if (failure := expected(error)) is not None:
-            raise failure from error
-        raise
     if as_json:
         until = made.certificate.not_valid_after_utc.isoformat(timespec="seconds")
         print_json({"directory": str(place), "caFile": str(place / "ca.crt"), "notAfter": until})

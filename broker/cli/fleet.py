@@ -13,7 +13,7 @@ import click
 from broker.cli.callers import Caller, DatabaseCaller, Where, database
 from broker.cli.kinds import Duration, Range, Share
 from broker.cli.options import as_json, reaching
-from broker.cli.outcome import Exit, Failure, print_json, print_table, remark, runs_async
+from broker.cli.outcome import Exit, Failure, print_json, print_table, remark, runs_async, tells
 from broker.cli.watching import exit_of, get_job, is_over
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ def _progress(fleet: Fleet) -> str:
 @click.command(short_help="See 25 simulated devices do one job.")
 @click.option("--keep", is_flag=True, help="Leave it running afterwards, until ctrl-C.")
 @as_json
+@tells
 def demo(keep: bool, as_json: bool) -> None:
     """See 25 simulated devices do one job, on servers of its own in a directory that goes away.
 

@@ -10,6 +10,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 import click
 
 from broker.cli.callers import Where
+from broker.cli.outcome import tells
 from schema.topics import DEFAULT_TENANT
 
 P = ParamSpec("P")
@@ -37,6 +38,7 @@ def reaching(command: Callable[Concatenate[Where, P], T]) -> Callable[..., T]:
         type=click.Path(file_okay=False, path_type=Path),
         help="Use the `jobbroker up` that runs on this directory.",
     )
+    @tells
     @functools.wraps(command)
     def reached(
         operator_url: str | None,
@@ -55,14 +57,10 @@ def reaching(command: Callable[Concatenate[Where, P], T]) -> Callable[..., T]:
 def place(
     operator_url: str | None, ca_file: Path | None, *, tenant: str, data_dir: Path | None
 ) -> Where:
-    """Whom to talk to, from options first and the environment second. Raises a usage failure."""
-    from broker.cli.outcome import expected
-    from broker.settings import SettingsError, local_settings
+    """Whom to talk to, from options first and the environment second. Raises SettingsError."""
+    from broker.settings import local_settings
 
-    try:
-        local = local_settings()
-    except SettingsError as error:
-        raise expected(error) or error from error
+    local = local_settings()
     # A directory that is named is meant, whatever the environment says.
     named = data_dir is not None
     return Where(

@@ -70,24 +70,29 @@ class Refused(Failure):
 def runs_async(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     """Make a command of a coroutine; what is expected to go wrong becomes one sentence."""
 
+    @tells
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        return asyncio.run(_telling(command(*args, **kwargs)))
+        return asyncio.run(command(*args, **kwargs))
 
     return run
 
 
-async def _telling(running: Coroutine[Any, Any, T]) -> T:
-    try:
-        return await running
-    except click.exceptions.Exit:
-        raise
-    except click.ClickException:
-        raise
-    except Exception as error:
-        if (failure := expected(error)) is not None:
-            raise failure from error
-        raise
+def tells(command: Callable[P, T]) -> Callable[P, T]:
+    """Make a command end with one sentence when something goes wrong that is expected to."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if (failure := expected(error)) is not None:
+                raise failure from error
+            raise
+
+    return run
 
 
 def expected(error: BaseException) -> Failure | None:

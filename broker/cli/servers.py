@@ -14,10 +14,10 @@ import click
 from broker.cli.outcome import (
     Exit,
     Failure,
-    expected,
     print_json,
     print_table,
     runs_async,
+    tells,
 )
 from broker.settings import LocalSettings, Settings, describe, load_settings, local_settings
 
@@ -45,6 +45,7 @@ _port = click.IntRange(1, 65535)
 @click.option("--operators-port", type=_port, help="Port for names with tokens, by TLS.")
 @click.option("--postgres-port", type=_port, help="Port of PostgreSQL.")
 @as_json
+@tells
 def up(
     data_dir: Path | None,
     mqtt_port: int | None,
@@ -90,6 +91,7 @@ def up(
 
 
 @click.command(short_help="Run the broker against running servers.")
+@tells
 def serve() -> None:
     """Run the broker against a running PostgreSQL and Mosquitto, until SIGTERM.
 
@@ -129,15 +131,8 @@ def run_until_signal(
             loop.add_signal_handler(which, stop.set)
         await main(stop)
 
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run())
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
-        raise
-    except Exception as error:
-        if (failure := expected(error)) is not None:
-            raise failure from error
-        raise
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
 
 
 @click.command(short_help="Bring the database to this program's structure.")
@@ -223,7 +218,7 @@ def served_settings(data_dir: Path | None) -> tuple[Settings, str | None]:
 
     local = local_settings()
     told = None
-    if data_dir is not None or local.database_url is None:
+    if data_dir is not None or local.database_url is None or local.mqtt_url is None:
         told = running_up(data_dir or local.data_dir)
     if told is None:
         if data_dir is not None:
