@@ -229,12 +229,13 @@ def describe() -> list[tuple[str, str, str]]:
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """One line for each JOBBROKER_* variable that nothing reads, with what it may have meant."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = [name.upper() for name in Settings.model_fields]
     problems = []
     for name in sorted(environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.7)
-            hint = f"; did you mean {near[0]}?" if near else "; see `jobbroker settings`"
+        said = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and said not in known:
+            near = difflib.get_close_matches(said, known, n=1)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else "; see `jobbroker settings`"
             problems.append(f"{name} is not a setting{hint}")
     return problems
 

@@ -1,0 +1,306 @@
+"""The command line's own parts: option values, payloads, exit codes, help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import click
+import pytest
+from click.testing import CliRunner
+
+import broker.cli
+from broker.cli import COMMANDS, cli, intruder
+from broker.cli.callers import command_path
+from broker.cli.jobs import new_job
+from broker.cli.kinds import Duration, Pair, Range, Share, TargetName, json_value
+from broker.cli.outcome import Exit, Failure, Refused, expected, tells
+from broker.cli.watching import bar, exit_of, is_over, told
+from broker.embedded.directory import DirectoryTakenError
+from broker.settings import SettingsError
+from schema.errors import Code
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("3%", 0.03), ("0.5", 0.5), ("100%", 1.0), ("0", 0.0), ("12.5%", 0.125)]
+)
+def test_a_share_is_read(text: str, share: float) -> None:
+    """A percentage and a fraction mean the same."""
+    assert Share().convert(text, None, None) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["101%", "2", "-1%", "", "x", "%", "1e3"])
+def test_a_share_beyond_its_limits_is_a_usage_error(text: str) -> None:
+    """The message names the value."""
+    with pytest.raises(click.BadParameter, match="is not a share from 0% to 100%"):
+        Share().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("50ms", 0.05), ("2s", 2.0), ("1.5m", 90.0), ("1h", 3600.0), ("7", 7.0)]
+)
+def test_a_duration_is_read(text: str, seconds: float) -> None:
+    """With a unit, or in seconds."""
+    assert Duration().convert(text, None, None) == pytest.approx(seconds)
+
+
+def test_a_range_is_read_and_checked() -> None:
+    """Two durations, or one for both; never backwards."""
+    assert Range().convert("50ms..2s", None, None) == (0.05, 2.0)
+    assert Range().convert("1s", None, None) == (1.0, 1.0)
+    for text in ("2s..1s", "1s..", "..", "soon"):
+        with pytest.raises(click.BadParameter):
+            Range().convert(text, None, None)
+
+
+def test_pairs_and_parameters_are_read() -> None:
+    """A value may hold an equals sign; what is JSON is taken as such."""
+    assert Pair().convert("a=b=c", None, None) == ("a", "b=c")
+    with pytest.raises(click.BadParameter):
+        Pair().convert("=b", None, None)
+    assert [json_value(text) for text in ("5", "true", '{"a":1}', "word")] == [
+        5,
+        True,
+        {"a": 1},
+        "word",
+    ]
+
+
+def test_targets_become_arns() -> None:
+    """By kind and name, or as they are."""
+    arn = "arn:aws:iot:eu-west-1:123456789012:thing/a"
+    assert TargetName().convert(arn, None, None) == arn
+    assert TargetName().convert("thing/a", None, None).endswith(":thing/a")
+    assert TargetName().convert("group/g", None, None).endswith(":thinggroup/g")
+    with pytest.raises(click.BadParameter):
+        TargetName().convert("a", None, None)
+
+
+def job(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - any option of jobs create
+    """A payload, from the options given and nothing else."""
+    nothing: dict[str, Any] = {
+        "targets": [],
+        "groups": [],
+        "everything": False,
+        "document": None,
+        "document_json": None,
+        "document_type": None,
+        "params": [],
+        "job_id": None,
+        "description": None,
+        "timeout_minutes": None,
+        "expires_in_hours": None,
+    }
+    return new_job(**{**nothing, **options})
+
+
+def test_a_document_speaks_awss_words() -> None:
+    """Targets as ARNs, the timeout in its config, absent what was not said."""
+    payload = job(groups=["g"], document_json="{}", job_id="j", timeout_minutes=5)
+    assert payload["targets"][0].endswith(":thinggroup/g")
+    del payload["targets"]
+    assert payload == {
+        "document": "{}",
+        "jobId": "j",
+        "timeoutConfig": {"inProgressTimeoutInMinutes": 5},
+    }
+
+
+def test_a_type_speaks_the_seeds_words() -> None:
+    """One target of one kind, the parameters, the id by its own name."""
+    arn = TargetName().convert("thing/a", None, None)
+    assert job(targets=[arn], document_type="reboot", job_id="j") == {
+        "document_type": "reboot",
+        "document_params": {},
+        "target_device_id": "a",
+        "job_id": "j",
+    }
+    everything = job(everything=True, document_type="reboot", expires_in_hours=2.0)
+    assert everything["target_all"] is True
+    assert everything["expires_in_hours"] == 2.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"document_json": "{}"},
+        {"groups": ["g"]},
+        {"groups": ["g"], "document_json": "{}", "document_type": "x"},
+        {"groups": ["g", "h"], "document_type": "x"},
+        {"everything": True, "document_json": "{}"},
+        {"everything": True, "groups": ["g"], "document_type": "x"},
+        {"groups": ["g"], "document_json": "{}", "expires_in_hours": 1.0},
+        {"groups": ["g"], "document_type": "x", "description": "d"},
+    ],
+)
+def test_options_that_do_not_go_together_are_usage_errors(options: dict[str, Any]) -> None:
+    """Nothing is silently left out."""
+    with pytest.raises(click.UsageError):
+        job(**options)
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        (Code.RESOURCE_NOT_FOUND, 3),
+        (Code.RESOURCE_ALREADY_EXISTS, 4),
+        (Code.INVALID_STATE_TRANSITION, 4),
+        (Code.INVALID_REQUEST, 2),
+        (Code.UNAUTHORIZED, 1),
+        ("SomethingNew", 1),
+    ],
+)
+def test_a_refusal_has_its_exit_code(code: str, exit_code: int) -> None:
+    """By the wire's code; an unknown one is a plain failure."""
+    refused = Refused(str(code), "because")
+    assert refused.exit_code == exit_code
+    assert refused.format_message() == f"because ({code})"
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (SettingsError("x"), 2),
+        (DirectoryTakenError("x"), 4),
+        (TimeoutError(), 6),
+        (asyncpg.InvalidPasswordError("x"), 1),
+        (ConnectionRefusedError("x"), 1),
+        (ExceptionGroup("several", [TimeoutError("x"), OSError("y")]), 6),
+    ],
+)
+def test_an_expected_error_becomes_one_sentence(error: Exception, exit_code: int) -> None:
+    """On stderr, without a traceback, with its exit code."""
+
+    @click.command()
+    @tells
+    def fails() -> None:
+        raise error
+
+    ended = CliRunner().invoke(fails)
+    assert ended.exit_code == exit_code
+    assert ended.stderr.startswith("Error: ")
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert ended.stdout == ""
+
+
+def test_a_defect_is_not_dressed_up() -> None:
+    """What nobody expects keeps its traceback, also inside a group."""
+    assert expected(KeyError("x")) is None
+    assert expected(ExceptionGroup("several", [TimeoutError(), KeyError("x")])) is None
+
+
+def finished(status: str = "COMPLETED", **seen: int) -> dict[str, Any]:
+    """A job with counts by AWS's names without their frame."""
+    return counted(status, seen)
+
+
+def counted(status: str, seen: dict[str, int]) -> dict[str, Any]:
+    """The same, for names that come as values."""
+    details = {f"numberOf{name}Things": count for name, count in seen.items()}
+    return {"jobId": "j", "status": status, "jobProcessDetails": details}
+
+
+def test_only_success_everywhere_is_success() -> None:
+    """A failed, a canceled and an expired execution all make it 5; a job for nobody is fine."""
+    assert exit_of(finished(Succeeded=3)) is Exit.OK
+    assert exit_of(finished()) is Exit.OK
+    for other in ("Failed", "TimedOut", "Rejected", "Canceled", "Removed"):
+        assert exit_of(counted("COMPLETED", {"Succeeded": 3, other: 1})) is Exit.UNSUCCESSFUL
+    assert exit_of(finished("CANCELED", Succeeded=3)) is Exit.UNSUCCESSFUL
+
+
+def test_a_canceled_job_is_over_when_its_last_execution_is() -> None:
+    """One that is in progress may still finish and count."""
+    assert not is_over(finished("IN_PROGRESS", Succeeded=1))
+    assert not is_over(finished("CANCELED", InProgress=1))
+    assert is_over(finished("CANCELED", Canceled=1))
+
+
+def test_the_bar_is_as_long_whatever_the_counts() -> None:
+    """Its parts have the executions' proportions, and the words behind it the counts."""
+    half = bar(finished("IN_PROGRESS", Succeeded=2, Queued=2)).plain
+    assert half.startswith("█" * 24 + "░" * 24 + " ")
+    assert half.endswith("2 succeeded, 2 queued")
+    assert bar(finished("IN_PROGRESS")).plain.startswith("░" * 48 + " ")
+    assert told(finished(TimedOut=1)) == "j COMPLETED: 1 timed out"
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("jobs/create", "jobs/create"),
+        ("jobs/get", "jobs/j/get"),
+        ("jobs/executions/cancel", "jobs/j/executions/t/cancel"),
+        ("things/list", "things/list"),
+    ],
+)
+def test_a_command_has_its_topic(verb: str, path: str) -> None:
+    """What a command is about stands in the topic."""
+    about = {"job_id": "j" if "/j/" in path else "", "thing": "t" if "/t/" in path else ""}
+    assert command_path(verb, **about) == path
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every command with its name in full."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        yield " ".join((*path, name)), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    """And every command that lists or shows has --json."""
+    for name, command in commands(cli):
+        assert command.help, name
+        assert "Example:" in command.help, name
+        options = {option for parameter in command.params for option in parameter.opts}
+        plain = isinstance(command, click.Group) or name in ("serve", "health", "completion")
+        assert plain or "--json" in options, name
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    """The lines are written twice so that --help imports nothing; this keeps them together."""
+    context = click.Context(cli)
+    for name, (_, line) in COMMANDS.items():
+        command = cli.get_command(context, name)
+        assert command
+        assert command.short_help
+        assert line.startswith(command.short_help.rstrip(".")), name
+
+
+def test_help_imports_no_heavy_library() -> None:
+    """`jobbroker --help` is quick because the drivers stay out of it."""
+    heavy = ("asyncpg", "pydantic", "cryptography", "aiomqtt", "rich", "uvloop", "structlog")
+    script = (
+        "import sys; from broker.cli import cli; cli(['--help'], standalone_mode=False);"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_intruding_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another distribution's `schema` in front of ours is one sentence with its path."""
+    assert intruder() is None
+    other = tmp_path / "schema"
+    other.mkdir()
+    (other / "__init__.py").write_text("")
+    monkeypatch.setattr(broker.cli, "__file__", str(tmp_path / "elsewhere" / "cli" / "x.py"))
+    problem = intruder()
+    assert problem
+    assert "`broker` is found at" in problem
+
+
+def test_a_failure_prints_its_sentence_and_its_code() -> None:
+    """Scripts read the number, people the words."""
+    failure = Failure("no such thing", Exit.NOT_FOUND)
+    assert (failure.exit_code, failure.format_message()) == (3, "no such thing")

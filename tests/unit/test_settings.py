@@ -1,0 +1,149 @@
+"""Settings: everything is checked at start, and each message names the variable, the value and the limit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from broker.settings import (
+    PREFIX,
+    Settings,
+    SettingsError,
+    describe,
+    load_settings,
+    local_settings,
+    unknown_variables,
+)
+
+GOOD = {
+    "JOBBROKER_DATABASE_URL": "postgresql://serving:very-secret@db:5432/jobs",
+    "JOBBROKER_MQTT_URL": "mqtt://%40jobbroker:just-as-secret@mqtt:1884",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with what is required, and nothing of the developer's."""
+    for name in list(os.environ):
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_required_variables_are_enough(environment: pytest.MonkeyPatch) -> None:
+    """With the two URLs all else has its default."""
+    settings = load_settings()
+    assert settings.mqtt.username == "@jobbroker"
+    assert settings.mqtt.address.port == 1884
+    assert settings.owner_url == GOOD["JOBBROKER_DATABASE_URL"]
+    assert (settings.batch_most, settings.receive_maximum) == (512, 1000)
+    assert settings.tls_context() is None
+
+
+def test_an_empty_variable_is_an_unset_one(environment: pytest.MonkeyPatch) -> None:
+    """Compose files pass empty values for what nobody set."""
+    environment.setenv("JOBBROKER_LANES", "")
+    assert load_settings().lanes == Settings.model_fields["lanes"].default
+
+
+def test_all_problems_are_told_at_once(environment: pytest.MonkeyPatch) -> None:
+    """A line for each missing, wrong and unknown variable."""
+    environment.delenv("JOBBROKER_DATABASE_URL")
+    environment.setenv("JOBBROKER_LANES", "0")
+    environment.setenv("JOBBROKER_LOG_FORMAT", "xml")
+    environment.setenv("JOBBROKER_POOLSIZE", "3")
+    with pytest.raises(SettingsError) as problem:
+        load_settings()
+    lines = str(problem.value).splitlines()
+    assert len(lines) == 4
+    assert "JOBBROKER_POOLSIZE is not a setting; did you mean JOBBROKER_POOL_SIZE?" in lines
+    assert any(line.startswith("JOBBROKER_DATABASE_URL is required") for line in lines)
+    assert any(line.startswith("JOBBROKER_LANES '0'") and "1" in line for line in lines)
+    assert any("JOBBROKER_LOG_FORMAT 'xml'" in line and "'json'" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JOBBROKER_DATABASE_URL", "http://a:very-secret@db/jobs"),
+        ("JOBBROKER_DATABASE_URL", "postgresql://a:very-secret@db"),
+        ("JOBBROKER_MIGRATION_URL", "mysql://a:very-secret@db/jobs"),
+        ("JOBBROKER_MQTT_URL", "http://a:very-secret@mqtt"),
+        ("JOBBROKER_MQTT_URL", "mqtt://a:very-secret@mqtt:99999"),
+        ("JOBBROKER_OPERATOR_URL", "ann:very-secret@mqtt"),
+    ],
+)
+def test_a_wrong_url_is_named_and_its_password_is_not(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """The message names the variable and never shows what is inside the URL."""
+    environment.setenv(name, value)
+    with pytest.raises(SettingsError) as problem:
+        load_settings()
+    assert name in str(problem.value)
+    assert "very-secret" not in str(problem.value)
+
+
+def test_nothing_printed_shows_a_password(environment: pytest.MonkeyPatch) -> None:
+    """A repr of the settings, as a log line may have it, hides every URL."""
+    assert "secret@" not in repr(load_settings())
+
+
+def test_certificates_go_with_tls_and_with_each_other(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A certificate without its key, or with mqtt://, is refused; so is a file that is not there."""
+    file = tmp_path / "client.crt"
+    file.write_text("")
+    environment.setenv("JOBBROKER_MQTT_CERT_FILE", str(file))
+    with pytest.raises(SettingsError, match="belong together"):
+        load_settings()
+    environment.setenv("JOBBROKER_MQTT_KEY_FILE", str(file))
+    with pytest.raises(SettingsError, match="write mqtts://"):
+        load_settings()
+    environment.setenv("JOBBROKER_MQTT_CA_FILE", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match=r"JOBBROKER_MQTT_CA_FILE .*cannot be read"):
+        load_settings()
+
+
+def test_a_key_that_is_none_is_told_with_its_variables(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Files that OpenSSL cannot use are an error of settings, not of the connection."""
+    file = tmp_path / "client.pem"
+    file.write_text("no key")
+    environment.setenv("JOBBROKER_MQTT_URL", "mqtts://mqtt")
+    environment.setenv("JOBBROKER_MQTT_CERT_FILE", str(file))
+    environment.setenv("JOBBROKER_MQTT_KEY_FILE", str(file))
+    with pytest.raises(SettingsError, match="JOBBROKER_MQTT_CERT_FILE"):
+        load_settings().tls_context()
+
+
+def test_commands_need_nothing_and_still_check(environment: pytest.MonkeyPatch) -> None:
+    """Without any variable commands work; a wrong one is refused there too."""
+    for name in GOOD:
+        environment.delenv(name)
+    assert local_settings().database_url is None
+    with pytest.raises(SettingsError, match="JOBBROKER_MIGRATION_URL is required"):
+        _ = local_settings().owner_url
+    environment.setenv("JOBBROKER_DATABASE", "x")
+    with pytest.raises(SettingsError, match="did you mean JOBBROKER_DATABASE_URL"):
+        local_settings()
+
+
+def test_a_far_off_name_points_to_the_list() -> None:
+    """Where nothing is near, the message says where the names are."""
+    assert unknown_variables({"JOBBROKER_XYZ": "1", "HOME": "/"}) == [
+        "JOBBROKER_XYZ is not a setting; see `jobbroker settings`"
+    ]
+
+
+def test_every_setting_is_described() -> None:
+    """The list that docs are made from has a text for each."""
+    rows = describe()
+    assert {name for name, _, _ in rows} >= set(GOOD)
+    assert all(about for _, _, about in rows)
