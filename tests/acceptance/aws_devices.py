@@ -21,6 +21,8 @@ PATIENCE = 10.0
 # Typed loosely: the SDK's generated code carries no annotations.
 _JOBS: Any = iotjobs
 T = TypeVar("T")
+# A client that is freed before its threads have stopped takes the whole test run down with it.
+_STOPPED: dict[mqtt5.Client, Future[None]] = {}
 
 
 class SdkRejected(Exception):
@@ -76,22 +78,26 @@ async def connect(certificate: Certificate, protocol: str) -> mqtt.Connection | 
         await done(connection.connect())
         return connection
     connected: Future[None] = Future()
+    stopped: Future[None] = Future()
     client = mqtt5_client_builder.mtls_from_path(
         on_lifecycle_connection_success=lambda _: connected.set_result(None),
         on_lifecycle_connection_failure=lambda data: connected.set_exception(data.exception),
+        on_lifecycle_stopped=lambda _: stopped.set_result(None),
         **certificate.files,
     )
     client.start()
     await done(connected)
+    _STOPPED[client] = stopped
     return client
 
 
 async def disconnect(connection: mqtt.Connection | mqtt5.Client) -> None:
-    """End a connection."""
+    """End a connection, and wait until it has ended."""
     if isinstance(connection, mqtt.Connection):
         await done(connection.disconnect())
     else:
         connection.stop()
+        await done(_STOPPED.pop(connection))
 
 
 async def done(future: Future[T]) -> T:
