@@ -26,6 +26,8 @@ from tests.conftest import Database
 from tests.helpers import eventually
 from tests.servers import Choice
 
+pytestmark = pytest.mark.local_servers
+
 AT_MOST_SECONDS = 2.0
 
 

@@ -29,6 +29,8 @@ from tests.acceptance.aws_devices import (
 )
 from tests.acceptance.running_broker import RunningBroker
 
+pytestmark = pytest.mark.local_servers
+
 CLIENTS = [
     pytest.param((generation, version), id=f"{name} over MQTT {version}")
     for (name, generation), version in itertools.product(
