@@ -106,15 +106,23 @@ class MqttCaller:
         return _accepted(body, accepted=accepted)
 
     async def listen(self) -> None:
-        """Hand each answer to the call that waits for it; runs until cancelled."""
-        async for message in self._client.messages:
-            topic = str(message.topic)
-            if not topic.endswith(("/accepted", "/rejected")):
-                continue
-            body = _read(message.payload)
+        """Hand each answer to the call that waits for it; until cancelled, or disconnected."""
+        import aiomqtt
+
+        try:
+            async for message in self._client.messages:
+                self._answer(str(message.topic), _read(message.payload))
+        except aiomqtt.MqttError as error:
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(Failure(f"MQTT connection lost: {error}"))
+
+    def _answer(self, topic: str, body: Body) -> None:
+        accepted = topic.endswith("/accepted")
+        if accepted or topic.endswith("/rejected"):
             waiting = self._waiting.get(str(body.get("clientToken")))
             if waiting is not None and not waiting.done():
-                waiting.set_result((topic.endswith("/accepted"), body))
+                waiting.set_result((accepted, body))
 
 
 def command_path(verb: str, *, job_id: str, thing: str) -> str:

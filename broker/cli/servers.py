@@ -40,6 +40,13 @@ _port = click.IntRange(1, 65535)
     type=click.Path(file_okay=False, path_type=Path),
     help="Where all data is kept.  [default: JOBBROKER_DATA_DIR or ~/.local/share/jobbroker]",
 )
+@click.option("--host", default="127.0.0.1", show_default=True, help="Of the listeners with TLS.")
+@click.option(
+    "--server-name",
+    "server_names",
+    multiple=True,
+    help="A name of this machine, for the MQTT server's certificate.",
+)
 @click.option("--mqtt-port", type=_port, help="Port for names with tokens, without TLS.")
 @click.option("--mqtts-port", type=_port, help="Port for client certificates.")
 @click.option("--operators-port", type=_port, help="Port for names with tokens, by TLS.")
@@ -48,6 +55,8 @@ _port = click.IntRange(1, 65535)
 @tells
 def up(
     data_dir: Path | None,
+    host: str,
+    server_names: tuple[str, ...],
     mqtt_port: int | None,
     mqtts_port: int | None,
     operators_port: int | None,
@@ -57,13 +66,15 @@ def up(
     """Run PostgreSQL, Mosquitto and the broker here, until ctrl-C.
 
     Prints one line when it serves: ready mqtt://127.0.0.1:PORT mqtts://127.0.0.1:PORT. All listens
-    on 127.0.0.1 alone. Ports are free ones, and stay the same as long as nobody else takes them.
-    JOBBROKER_DATABASE_URL or JOBBROKER_MQTT_URL name a running server to use instead of starting
-    one. Other commands find what runs here by the data directory.
+    on 127.0.0.1 alone, unless --host lets others reach the listeners with TLS. Ports are free ones,
+    and stay the same as long as nobody else takes them. JOBBROKER_DATABASE_URL or
+    JOBBROKER_MQTT_URL name a running server to use instead of starting one. Other commands find
+    what runs here by the data directory.
 
     \b
     Example:
       jobbroker up --data-dir ./fleet
+      jobbroker up --host 0.0.0.0 --server-name pi.local --mqtts-port 8883
       eval "$(jobbroker up --json | jq -r '@sh "MQTT=\\(.mqtt)"')"
     """
     from broker.embedded.servers import UpOptions
@@ -72,6 +83,8 @@ def up(
     local = local_settings()
     options = UpOptions(
         data_dir=data_dir or local.data_dir,
+        host=host,
+        server_names=server_names,
         database_url=local.text_of("database_url"),
         migration_url=local.text_of("migration_url"),
         mqtt_url=local.text_of("mqtt_url"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 POLL_SECONDS: Final = 0.25
+PATIENCE_SECONDS: Final = 30.0
 _WIDTH: Final = 48
 # In the order of the bar: what is done first.
 _STATUSES: Final = {
@@ -123,13 +124,28 @@ async def watch(caller: Caller, job_id: str, *, timeout: float | None) -> dict[s
         async with asyncio.timeout(timeout):
             with Bar() as shown:
                 while True:
-                    job = await get_job(caller, job_id)
+                    job = await _patiently(caller, job_id)
                     shown.show(job)
                     if is_over(job):
                         return job
                     await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise Failure(f"{job_id} is not over after {timeout:g} s", Exit.TIMEOUT) from None
+
+
+async def _patiently(caller: Caller, job_id: str) -> dict[str, Any]:
+    # The database or the broker may be restarted while somebody watches.
+    from handlers.database import TRANSIENT
+
+    loop = asyncio.get_running_loop()
+    until = loop.time() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await get_job(caller, job_id)
+        except TRANSIENT:
+            if loop.time() > until:
+                raise
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def get_job(caller: Caller, job_id: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import structlog
+from cryptography import x509
 
 from broker.access import AccessFiles
 from broker.atomic import replace_file
@@ -32,6 +33,7 @@ LOGIN: Final = "jobbroker"
 _CRASHES: Final = 3
 _CRASH_SECONDS: Final = 60.0
 _BIND_TRIES: Final = 3
+_NOT_NAMES: Final = (LOOPBACK, "0.0.0.0", "::")  # noqa: S104 - what is no name of a machine
 
 log = structlog.get_logger(__name__)
 
@@ -40,10 +42,14 @@ log = structlog.get_logger(__name__)
 class UpOptions:
     """What `up` can be told: its directory, and ports that are else free ones, kept once chosen.
 
-    database_url and mqtt_url name running servers, of which none is started then.
+    database_url and mqtt_url name running servers, of which none is started then. The listeners
+    with TLS listen on host, all else on loopback; server_names are further names of this machine
+    for the MQTT server's certificate.
     """
 
     data_dir: Path
+    host: str = LOOPBACK
+    server_names: tuple[str, ...] = ()
     database_url: str | None = None
     migration_url: str | None = None
     mqtt_url: str | None = None
@@ -108,6 +114,11 @@ class EmbeddedServers:
         return self.data_dir / "ca.crt"
 
     @property
+    def tls_host(self) -> str:
+        """Where the listeners with TLS are reached from here."""
+        return {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(self.options.host, self.options.host)  # noqa: S104 - compared with, not bound to
+
+    @property
     def pids(self) -> dict[str, int]:
         """The process ids of what was started here."""
         return {name: one.pid for name, one in self._running.items() if one.pid is not None}
@@ -164,8 +175,7 @@ class EmbeddedServers:
                 return
 
     def _prepare_auth_dir(self) -> None:
-        now = datetime.now(UTC)
-        authority = CertificateAuthority.open_or_create(self.authority_dir, now=now)
+        authority = self._authority()
         replace_file(self.ca_file, authority.certificate_pem, mode=0o644)
         password = self._secrets.made("BROKER_MQTT_PASSWORD")
         self.auth_dir.mkdir(parents=True, exist_ok=True)
@@ -181,6 +191,18 @@ class EmbeddedServers:
             authorities={"default": authority},
         ).prepare()
 
+    def _authority(self) -> CertificateAuthority:
+        now = datetime.now(UTC)
+        names = [*self.options.server_names]
+        if self.options.host not in _NOT_NAMES:
+            names.append(self.options.host)
+        authority = CertificateAuthority.open_or_create(
+            self.authority_dir, now=now, server_names=names
+        )
+        if not set(names) <= _names_in(authority.server_pem):
+            authority.renew_server(now=now, server_names=names)
+        return authority
+
     def _write_config(self, *, again: bool) -> Path:
         config = self.data_dir / "mosquitto" / "mosquitto.conf"
         self.ports = ports = self._choose_ports(config, again=again)
@@ -191,8 +213,8 @@ class EmbeddedServers:
                 pid_file=None,
                 internal=Bind(ports.internal, LOOPBACK),
                 plain=Bind(ports.plain, LOOPBACK),
-                devices=Bind(ports.devices, LOOPBACK),
-                operators=Bind(ports.operators, LOOPBACK),
+                devices=Bind(ports.devices, self.options.host),
+                operators=Bind(ports.operators, self.options.host),
             )
         )
         replace_file(config, text.encode(), mode=0o644)
@@ -228,6 +250,14 @@ class EmbeddedServers:
             log.error("server_ended", server=name, code=code, log=str(server.log))
             await server.start()
             log.info("server_started_again", server=name)
+
+
+def _names_in(certificate: bytes) -> set[str]:
+    names = x509.load_pem_x509_certificate(certificate).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    addresses = names.value.get_values_for_type(x509.IPAddress)
+    return {*names.value.get_values_for_type(x509.DNSName), *map(str, addresses)}
 
 
 def address_of(mqtt_url: str) -> str:

@@ -138,13 +138,13 @@ async def _admin_token(settings: Settings, secrets: Secrets) -> str:
 
 
 def _describe(servers: EmbeddedServers, token: str) -> Up:
-    ports = servers.ports
+    ports, host = servers.ports, servers.tls_host
     mqtt = f"mqtt://{LOOPBACK}:{ports.plain}" if ports else address_of(servers.mqtt_url)
     scheme, _, where = mqtt.partition("://")
     return Up(
         mqtt=mqtt,
-        mqtts=f"mqtts://{LOOPBACK}:{ports.devices}" if ports else None,
-        operators_mqtts=f"mqtts://{LOOPBACK}:{ports.operators}" if ports else None,
+        mqtts=f"mqtts://{host}:{ports.devices}" if ports else None,
+        operators_mqtts=f"mqtts://{host}:{ports.operators}" if ports else None,
         broker_mqtt=servers.mqtt_url,
         operator=f"{scheme}://{ADMIN}:{quote(token, safe='')}@{where}",
         database=servers.database_url,

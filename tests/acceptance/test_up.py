@@ -8,10 +8,12 @@ import json
 import os
 import re
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -164,6 +166,21 @@ async def test_a_running_database_is_used_when_it_is_named(
         assert list(pids) == ["Mosquitto"]
         assert broker.database == database.url
         assert (await broker.run("health")).code == 0
+
+
+async def test_another_address_is_in_the_certificate(tmp_path: Path) -> None:
+    """--host binds the listeners with TLS there, and clients can verify them by that name."""
+    async with running_up(tmp_path) as broker:
+        login = await broker.add_thing_with_certificate("elsewhere", tmp_path)
+    environment = clean_environment(tmp_path / "data")
+    async with up_process(environment, "--host", "127.0.0.2") as (_, line):
+        url = urlsplit(line.split()[2])
+        assert url.hostname == "127.0.0.2"
+        context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+        assert login.certificate
+        context.load_cert_chain(*login.certificate)
+        _, writer = await asyncio.open_connection("127.0.0.2", url.port, ssl=context)
+        writer.close()
 
 
 async def test_an_unknown_setting_is_named_with_what_it_may_mean(tmp_path: Path) -> None:
