@@ -61,6 +61,7 @@ class DatabaseCaller:
     def __init__(self, pool: Pool, tenant: str) -> None:
         self.pool = pool
         self.tenant = tenant
+        self.actor_name = f"cli:{local_user()}"
 
     async def call(self, verb: str, payload: Body, *, job_id: str = "", thing: str = "") -> Body:
         """Do a command; a running broker hears of what must be told from the outbox."""
@@ -68,7 +69,7 @@ class DatabaseCaller:
         from schema.rights import Role
         from schema.topics import OperatorTopic
 
-        actor = Actor(self.tenant, f"cli:{local_user()}", Role.OWNER)
+        actor = Actor(self.tenant, self.actor_name, Role.OWNER)
         topic = OperatorTopic(self.tenant, actor.name, verb, job_id, thing)
         answer = await execute(self.pool, actor, topic, json.dumps(payload).encode(), slot=None)
         return _accepted(answer.body, accepted=answer.accepted)

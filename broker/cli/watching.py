@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.25
 PATIENCE_SECONDS: Final = 30.0
-_WIDTH: Final = 48
+_WIDTH: Final = 32
 # In the order of the bar: what is done first.
 _STATUSES: Final = {
     "Succeeded": "green",
@@ -42,8 +42,7 @@ def counts(job: Job) -> dict[str, int]:
 
 def told(job: Job) -> str:
     """A job's state in one line: its status and the counts that are not zero."""
-    some = [f"{count} {_words(name)}" for name, count in counts(job).items() if count]
-    return f"{job['jobId']} {job['status']}: {', '.join(some) or 'no executions'}"
+    return f"{job['jobId']} {job['status']}: {_counted(job)}"
 
 
 def exit_of(job: Job) -> Exit:
@@ -97,12 +96,12 @@ class Bar:
 
 
 def bar(job: Job) -> Text:
-    """A bar of 48 cells, each colour a status with its share of them, and the counts behind it."""
+    """A bar of 32 cells, each colour a status with its share of them, and the counts behind it."""
     from rich.text import Text
 
     seen = counts(job)
     total = sum(seen.values())
-    text = Text()
+    text = Text(no_wrap=True, overflow="ellipsis")
     drawn, so_far = 0, 0
     for name, colour in _STATUSES.items():
         so_far += seen[name]
@@ -110,7 +109,7 @@ def bar(job: Job) -> Text:
         text.append(("░" if name == "Queued" else "█") * (end - drawn), style=colour)
         drawn = end
     text.append("░" * (_WIDTH - drawn), style="white")
-    text.append(f" {told(job)}")
+    text.append(f" {_counted(job)}")
     return text
 
 
@@ -154,6 +153,11 @@ async def get_job(caller: Caller, job_id: str) -> dict[str, Any]:
     body = await caller.call("jobs/get", asked, job_id=job_id)
     job: dict[str, Any] = body["job"]
     return job
+
+
+def _counted(job: Job) -> str:
+    some = [f"{count} {_words(name)}" for name, count in counts(job).items() if count]
+    return ", ".join(some) or "no executions"
 
 
 def _words(name: str) -> str:

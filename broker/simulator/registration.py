@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from broker.cli.callers import Caller, DatabaseCaller
 from broker.cli.outcome import Refused
-from handlers.credentials import issue_token
-from handlers.database import tenant_transaction
-from schema.errors import Code
+from handlers.registration import register_things
+from schema.errors import Code, Rejected
 from schema.limits import MEMBERS_PER_COMMAND
-
-_AT_ONCE: Final = 4
+from schema.rights import Role
 
 
 async def register(
@@ -23,35 +19,16 @@ async def register(
 
     Tokens they had stop working. All are put into `group`, made when missing. Raises Refused.
     """
-    tokens: dict[str, str] = {}
-    left = iter(names)
-
-    async def work() -> None:
-        for name in left:
-            tokens[name] = await _token(caller, name)
-
-    async with asyncio.TaskGroup() as workers:
-        for _ in range(_AT_ONCE):
-            workers.create_task(work())
+    who = (caller.actor_name, str(Role.OWNER))
+    try:
+        tokens = await register_things(caller.pool, caller.tenant, names, who=who)
+    except Rejected as refusal:
+        raise Refused(refusal.code, refusal.message) from refusal
+    except ValueError as error:
+        raise Refused(Code.INVALID_REQUEST, str(error)) from error
     if group is not None:
         await join(caller, group, names)
     return tokens
-
-
-async def _token(caller: DatabaseCaller, name: str) -> str:
-    try:
-        made = await caller.call("things/create", {"thingName": name, "issueToken": True})
-        if "token" in made:
-            return str(made["token"])
-    except Refused as refused:
-        # One with attributes of its own is a thing all the same.
-        if refused.code != Code.RESOURCE_ALREADY_EXISTS:
-            raise
-    async with (
-        caller.pool.acquire() as raw,
-        tenant_transaction(raw, caller.tenant) as connection,
-    ):
-        return await issue_token(connection, caller.tenant, name)
 
 
 async def join(caller: Caller, group: str, names: Sequence[str]) -> None:

@@ -223,9 +223,9 @@ def test_a_canceled_job_is_over_when_its_last_execution_is() -> None:
 def test_the_bar_is_as_long_whatever_the_counts() -> None:
     """Its parts have the executions' proportions, and the words behind it the counts."""
     half = bar(finished("IN_PROGRESS", Succeeded=2, Queued=2)).plain
-    assert half.startswith("█" * 24 + "░" * 24 + " ")
+    assert half.startswith("█" * 16 + "░" * 16 + " ")
     assert half.endswith("2 succeeded, 2 queued")
-    assert bar(finished("IN_PROGRESS")).plain.startswith("░" * 48 + " ")
+    assert bar(finished("IN_PROGRESS")).plain.startswith("░" * 32 + " ")
     assert told(finished(TimedOut=1)) == "j COMPLETED: 1 timed out"
 
 
