@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import pytest
 
 from handlers import chunks, rollouts, store
 from handlers.chunks import Progress
-from handlers.database import Pool, create_pool, tenant_transaction
+from handlers.database import Connection, Pool, create_pool, tenant_transaction
 from handlers.groups import add_members
 from handlers.things import create_things
 from tests.conftest import Database
@@ -177,6 +179,44 @@ async def test_cancel_in_the_middle_of_a_rollout(desk: Desk) -> None:
     assert await count(desk, "rollout_chunks") == 0
 
 
+async def test_a_device_that_starts_just_before_it_is_cancelled_may_finish(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between finding an execution and locking its thing, the device starts it: it is looked at again, and left."""
+    desk, device = Desk(pool), Plane(pool)
+    await add_things(pool, "t1", "t2")
+    await desk.accepted("jobs/create", aws_job("t1", "t2", jobId="j"))
+    real = store.lock_things
+
+    async def late(
+        connection: Connection, tenant_id: str, names: Iterable[str]
+    ) -> tuple[frozenset[str], datetime]:
+        with monkeypatch.context() as as_it_was:
+            as_it_was.setattr(store, "lock_things", real)
+            await desk.rows("UPDATE jobs SET status = 'IN_PROGRESS'")
+            await device.accepted("t1/jobs/start-next")
+            await desk.rows("UPDATE jobs SET status = 'CANCELED'")
+        return await real(connection, tenant_id, names)
+
+    await desk.accepted("jobs/j/cancel")
+    with monkeypatch.context() as slow:
+        slow.setattr(store, "lock_things", late)
+        done = await chunks.run_once(pool, slot=None, progress=Progress())
+    assert done.failures == ()
+    assert await desk.counts("j") == {"Canceled": 1, "InProgress": 1}
+
+
+async def test_what_a_process_remembers_is_only_a_hint(desk: Desk) -> None:
+    """A process that wrongly believes to have come far still reaches every execution."""
+    await desk.accepted("jobs/create", _ALL)
+    await desk.work()
+    await desk.accepted("jobs/j/cancel")
+    [row] = await desk.rows("SELECT job_uid FROM jobs")
+    desk.progress.after[(row["job_uid"], "CANCEL")] = ("t02400", 1)
+    assert await desk.work() == ["canceled"]
+    assert await desk.counts("j") == {"Canceled": NUMBER}
+
+
 async def test_expiry_times_out_what_is_queued_and_lets_the_rest_finish(desk: Desk) -> None:
     """At expires_at QUEUED executions become TIMED_OUT; an IN_PROGRESS one may finish, and completes the job."""
     await desk.accepted("jobs/create", {**_ALL, "expires_in_hours": 1})
@@ -216,10 +256,17 @@ async def test_one_jobs_trouble_does_not_hold_up_the_others(
         await desk.accepted(f"jobs/{job}/cancel")
     real = store.job_events
 
-    async def failing(connection: object, tenant: object, jobs: object, **more: object) -> object:
+    async def failing(
+        connection: Connection,
+        tenant_id: str,
+        jobs: Sequence[str],
+        *,
+        operation: str,
+        now: datetime,
+    ) -> list[tuple[str, str]]:
         if jobs == ["bad"]:
             raise RuntimeError
-        return await real(connection, tenant, jobs, **more)  # type: ignore[arg-type] # passed on
+        return await real(connection, tenant_id, jobs, operation=operation, now=now)
 
     with monkeypatch.context() as broken:
         broken.setattr(store, "job_events", failing)
