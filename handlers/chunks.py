@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from handlers.store import Told
 
 # How many chunks one run does before it lets its caller tell of them.
-_CHUNKS_PER_RUN: Final = 8
+_CHUNKS_PER_RUN: Final = 2
 _MOST_HINTS: Final = 1000
 _START: Final = ("", 0)
 _SQL = queries("jobs")
