@@ -209,7 +209,11 @@ def _certificate(path: Path) -> Finding:
     except (OSError, ValueError) as error:
         remedy = "`jobbroker serve` writes it; is JOBBROKER_ACCESS_DIR right?"
         return Finding(path.name, "fail", str(error), remedy)
-    return _validity(path.name, until, "make a new one: `jobbroker ca`")
+    return _validity(
+        path.name,
+        until,
+        "`jobbroker ca renew` makes a new one; the authority itself is good for 20 years",
+    )
 
 
 def _revocations(path: Path) -> Finding:

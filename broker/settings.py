@@ -60,6 +60,11 @@ class LocalSettings(BaseSettings):
         description="the MQTT server's listener for the broker, without a mount point:"
         " mqtt://user:password@host:port, or mqtts:// for TLS",
     )
+    mqtt_topics: TopicMode = Field(
+        TopicMode.MOUNTED,
+        description="mounted: topics begin with the tenant, as mosquitto.conf sets up; plain: no"
+        " prefix, one tenant `default`, one process at a time",
+    )
     operator_url: SecretStr | None = Field(
         None,
         description="for commands: act as this operator over MQTT, mqtt://ann:TOKEN@host:port,"
@@ -135,11 +140,6 @@ class Settings(LocalSettings):
         None, description="our client certificate (PEM) with mqtts://, together with MQTT_KEY_FILE"
     )
     mqtt_key_file: Path | None = Field(None, description="the key (PEM) of MQTT_CERT_FILE")
-    mqtt_topics: TopicMode = Field(
-        TopicMode.MOUNTED,
-        description="mounted: topics begin with the tenant, as mosquitto.conf sets up; plain: no"
-        " prefix, one tenant `default`, one process at a time",
-    )
     access_dir: Path | None = Field(
         None,
         description="where Mosquitto's passwd, acl and crl.pem are written; unset: they are not",

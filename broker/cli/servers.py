@@ -85,6 +85,7 @@ def up(
         data_dir=data_dir or local.data_dir,
         host=host,
         server_names=server_names,
+        topics=local.mqtt_topics,
         database_url=local.text_of("database_url"),
         migration_url=local.text_of("migration_url"),
         mqtt_url=local.text_of("mqtt_url"),
@@ -240,6 +241,7 @@ def served_settings(data_dir: Path | None) -> tuple[Settings, str | None]:
     instead = {
         "database_url": told["database"],
         "mqtt_url": told["broker_mqtt"],
+        "mqtt_topics": told["mqtt_topics"],
         "data_dir": told["data_dir"],
         "access_dir": told["access_dir"],
     }

@@ -28,6 +28,7 @@ from broker.mqtt.address import parse_url
 from handlers.logins import ensure_serving_login
 from handlers.migrate import migrate
 from schema.access import BROKER_USER, AccessSnapshot
+from schema.topics import DEFAULT_TENANT, TopicMode
 
 LOGIN: Final = "jobbroker"
 _CRASHES: Final = 3
@@ -50,6 +51,7 @@ class UpOptions:
     data_dir: Path
     host: str = LOOPBACK
     server_names: tuple[str, ...] = ()
+    topics: TopicMode = TopicMode.MOUNTED
     database_url: str | None = None
     migration_url: str | None = None
     mqtt_url: str | None = None
@@ -188,7 +190,8 @@ class EmbeddedServers:
             load=_nobody,
             reload=_nothing,
             broker_password=password,
-            authorities={"default": authority},
+            authorities={DEFAULT_TENANT: authority},
+            topics_mode=self.options.topics.value,
         ).prepare()
 
     def _authority(self) -> CertificateAuthority:
@@ -196,11 +199,14 @@ class EmbeddedServers:
         names = [*self.options.server_names]
         if self.options.host not in _NOT_NAMES:
             names.append(self.options.host)
-        authority = CertificateAuthority.open_or_create(
-            self.authority_dir, now=now, server_names=names
-        )
-        if not set(names) <= _names_in(authority.server_pem):
-            authority.renew_server(now=now, server_names=names)
+        try:
+            authority = CertificateAuthority.open_or_create(
+                self.authority_dir, now=now, server_names=names
+            )
+            if not set(names) <= _names_in(authority.server_pem):
+                authority.renew_server(now=now, server_names=names)
+        except ValueError as error:
+            raise EmbeddedServerError(f"no certificate for the MQTT server: {error}") from error
         return authority
 
     def _write_config(self, *, again: bool) -> Path:
@@ -210,6 +216,7 @@ class EmbeddedServers:
             MosquittoConfig(
                 auth_directory=str(self.auth_dir),
                 data_directory=str(self.data_dir / "mosquitto" / "data"),
+                topics_mode=self.options.topics.value,
                 pid_file=None,
                 internal=Bind(ports.internal, LOOPBACK),
                 plain=Bind(ports.plain, LOOPBACK),

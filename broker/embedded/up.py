@@ -46,6 +46,7 @@ class Up:
     mqtts: str | None
     operators_mqtts: str | None
     broker_mqtt: str
+    mqtt_topics: str
     operator: str
     database: str
     database_admin: str
@@ -106,6 +107,7 @@ def settings_for(servers: EmbeddedServers) -> Settings:
         "database_url": servers.database_url,
         "mqtt_url": servers.mqtt_url,
         "data_dir": servers.data_dir,
+        "mqtt_topics": servers.options.topics,
     }
     if servers.ports is not None:
         instead |= {
@@ -146,6 +148,7 @@ def _describe(servers: EmbeddedServers, token: str) -> Up:
         mqtts=f"mqtts://{host}:{ports.devices}" if ports else None,
         operators_mqtts=f"mqtts://{host}:{ports.operators}" if ports else None,
         broker_mqtt=servers.mqtt_url,
+        mqtt_topics=servers.options.topics.value,
         operator=f"{scheme}://{ADMIN}:{quote(token, safe='')}@{where}",
         database=servers.database_url,
         database_admin=servers.admin_url,

@@ -140,6 +140,17 @@ async def test_the_same_commands_go_over_mqtt(running_broker: RunningBroker) -> 
     assert (await running_broker.run("jobs", "watch", job, *as_admin)).code == 5
 
 
+async def test_commands_over_tls_verify_the_server(running_broker: RunningBroker) -> None:
+    """--as mqtts:// with the authority's certificate works, and without it is refused."""
+    token, port = running_broker.admin_token, running_broker.operators_port
+    as_admin = ("--as", f"mqtts://admin:{token}@127.0.0.1:{port}")
+    ca_file = ("--ca-file", str(running_broker.ca_file))
+    assert (await running_broker.run("jobs", "list", *as_admin, *ca_file)).code == 0
+    ended = await running_broker.run("jobs", "list", *as_admin)
+    assert ended.code == 1
+    assert "certificate" in ended.err.lower()
+
+
 async def test_a_viewer_is_told_which_role_is_needed(running_broker: RunningBroker) -> None:
     """A refusal is one sentence on stderr that names the role."""
     login = await running_broker.add_operator(fresh("viewer"), "viewer")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests.acceptance.mqtt_probe import Probe
 from tests.acceptance.running_broker import RunningBroker, running_served
@@ -63,6 +64,23 @@ async def test_a_second_authority_is_refused(served: RunningBroker) -> None:
     before = served.ca_file.read_bytes()
     assert (await served.run("ca", "init")).code == 4
     assert served.ca_file.read_bytes() == before
+
+
+async def test_a_renewed_server_certificate_has_its_new_name(
+    served: RunningBroker, tmp_path: Path
+) -> None:
+    """`ca renew` keeps the authority and gives the MQTT server another pair."""
+    place = tmp_path / "ca"
+    await served.cli("ca", "init", "--dir", str(place))
+    authority, before = (place / "ca.crt").read_bytes(), (place / "server.crt").read_bytes()
+    await served.cli("ca", "renew", "--dir", str(place), "--server-name", "mqtt.example.net")
+    assert (place / "ca.crt").read_bytes() == authority
+    renewed = (place / "server.crt").read_bytes()
+    assert renewed != before
+    names = x509.load_pem_x509_certificate(renewed).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert "mqtt.example.net" in names.value.get_values_for_type(x509.DNSName)
 
 
 async def test_a_new_thing_and_a_new_certificate_are_let_in(

@@ -183,6 +183,14 @@ async def test_another_address_is_in_the_certificate(tmp_path: Path) -> None:
         writer.close()
 
 
+async def test_plain_topics_serve_everything_too(tmp_path: Path) -> None:
+    """With JOBBROKER_MQTT_TOPICS=plain nothing is mounted, and the whole way works the same."""
+    async with running_up(tmp_path, JOBBROKER_MQTT_TOPICS="plain") as broker:
+        assert "mount_point" not in (tmp_path / "data/mosquitto/mosquitto.conf").read_text()
+        found = await broker.cli("check")
+        assert {one["what"]: one["state"] for one in found}["round trip"] == "ok"
+
+
 async def test_an_unknown_setting_is_named_with_what_it_may_mean(tmp_path: Path) -> None:
     """A misspelt variable ends `up` with exit code 2 before anything is started."""
     environment = clean_environment(tmp_path / "data") | {"JOBBROKER_LOG_LEVLE": "debug"}
