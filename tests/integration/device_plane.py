@@ -8,8 +8,8 @@ from typing import Any
 
 from handlers import executions, outbox
 from handlers.database import Pool
+from handlers.desk import Ask
 from handlers.documents import Documents
-from handlers.executions import Ask
 from schema.topics import DeviceTopic, TopicMode, parse
 
 
