@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from zlib import crc32
 
@@ -21,8 +21,9 @@ from broker.mqtt.link import Denied, Inbound, Link, LinkClosedError, Outbound
 from broker.notifier import Notifier
 from handlers import executions
 from handlers.database import TRANSIENT, Pool
+from handlers.desk import Ask
 from handlers.documents import Documents
-from handlers.executions import Answered, Ask, Reply
+from handlers.executions import Answered, Reply
 from schema import device
 from schema.errors import Code, Conflict, Rejected
 from schema.topics import DeviceTopic, OperatorTopic, TopicMode, UnknownTopic, parse
@@ -63,7 +64,7 @@ OperatorAnswer = Callable[[OperatorTopic, Inbound], Awaitable[list[Outbound]]]
 
 
 class Dispatcher:
-    """Takes what a link receives until it is closed, and answers it.
+    """Takes what one link receives until it is closed, and answers it.
 
     Unacknowledged requests are what may be lost with this process: the MQTT server sends them again. At most
     `most_waiting` requests are held; beyond, the link is not read (architecture, law 3).
@@ -95,6 +96,7 @@ class Dispatcher:
         self._room = asyncio.Event()
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._taking: asyncio.Task[None] | None = None
         self.counted = Counted()
 
     @property
@@ -111,15 +113,23 @@ class Dispatcher:
     async def run(self, link: Link) -> None:
         """Serve one link until it is closed; returns when all that was taken from it is answered."""
         async with asyncio.TaskGroup() as workers:
-            while True:
-                try:
-                    received = await link.receive()
-                except LinkClosedError:
-                    return
-                self._sort(link, received, workers)
-                while self._held >= self._most_waiting:
-                    self._room.clear()
-                    await self._room.wait()
+            self._taking = workers.create_task(self._take(link, workers), name="take")
+
+    def stop_taking(self) -> None:
+        """Answer what was taken and let `run` return; the rest stays with the MQTT server."""
+        if self._taking is not None:
+            self._taking.cancel()
+
+    async def _take(self, link: Link, workers: asyncio.TaskGroup) -> None:
+        while True:
+            try:
+                received = await link.receive()
+            except LinkClosedError:
+                return
+            self._sort(link, received, workers)
+            while self._held >= self._most_waiting:
+                self._room.clear()
+                await self._room.wait()
 
     def _sort(self, link: Link, received: Sequence[Inbound], workers: asyncio.TaskGroup) -> None:
         for inbound in received:
@@ -201,6 +211,8 @@ class Dispatcher:
             except (*TRANSIENT, Conflict) as error:
                 pause = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
                 attempt += 1
+                # The connection may have been lost while committing, and rounds before are committed anyway.
+                asks = [replace(ask, duplicate=True) for ask in asks]
                 log.warning(
                     "database_waits",
                     tenant=tenant,
@@ -214,7 +226,8 @@ class Dispatcher:
                     log.exception("request_failed", tenant=tenant, topic=str(asks[0].topic))
                     return Answered([_internal_error(asks[0])], [])
                 log.exception("batch_failed", tenant=tenant, requests=len(asks))
-                parts = [await self._decide(tenant, [ask]) for ask in asks]
+                again = [replace(ask, duplicate=True) for ask in asks]
+                parts = [await self._decide(tenant, [ask]) for ask in again]
                 return Answered(
                     [reply for part in parts for reply in part.replies],
                     [told for part in parts for told in part.told],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from datetime import timedelta
 
 import structlog
 
@@ -87,10 +88,11 @@ class Notifier:
             self.look_again()
         return False
 
-    async def tell_again(self) -> None:
-        """Tell once more what things were told lately: the MQTT server has lost its sessions."""
-        await outbox.tell_again(self._pool, slot=self._slot)
-        self.look_again()
+    async def tell_again(self, away: float) -> None:
+        """Tell once more what things were told lately: the MQTT server may have lost it in the last `away` seconds."""
+        if await outbox.tell_again(self._pool, slot=self._slot, away=timedelta(seconds=away)):
+            log.info("telling_again", away_seconds=round(away, 3))
+            self.look_again()
 
     async def run(self) -> None:
         """Send until cancelled. Failures of the database are waited out; nothing is forgotten unsent."""

@@ -7,7 +7,7 @@ processes share the work and killing one loses nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 
 import structlog
@@ -29,7 +29,7 @@ from broker.notifier import Notifier
 from broker.operators import OperatorDoor
 from broker.service import every
 from broker.settings import Settings
-from broker.slots import Slot, take_over_once
+from broker.slots import Slot, Takeover
 from handlers import chunks, outbox, timeouts
 from handlers.database import Pool, create_pool
 from handlers.documents import Documents
@@ -53,7 +53,7 @@ class Broker:
         self._work = asyncio.Event()
         self._progress = chunks.Progress()
         self._told_again = asyncio.Event()
-        self._sessions = 0
+        self._lost_at: float | None = None  # since then the MQTT server may have lost what we told
         self._documents = Documents(settings.document_cache_bytes)
         self._filters = subscriptions(settings.mqtt_topics)
         self.link = self._make_link(slot.number, self._filters, self._on_link_event)
@@ -67,17 +67,7 @@ class Broker:
             tell=self.notifier.tell,
             wake_work=self._work.set,
         )
-        self.dispatcher = Dispatcher(
-            pool,
-            self._documents,
-            self.notifier,
-            self._door.answer,
-            mode=settings.mqtt_topics,
-            slot=slot.number,
-            lanes=settings.lanes,
-            batch_most=settings.batch_most,
-            most_waiting=4 * settings.receive_maximum,
-        )
+        self.dispatcher = self._make_dispatcher()
 
     async def run(
         self, stop: asyncio.Event, on_ready: Callable[[], None], on_access: Callable[[], None]
@@ -110,32 +100,61 @@ class Broker:
                         "resync", self._tell_again_if_lost, seconds=60, wake=self._told_again
                     ),
                     "takeover": every(
-                        "takeover", lambda: take_over_once(url, self._drain), seconds=5
+                        "takeover", Takeover(self._pool, url, self._drain).run_once, seconds=2
                     ),
                 }.items()
             ]
             ready = group.create_task(self._announce(on_ready), name="ready")
             await stop.wait()
             ready.cancel()
-            await self._wind_down(background)
+            ended = await self._wind_down()
+            for task in background:
+                task.cancel()
+            await self.link.close(end_session=ended)
+            if ended:
+                await self._slot.session_ended()
             link.cancel()
-            await dispatch
+            dispatch.cancel()
 
     async def _announce(self, on_ready: Callable[[], None]) -> None:
         await self.link.connected()
+        await self._slot.serving()
         on_ready()
 
-    async def _wind_down(self, background: list[asyncio.Task[None]]) -> None:
-        """Answer what was taken and tell what was written, as far as some seconds allow; the rest is durable anyway."""
+    async def _wind_down(self) -> bool:
+        """Answer what was taken and tell what was written, as far as some seconds allow; the rest is durable anyway.
+
+        Returns whether our session is done with: others take the requests, and it holds none any more. The last process
+        leaves its session, which collects until there is one again.
+        """
         log.info("stopping", unanswered=self.dispatcher.held, untold=self.notifier.depth)
+        ended = False
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
+                if self.link.is_connected and await self._slot.leave():
+                    with suppress(ConnectionError):
+                        await self.link.unsubscribe(self._filters)
+                        await self._until_quiet(self.link)
+                        ended = self.link.is_connected
+                self.dispatcher.stop_taking()
                 await self.dispatcher.idle()
                 await self.notifier.idle()
                 await self.link.drain(_DRAIN_SECONDS)
-        for task in background:
-            task.cancel()
-        await self.link.close()
+        return ended
+
+    def _make_dispatcher(self) -> Dispatcher:
+        settings = self._settings
+        return Dispatcher(
+            self._pool,
+            self._documents,
+            self.notifier,
+            self._door.answer,
+            mode=settings.mqtt_topics,
+            slot=self._slot.number,
+            lanes=settings.lanes,
+            batch_most=settings.batch_most,
+            most_waiting=4 * settings.receive_maximum,
+        )
 
     def _make_link(
         self, number: int, filters: list[str], on_event: Callable[[LinkEvent], None]
@@ -159,10 +178,16 @@ class Broker:
         match event:
             case Connected(session_present=present):
                 log.info("mqtt_connected", session_present=present, slot=self._slot.number)
-                self._sessions += not present
-                self._told_again.set()
+                # A server that crashed may come back with our session and without what it held last, so the session
+                # alone proves nothing.
+                if self._lost_at is None and (self._slot.killed or not present):
+                    self._lost_at = asyncio.get_running_loop().time()
+                if self._lost_at is not None:
+                    self._told_again.set()
             case Lost(reason):
                 log.warning("mqtt_lost", reason=reason)
+                if self._lost_at is None:
+                    self._lost_at = asyncio.get_running_loop().time()
             case ConnectFailed(reason):
                 log.warning("mqtt_connect_failed", reason=reason)
             case SubscriptionRefused(name, reason):
@@ -173,10 +198,11 @@ class Broker:
                 log.debug("mqtt_retry", seconds=round(seconds, 3))
 
     async def _tell_again_if_lost(self) -> bool:
-        """The MQTT server came back without our session, so it lost what it held for the things as well."""
-        if self._sessions:
-            self._sessions = 0
-            await self.notifier.tell_again()
+        """We were away from the MQTT server: if it crashed, it lost what it held for the things as well."""
+        if self._lost_at is not None and self.link.is_connected:
+            away = asyncio.get_running_loop().time() - self._lost_at
+            await self.notifier.tell_again(away)
+            self._lost_at = None
         return False
 
     async def _do_work(self) -> bool:
@@ -201,15 +227,18 @@ class Broker:
         """Take a dead slot's session over: answer what it collected until it is quiet, then end it."""
         log.info("draining", slot=number)
         link = self._make_link(number, [], self._on_drained_event)
+        # Lanes of its own: neither a drain that breaks off nor our own requests that never end may hold up the other.
+        dispatcher = self._make_dispatcher()
         async with asyncio.TaskGroup() as group:
             run = group.create_task(link.run(), name=f"drain link {number}")
-            serve = group.create_task(self.dispatcher.run(link), name=f"drain {number}")
+            serve = group.create_task(dispatcher.run(link), name=f"drain {number}")
             await link.connected()
             await link.unsubscribe(self._filters)
             await self._until_quiet(link)
             await link.close(end_session=True)
             await serve
             run.cancel()
+        self.notifier.look_again_for_orphans()
 
     async def _until_quiet(self, link: Link) -> None:
         received = -1
@@ -219,7 +248,7 @@ class Broker:
 
     @staticmethod
     def _on_drained_event(event: LinkEvent) -> None:
-        log.info("drain_link", event=repr(event))
+        log.info("drain_link", happened=repr(event))
 
 
 async def serve(
@@ -240,10 +269,27 @@ async def serve(
         stack.push_async_callback(_close, pool)
         async with pool.acquire() as connection:
             await require_current(connection)
-        alone = settings.mqtt_topics is TopicMode.PLAIN
-        slot = await stack.enter_async_context(await Slot.take(url, alone=alone))
+        slot = await _unless_stopped(
+            stop, Slot.take(url, alone=settings.mqtt_topics is TopicMode.PLAIN)
+        )
+        if slot is None:
+            return
+        await stack.enter_async_context(slot)
         log.info("serving", slot=slot.number, topics=str(settings.mqtt_topics))
         await Broker(settings, pool, slot).run(stop, on_ready, on_access)
+
+
+async def _unless_stopped(stop: asyncio.Event, taking: Coroutine[None, None, Slot]) -> Slot | None:
+    """A process that stands by may be told to stop as well."""
+    stopping = asyncio.create_task(stop.wait())
+    taken = asyncio.create_task(taking)
+    await asyncio.wait({stopping, taken}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if taken.done():
+        return taken.result()
+    taken.cancel()
+    await asyncio.wait({taken})
+    return None
 
 
 async def _close(pool: Pool) -> None:

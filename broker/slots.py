@@ -1,7 +1,7 @@
 """The slot of this process, and the sessions that dead processes left.
 
-A member of a shared subscription that dies keeps receiving its share into its session, blindly: Mosquitto does not
-ask who is online. So whoever lives takes a dead slot's session over: connects under its client id, answers what was
+A member of a shared subscription that dies keeps receiving its share into its session, blindly: Mosquitto does not ask
+who is online. So whoever lives takes a dead slot's session over: connects under its client id, answers what was
 collected, ends it.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from secrets import token_hex
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -19,12 +19,15 @@ import asyncpg
 import structlog
 
 from handlers import slots
-from handlers.database import TRANSIENT, connect
+from handlers.database import TRANSIENT, Pool, connect
 
 log = structlog.get_logger(__name__)
 
 _RENEW_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
+_HOLD_AGAIN_SECONDS = 30.0
+# After the database was away every slot is free for a moment, and belongs to who had it: so long nobody else takes it.
+GRACE_SECONDS = 5.0
 
 
 class SlotLostError(Exception):
@@ -32,43 +35,59 @@ class SlotLostError(Exception):
 
 
 class Slot:
-    """A slot held by a connection of its own, from `take` until closed; `number` names the MQTT session."""
+    """A slot held by a connection of its own, from `take` until closed.
+
+    `number` names the MQTT session; `killed` says that whoever had it last did not end in order, and perhaps the MQTT
+    server neither.
+    """
 
     def __init__(
-        self, url: str, connection: asyncpg.Connection[asyncpg.Record], number: int, *, session: str
+        self, url: str, connection: asyncpg.Connection[asyncpg.Record], taken: slots.Taken
     ) -> None:
         self._url = url
         self._connection = connection
-        self._session = session
-        self.number = number
-
-    def client_id(self, number: int) -> str:
-        """The MQTT client id of a slot's session; nobody can guess another's and take it over."""
-        return f"{self._session}-{number}"
+        self.number = taken.number
+        self.killed = taken.killed
+        self._serving = False
 
     @staticmethod
     def holder() -> str:
-        """Who we are, for people who look at `leases`."""
+        """Who we are, in `leases`."""
         return f"{socket.gethostname()}:{os.getpid()}"
+
+    @staticmethod
+    def client_id(number: int) -> str:
+        """The stable client id of a slot's MQTT session."""
+        return f"jobbroker-{number}"
 
     @classmethod
     async def take(cls, url: str, *, alone: bool) -> Self:
-        """Hold the lowest free slot. alone: only slot 0 will do, and its holder is waited for (plain topics)."""
+        """Hold the lowest free slot. alone: only slot 0 will do, and its holder is waited for (plain topics).
+
+        Raises what the first connection raises; later ones are waited for.
+        """
         connection = await connect(url)
-        session = await slots.session_name(connection, f"jobbroker-{token_hex(16)}")
-        told = False
+        standing_by = False
         while True:
-            number = await slots.take_slot(
-                connection, cls.holder(), {"pid": os.getpid()}, most=1 if alone else 64
-            )
-            if number is not None:
-                return cls(url, connection, number, session=session)
-            if not told:
+            try:
+                taken = await slots.take_slot(
+                    connection, cls.holder(), {"pid": os.getpid()}, most=1 if alone else 64
+                )
+                if taken is not None:
+                    return cls(url, connection, taken)
+            except TRANSIENT as error:
+                if not standing_by:
+                    raise
+                log.warning("standby_connection_lost", error=repr(error))
+                connection = await _connected_again(url)
+                await asyncio.sleep(GRACE_SECONDS)
+                continue
+            if not standing_by:
                 log.info(
                     "standing_by",
                     reason="another process holds the only slot" if alone else "no slot is free",
                 )
-                told = True
+                standing_by = True
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def __aenter__(self) -> Self:
@@ -82,13 +101,33 @@ class Slot:
     ) -> None:
         self._connection.terminate()
 
+    async def serving(self) -> None:
+        """Note that the session is subscribed. The database being away does not matter: it is noted again."""
+        self._serving = True
+        with suppress(*TRANSIENT):
+            await slots.mark_serving(self._connection, self.number)
+
+    async def leave(self) -> bool:
+        """Say goodbye; returns whether other processes take requests, so that our session may end."""
+        try:
+            return await slots.leave(self._connection, self.number)
+        except TRANSIENT:
+            return False
+
+    async def session_ended(self) -> None:
+        """Give the slot back with nothing to take over."""
+        with suppress(*TRANSIENT):
+            await slots.release(self._connection, self.number, session_ended=True)
+
     async def keep(self) -> None:
-        """Renew until cancelled; after the database was away, hold the same slot again.
+        """Renew until cancelled; after the database was away, hold the same slot again, and at once.
 
         Raises SlotLostError when another process took it meanwhile.
         """
         while True:
-            await asyncio.sleep(_RENEW_SECONDS)
+            lost = _loss_of(self._connection)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(lost.wait(), _RENEW_SECONDS)
             try:
                 await asyncio.wait_for(
                     slots.renew(self._connection, self.number, self.holder()), 10 * _RENEW_SECONDS
@@ -99,34 +138,92 @@ class Slot:
                 await self._hold_again()
 
     async def _hold_again(self) -> None:
+        self._connection = await _connected_again(self._url)
+        deadline = asyncio.get_running_loop().time() + _HOLD_AGAIN_SECONDS
         while True:
             try:
-                self._connection = await connect(self._url)
-                # The server may need a moment to notice that our old connection is gone.
-                for _ in range(20):
-                    if await slots.take(self._connection, self.number):
-                        log.info("slot_held_again", slot=self.number)
-                        return
-                    await asyncio.sleep(_RETRY_SECONDS)
+                if await slots.take(self._connection, self.number):
+                    details = {"pid": os.getpid(), "serving": self._serving}
+                    await slots.record(self._connection, self.number, self.holder(), details)
+                    log.info("slot_held_again", slot=self.number)
+                    return
+                # The server may not have noticed that our old connection is gone, or the session is just being
+                # drained: both pass. Another holder does not.
+                other = await slots.who_holds(self._connection, self.number)
             except TRANSIENT:
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                raise SlotLostError(f"slot {self.number} is held by another process now")
+                self._connection.terminate()
+                self._connection = await _connected_again(self._url)
+                continue
+            if other not in (None, self.holder()):
+                raise SlotLostError(f"slot {self.number} is held by {other} now")
+            if asyncio.get_running_loop().time() > deadline:
+                raise SlotLostError(f"slot {self.number} is held by a connection that does not end")
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def take_over_once(url: str, drain: Callable[[int], Awaitable[None]]) -> bool:
-    """Take over one session that a dead process left; `drain` answers what it collected and ends it.
+class Takeover:
+    """Takes over the sessions that dead processes left; `drain` answers what one collected and ends it."""
 
-    Returns whether there was one. Two processes never drain the same slot: it is held meanwhile.
-    """
-    connection = await connect(url)
-    try:
-        for number in await slots.left_open(connection):
-            if await slots.take(connection, number):
-                log.info("taking_over", slot=number)
-                await drain(number)
-                await slots.release(connection, number, session_ended=True)
+    def __init__(self, pool: Pool, url: str, drain: Callable[[int], Awaitable[None]]) -> None:
+        self._pool = pool
+        self._url = url
+        self._drain = drain
+        self._free_since: dict[int, float] = {}
+
+    async def run_once(self) -> bool:
+        """Look for slots that nobody holds, and drain one that stayed so for a while; returns whether it did.
+
+        Two processes never drain the same slot: it is held meanwhile.
+        """
+        try:
+            async with self._pool.acquire() as connection:
+                left = await slots.left_open(connection)
+        except TRANSIENT:
+            self._free_since.clear()
+            raise
+        now = asyncio.get_running_loop().time()
+        self._free_since = {slot: self._free_since.get(slot, now) for slot in left}
+        for slot, since in self._free_since.items():
+            if now - since >= GRACE_SECONDS and await self._take_over(slot):
                 return True
         return False
-    finally:
-        connection.terminate()
+
+    async def _take_over(self, slot: int) -> bool:
+        connection = await connect(self._url)
+        try:
+            if slot not in await slots.left_open(connection) or not await slots.take(
+                connection, slot
+            ):
+                return False
+            log.info("taking_over", slot=slot)
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_fail_on_loss_of(connection))
+                await self._drain(slot)
+                watch.cancel()
+            await slots.release(connection, slot, session_ended=True)
+            log.info("taken_over", slot=slot)
+        finally:
+            connection.terminate()
+        return True
+
+
+def _loss_of(connection: asyncpg.Connection[asyncpg.Record]) -> asyncio.Event:
+    lost = asyncio.Event()
+    if connection.is_closed():
+        lost.set()
+    else:
+        connection.add_termination_listener(lambda _: lost.set())
+    return lost
+
+
+async def _fail_on_loss_of(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    await _loss_of(connection).wait()
+    raise ConnectionError("the connection that holds the slot was lost")
+
+
+async def _connected_again(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    while True:
+        try:
+            return await connect(url)
+        except TRANSIENT:
+            await asyncio.sleep(_RETRY_SECONDS)

@@ -32,6 +32,7 @@ TRANSIENT = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a query on a connection whose server has said goodbye and not yet hung up
     asyncpg.QueryCanceledError,
     ConnectionError,
     TimeoutError,
@@ -81,12 +82,20 @@ async def tenant_transaction(connection: Connection, tenant_id: str) -> AsyncIte
     if _TENANT.fullmatch(tenant_id) is None:
         msg = f"tenant_id {tenant_id[:80]!r} is not 1 to 64 of a-z A-Z 0-9 _ -"
         raise ValueError(msg)
-    # One round trip for both; the pattern above is what makes the quoting safe.
-    await connection.execute(f"BEGIN; SET LOCAL app.tenant_id = '{tenant_id}'")
     try:
+        # One round trip for both; the pattern above is what makes the quoting safe.
+        await connection.execute(f"BEGIN; SET LOCAL app.tenant_id = '{tenant_id}'")
         yield connection
     except BaseException:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
+        await _roll_back(connection)
         raise
     await connection.execute("COMMIT")
+
+
+async def _roll_back(connection: Connection) -> None:
+    if connection.is_closed():
+        return
+    try:
+        await connection.execute("ROLLBACK")
+    except TRANSIENT:
+        connection.terminate()  # never again from the pool, whatever state it is in

@@ -115,13 +115,20 @@ async def claim(pool: Pool, *, slot: int, most: int = 1000) -> Claimed:
 
 
 async def load(pool: Pool, *, slot: int, after: int, most: int = 200) -> list[Told]:
-    """Our rows with an id above `after`, over all tenants, oldest first; at most `most` of each tenant."""
+    """Our rows with an id above `after`, over all tenants, oldest first; at most `most` of each tenant.
+
+    None is passed over: where a tenant has more, later rows of the others wait for the next call.
+    """
     found: list[Told] = []
+    until: int | None = None
     async with pool.acquire() as connection:
         swept = await connection.fetch(_SQL["sweep_outbox"])
         for tenant_id in [row["tenant_id"] for row in swept if row["owner_slot"] == slot]:
             async with tenant_transaction(connection, tenant_id):
                 rows = await connection.fetch(_SQL["load_outbox"], tenant_id, slot, after, most)
+            if len(rows) == most:
+                last: int = rows[-1]["outbox_id"]
+                until = last if until is None else min(until, last)
             found += [
                 Told(
                     tenant_id,
@@ -132,7 +139,8 @@ async def load(pool: Pool, *, slot: int, after: int, most: int = 200) -> list[To
                 )
                 for row in rows
             ]
-    return sorted(found, key=lambda one: one.outbox_id)
+    reached = [one for one in found if until is None or one.outbox_id <= until]
+    return sorted(reached, key=lambda one: one.outbox_id)
 
 
 async def forget(pool: Pool, told: Iterable[Told]) -> None:
@@ -146,15 +154,20 @@ async def forget(pool: Pool, told: Iterable[Told]) -> None:
                 await connection.execute(_SQL["delete_outbox"], tenant_id, ids)
 
 
-async def tell_again(pool: Pool, *, slot: int) -> None:
+async def tell_again(pool: Pool, *, slot: int, away: timedelta) -> bool:
     """Queue what things were told in the last quarter of an hour once more, for every tenant.
 
-    For when the MQTT server comes back without our session: what it held for the things is gone too.
+    For when the MQTT server may have lost what it held for the things, at some time in the last `away`. Returns whether
+    it was done: not when another process, back before us, has done it since.
     """
     async with pool.acquire() as connection:
+        if await connection.fetchval(_SQL["was_told_again"], away):
+            return False
         for tenant_id in await _tenants(connection):
             async with tenant_transaction(connection, tenant_id):
                 await connection.execute(_SQL["tell_again"], tenant_id, slot, _LATELY)
+        await connection.execute(_SQL["note_told_again"], str(slot))
+    return True
 
 
 async def forget_requests(pool: Pool, *, most: int = 1000) -> None:

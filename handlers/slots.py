@@ -9,6 +9,7 @@ over.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schema.sql import queries
@@ -27,18 +28,63 @@ def _name(slot: int) -> str:
     return f"slot-{slot:02d}"
 
 
+def _number(name: str) -> int:
+    return int(name.removeprefix("slot-"))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A slot that was free. killed: its session is there and whoever had it did not end in order."""
+
+    number: int
+    killed: bool
+
+
 async def take_slot(
     connection: Connection, holder: str, details: Mapping[str, object], *, most: int = _MOST_SLOTS
-) -> int | None:
-    """The lowest free slot below `most`, held until this connection ends; None when all are held.
+) -> Taken | None:
+    """A free slot below `most`, held until this connection ends; None when all are held.
 
-    holder says who we are, for people; details is what a successor needs to take the session over.
+    First one whose session is still there, which goes on with it; else the lowest. holder says who we are; details is
+    what people want to know of it.
     """
-    for slot in range(most):
+    for slot in dict.fromkeys([*await left_open(connection), *range(most)]):
         if await take(connection, slot):
-            await connection.execute(_SQL["record_slot"], _name(slot), holder, json.dumps(details))
-            return slot
+            before = await connection.fetchrow(_SQL["find_slot"], _name(slot))
+            await record(connection, slot, holder, details)
+            return Taken(slot, killed=before is not None and not before["in_order"])
     return None
+
+
+async def record(
+    connection: Connection, slot: int, holder: str, details: Mapping[str, object]
+) -> None:
+    """Write down who holds a slot that was just taken."""
+    await connection.execute(_SQL["record_slot"], _name(slot), holder, json.dumps(details))
+
+
+async def mark_serving(connection: Connection, slot: int) -> None:
+    """Note that this slot's session is subscribed, so that another process may end its own."""
+    await connection.execute(_SQL["mark_serving"], _name(slot))
+
+
+async def leave(connection: Connection, slot: int) -> bool:
+    """Stop being one that others count on; returns whether another living process takes requests.
+
+    Of two that leave at once, the second finds nobody: the rows are locked in order of name.
+    """
+    async with connection.transaction():
+        rows = await connection.fetch(_SQL["lock_serving"])
+        serving = {_number(row["name"]) for row in rows if row["serving"]}
+        alive = await live_slots(connection)
+        await connection.execute(_SQL["mark_leaving"], _name(slot))
+    return bool(serving & alive - {slot})
+
+
+async def who_holds(connection: Connection, slot: int) -> str | None:
+    """The holder that was recorded last; None when the session was ended."""
+    row = await connection.fetchrow(_SQL["find_slot"], _name(slot))
+    return None if row is None else row["holder"]
 
 
 async def session_name(connection: Connection, proposed: str) -> str:
@@ -76,5 +122,5 @@ async def left_open(connection: Connection) -> list[int]:
     """Slots that nobody holds although their session with the MQTT server was never ended."""
     alive = await live_slots(connection)
     rows = await connection.fetch(_SQL["list_slots"])
-    known = [int(row["name"].removeprefix("slot-")) for row in rows]
+    known = [_number(row["name"]) for row in rows]
     return [slot for slot in known if slot not in alive]

@@ -42,6 +42,17 @@ WITH lately AS (
 INSERT INTO outbox (tenant_id, owner_slot, notify, notify_next)
 SELECT $1, $2, array_agg(thing_name), array_agg(thing_name) FROM numbered GROUP BY part;
 
+-- name: was_told_again
+-- Whether some process told everything again in the last $1. Of a moment before that it would prove nothing.
+-- params: how long we were away
+SELECT EXISTS (SELECT FROM leases WHERE name = 'told-again' AND acquired_at > clock_timestamp() - $1::interval);
+
+-- name: note_told_again
+-- Everything was told again by now, so the other processes need not.
+-- params: who
+INSERT INTO leases (name, holder, acquired_at) VALUES ('told-again', $1, clock_timestamp())
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, acquired_at = excluded.acquired_at;
+
 -- name: forget_requests
 -- Operators' answers that no retry will ask for any more.
 -- params: tenant, how long they are kept, most

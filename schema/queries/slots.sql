@@ -20,6 +20,26 @@ SET holder = excluded.holder, details = excluded.details, acquired_at = now(), r
 -- params: name, holder
 UPDATE leases SET renewed_at = now() WHERE name = $1 AND holder = $2;
 
+-- name: find_slot
+-- Who had a slot last, and whether that one said goodbye.
+-- params: name
+SELECT holder, coalesce((details ->> 'in_order')::boolean, false) AS in_order FROM leases WHERE name = $1;
+
+-- name: mark_serving
+-- This slot's session is subscribed: others may rely on it.
+-- params: name
+UPDATE leases SET details = details || '{"serving": true}' WHERE name = $1;
+
+-- name: lock_serving
+-- Which slots take requests, held in name order: of two that leave, one sees the other gone. Not a WHERE: a row that was
+-- waited for is shown as it became.
+SELECT name, details @> '{"serving": true}' AS serving FROM leases WHERE name LIKE 'slot-%' ORDER BY name FOR UPDATE;
+
+-- name: mark_leaving
+-- This slot ends in order: nobody relies on it any more.
+-- params: name
+UPDATE leases SET details = details || '{"serving": false, "in_order": true}' WHERE name = $1;
+
 -- name: list_slots
 -- Every slot that has a session with the MQTT server, with its age.
 SELECT name, holder, details, acquired_at, renewed_at FROM leases WHERE name LIKE 'slot-%' ORDER BY name;

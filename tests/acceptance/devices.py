@@ -130,12 +130,17 @@ class Devices:
 
 
 @asynccontextmanager
-async def devices(port: int, *, retry_seconds: float = 2.0) -> AsyncIterator[Devices]:
-    """Connect; the session is persistent, as a device's that sleeps at times."""
+async def devices(
+    port: int, *, retry_seconds: float = 2.0, client_id: str | None = None
+) -> AsyncIterator[Devices]:
+    """Connect with a persistent session, as a device's that sleeps at times.
+
+    It is ended with the connection, unless client_id is given to come back to it.
+    """
     link = Link(
         LinkSettings(
             Address("127.0.0.1", port),
-            f"devices-{uuid.uuid4().hex}",
+            client_id or f"devices-{uuid.uuid4().hex}",
             backoff_base=0.05,
             backoff_cap=0.5,
         ),
@@ -151,7 +156,7 @@ async def devices(port: int, *, retry_seconds: float = 2.0) -> AsyncIterator[Dev
         try:
             yield made
         finally:
-            await link.close(end_session=True)
+            await link.close(end_session=client_id is None)
 
 
 def _unheeded(_event: LinkEvent) -> None:
