@@ -138,7 +138,7 @@ async def up(clone: Path, ports: dict[str, str]) -> AsyncIterator[Terminal]:
     terminal.type(block)
     await terminal.shows("ready mqtt://")
     yield terminal
-    os.kill(json.loads((clone / "fleet" / "up.json").read_text())["pid"], signal.SIGTERM)
+    os.kill(json.loads((clone / "data" / "up.json").read_text())["pid"], signal.SIGTERM)
     assert terminal.shell.stdin
     terminal.shell.stdin.close()
     async with asyncio.timeout(PATIENCE):
@@ -156,7 +156,7 @@ async def terminal(clone: Path, ports: dict[str, str]) -> AsyncIterator[Terminal
 
 async def until_heard(clone: Path, terminal: Terminal) -> None:
     """Wait until both listeners listen: say something to them, as the broker may, until it is heard."""
-    url = urlsplit(json.loads((clone / "fleet" / "up.json").read_text())["broker_mqtt"])
+    url = urlsplit(json.loads((clone / "data" / "up.json").read_text())["broker_mqtt"])
     name, password = (unquote(part or "") for part in (url.username, url.password))
     server = aiomqtt.Client(str(url.hostname), url.port or 0, username=name, password=password)
     async with server as client:
@@ -194,10 +194,10 @@ async def test_the_device_on_awss_sdk_works_as_written(
     up: Terminal, terminal: Terminal, clone: Path
 ) -> None:
     """The README's lines for AWS's SDK make a certificate and a device that does jobs."""
-    terminal.type("source .venv/bin/activate\nexport JOBBROKER_DATA_DIR=fleet\n")
+    terminal.type("source .venv/bin/activate\nexport JOBBROKER_DATA_DIR=data\n")
     (block,) = blocks("sdk")
     terminal.type(block)
-    environment = {"PATH": os.environ["PATH"], "JOBBROKER_DATA_DIR": str(clone / "fleet")}
+    environment = {"PATH": os.environ["PATH"], "JOBBROKER_DATA_DIR": str(clone / "data")}
 
     async def created() -> str:
         document = ("--document-json", '{"operation":"reboot"}')
