@@ -81,10 +81,13 @@ class Notifier:
         self.orphans.set()
 
     async def adopt(self) -> bool:
-        """Take over what nobody tells. Returns False: the next pass is told by the rows themselves."""
+        """Take over what nobody tells. Returns False: the next pass is told by the rows themselves.
+
+        Of our own rows as well: a transaction may have committed, and its connection been lost before we heard of it.
+        """
         claimed = await outbox.claim(self._pool, slot=self._slot)
         self._alone = claimed.alone
-        if claimed.tenants:
+        if claimed.tenants or claimed.ours > len(self._held):
             self.look_again()
         return False
 

@@ -94,10 +94,14 @@ def _shown(queue: Sequence[Loaded]) -> Shown:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """How many tenants had rows that nobody was telling, and whether other processes live beside us."""
+    """How many tenants had rows that nobody was telling, and whether other processes live beside us.
+
+    ours: how many rows were ours before that.
+    """
 
     tenants: int
     alone: bool
+    ours: int
 
 
 async def claim(pool: Pool, *, slot: int, most: int = 1000) -> Claimed:
@@ -105,13 +109,16 @@ async def claim(pool: Pool, *, slot: int, most: int = 1000) -> Claimed:
     async with pool.acquire() as connection:
         alive = await live_slots(connection)
         orphans: dict[str, set[int]] = defaultdict(set)
+        ours = 0
         for row in await connection.fetch(_SQL["sweep_outbox"]):
             if row["owner_slot"] is None or row["owner_slot"] not in alive:
                 orphans[row["tenant_id"]] |= {row["owner_slot"]} - {None, slot}
+            if row["owner_slot"] == slot:
+                ours += row["depth"]
         for tenant_id, dead in orphans.items():
             async with tenant_transaction(connection, tenant_id):
                 await connection.execute(_SQL["claim_outbox"], tenant_id, slot, sorted(dead), most)
-        return Claimed(len(orphans), alone=not alive - {slot})
+        return Claimed(len(orphans), alone=not alive - {slot}, ours=ours)
 
 
 async def load(pool: Pool, *, slot: int, after: int, most: int = 200) -> list[Told]:

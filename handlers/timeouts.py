@@ -10,9 +10,14 @@ from handlers import store
 from handlers.database import tenant_transaction
 from handlers.store import Change, Told
 from schema import lifecycle
+from schema.pending import arranged
+from schema.sql import queries
 
 if TYPE_CHECKING:
     from handlers.database import Connection, Pool
+    from schema.lifecycle import Execution
+
+_SQL = queries("executions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +41,30 @@ async def run_once(pool: Pool, *, slot: int | None, most: int = 500) -> Swept:
         told = []
         for tenant_id, things in due.items():
             async with tenant_transaction(connection, tenant_id):
-                one = await _time_out(connection, tenant_id, things, slot=slot)
+                one = await _time_out(connection, tenant_id, things, slot=slot, most=most)
             if one is not None:
                 told.append(one)
     return Swept(told, more=len(rows) == most)
 
 
 async def _time_out(
-    connection: Connection, tenant_id: str, things: set[str], *, slot: int | None
+    connection: Connection, tenant_id: str, things: set[str], *, slot: int | None, most: int
 ) -> Told | None:
     _, now = await store.lock_things(connection, tenant_id, things)
     queues = await store.load_queues(connection, tenant_id, things)
-    executions = {name: [one.execution for one in queue] for name, queue in queues.items()}
-    changes = [
-        Change(one, lifecycle.time_out(one, now))
-        for queue in executions.values()
-        for one in queue
-        if one.timeout_at is not None and one.timeout_at <= now
-    ]
+    live = {one.execution.key: one.execution for queue in queues.values() for one in queue}
+    # A thing may have more under way than the part of its queue that is loaded.
+    rows = await connection.fetch(_SQL["find_due"], tenant_id, sorted(things), now, most)
+    due = [(row["thing_name"], row["job_id"], row["execution_number"]) for row in rows]
+    beyond = [key for key in due if key not in live]
+    if beyond:
+        found = await store.load_executions(connection, tenant_id, beyond)
+        live |= {one.execution.key: one.execution for one in found.values()}
+    changes = [Change(live[key], lifecycle.time_out(live[key], now)) for key in due]
     if not changes:
         return None
-    return await store.save(connection, tenant_id, changes, queues=executions, now=now, slot=slot)
+    executions: dict[str, list[Execution]] = {name: [] for name in things}
+    for one in live.values():
+        executions[one.thing_name].append(one)
+    before = {name: arranged(queue) for name, queue in executions.items()}
+    return await store.save(connection, tenant_id, changes, queues=before, now=now, slot=slot)

@@ -187,3 +187,11 @@ SELECT aws_region, aws_account, events FROM tenants WHERE tenant_id = $1;
 INSERT INTO outbox (tenant_id, owner_slot, notify, notify_next, topics, payloads)
 VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING outbox_id;
+
+-- name: find_due
+-- Keys of the things' executions whose timer has fired, first ones first. The caller holds the things.
+-- params: tenant, thing names, now, most
+SELECT thing_name, job_id, execution_number FROM executions
+WHERE tenant_id = $1 AND thing_name = ANY ($2::text[]) AND timeout_at <= $3
+ORDER BY timeout_at
+LIMIT $4;
