@@ -15,8 +15,8 @@ from handlers.store import Change, Loaded
 from schema import lifecycle
 from schema.device import Request
 from schema.errors import Code, Rejected
-from schema.lifecycle import TERMINAL, Execution, JobStatus, Report, Status
-from schema.pending import arranged, listed
+from schema.lifecycle import REPORTS, TERMINAL, Execution, JobStatus, Report, Status
+from schema.pending import arranged, listed, order
 from schema.sql import queries
 from schema.topics import DeviceTopic, Operation
 
@@ -167,14 +167,10 @@ class Desk:
                 return self._update(ask, request)
 
     def _offered(self, thing: str) -> list[Loaded]:
-        live = [self._by_key[key] for key in self._of_thing[thing]]
-        order = {
-            one.key: at
-            for at, one in enumerate(arranged(one.execution for one in live if one.offered))
-        }
+        live = (self._by_key[key] for key in self._of_thing[thing])
         return sorted(
-            (one for one in live if one.execution.key in order),
-            key=lambda one: order[one.execution.key],
+            (one for one in live if one.offered and one.execution.status not in TERMINAL),
+            key=lambda one: order(one.execution),
         )
 
     def _replace(self, found: Loaded, changed: Execution) -> Loaded:
@@ -251,7 +247,8 @@ class Desk:
         """Whether this very request was applied before: by its token, or by being a change just made.
 
         Without a token, an equal request is a new one unless MQTT says it is a redelivery, or unless it could not be
-        meant twice: it names the version it expects, or it reports an end that has been reached.
+        meant twice: it names the version it expects, or it reports the end that has been reached. A heartbeat like the
+        ones before, sent on after the job was canceled or timed out, is refused: else the device would never know.
         """
         if not _remembers(execution, digest):
             return False
@@ -259,7 +256,7 @@ class Desk:
             request.client_token is not None
             or ask.duplicate
             or request.expected_version is not None
-            or execution.status in TERMINAL
+            or (execution.status in TERMINAL and REPORTS.get(execution.status) is request.move)
         )
 
     def _named(self, request: Request) -> Loaded:

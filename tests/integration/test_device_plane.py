@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.database import Pool
-from tests.factories import add_job, add_things, counts_equal_rows
+from handlers import timeouts
+from handlers.database import Pool, tenant_transaction
+from tests.factories import TENANT, add_job, add_things, counts_equal_rows
 from tests.integration.device_plane import Plane
 
 
@@ -393,6 +394,23 @@ class TestRedelivery:
         await plane.accepted("t1/jobs/j1/update", {"status": "IN_PROGRESS"})
 
         assert (await plane.accepted("t1/jobs/j1/get"))["execution"]["versionNumber"] == 3
+
+    async def test_a_heartbeat_after_the_service_ended_the_execution_is_refused(
+        self, plane: Plane
+    ) -> None:
+        """A device that reports the same again and again learns that its timer has fired."""
+        await plane.accepted(
+            "t1/jobs/j1/update", {"status": "IN_PROGRESS", "stepTimeoutInMinutes": 1}
+        )
+        await plane.accepted("t1/jobs/j1/update", {"status": "IN_PROGRESS"})
+        async with plane.pool.acquire() as raw, tenant_transaction(raw, TENANT) as connection:
+            await connection.execute("UPDATE executions SET timeout_at = now() WHERE job_id = 'j1'")
+        await timeouts.run_once(plane.pool, slot=None)
+
+        body = await plane.rejected("t1/jobs/j1/update", {"status": "IN_PROGRESS"})
+
+        assert body["code"] == "InvalidStateTransition"
+        assert body["executionState"]["status"] == "TIMED_OUT"
 
     async def test_start_next_does_not_start_a_second_job(self, plane: Plane) -> None:
         """start-next and the end of its job, both redelivered: the first is answered with that job again."""
