@@ -28,6 +28,7 @@ set_tcp_nodelay true
 max_inflight_messages 1000
 max_queued_messages 1000000
 max_queued_bytes 268435456
+max_packet_size 262144
 persistence true
 persistence_location {{directory}}/data/
 autosave_interval {autosave}
