@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
@@ -42,10 +43,16 @@ class Slot:
     """
 
     def __init__(
-        self, url: str, connection: asyncpg.Connection[asyncpg.Record], taken: slots.Taken
+        self,
+        url: str,
+        connection: asyncpg.Connection[asyncpg.Record],
+        taken: slots.Taken,
+        *,
+        session: str,
     ) -> None:
         self._url = url
         self._connection = connection
+        self._session = session
         self.number = taken.number
         self.killed = taken.killed
         self._serving = False
@@ -55,10 +62,9 @@ class Slot:
         """Who we are, in `leases`."""
         return f"{socket.gethostname()}:{os.getpid()}"
 
-    @staticmethod
-    def client_id(number: int) -> str:
-        """The stable client id of a slot's MQTT session."""
-        return f"jobbroker-{number}"
+    def client_id(self, number: int) -> str:
+        """The stable client id of a slot's MQTT session; nobody can guess another's and take it over."""
+        return f"{self._session}-{number}"
 
     @classmethod
     async def take(cls, url: str, *, alone: bool) -> Self:
@@ -67,6 +73,7 @@ class Slot:
         Raises what the first connection raises; later ones are waited for.
         """
         connection = await connect(url)
+        session = await slots.session_name(connection, f"jobbroker-{token_hex(16)}")
         standing_by = False
         while True:
             try:
@@ -74,7 +81,7 @@ class Slot:
                     connection, cls.holder(), {"pid": os.getpid()}, most=1 if alone else 64
                 )
                 if taken is not None:
-                    return cls(url, connection, taken)
+                    return cls(url, connection, taken, session=session)
             except TRANSIENT as error:
                 if not standing_by:
                     raise
