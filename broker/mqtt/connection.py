@@ -60,7 +60,6 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_awaiting_pong",
         "_buffer",
         "_closed",
         "_connack",
@@ -75,6 +74,7 @@ class Connection(asyncio.Protocol):
         "_out",
         "_out_size",
         "_packet_id",
+        "_pongs_due",
         "_reading",
         "_reason",
         "_received",
@@ -110,7 +110,8 @@ class Connection(asyncio.Protocol):
         self._out_size = 0
         self._packet_id = 0
         self._reason: str | None = None
-        self._flush_due = self._sent = self._received = self._awaiting_pong = False
+        self._flush_due = self._sent = self._received = False
+        self._pongs_due = 0
         self._write_paused = False
         self._established = False
         self._reading = True
@@ -276,9 +277,9 @@ class Connection(asyncio.Protocol):
     def _deliver(self, packets: list[Packet]) -> None:
         if not self._established:
             self._open(packets.pop(0))
-        if self._awaiting_pong:
+        if self._pongs_due:
             rest = [packet for packet in packets if type(packet) is not PingRespPacket]
-            self._awaiting_pong = len(rest) == len(packets)
+            self._pongs_due -= min(self._pongs_due, len(packets) - len(rest))
             packets = rest
         last = packets[-1] if packets else None
         if isinstance(last, DisconnectPacket):
@@ -308,11 +309,12 @@ class Connection(asyncio.Protocol):
             self._on_connack(self, packet)
 
     def _tick(self, interval: float) -> None:
-        if self._awaiting_pong and self._reading and not self._received:
+        if self._pongs_due and self._reading and not self._received:
             self.abort(f"keep-alive: no PINGRESP within {interval:g} s")
             return
         if not (self._sent and self._received):
-            self._awaiting_pong = True
+            # Counted: while we do not read, several answers gather and come in several reads.
+            self._pongs_due += 1
             self.send(PINGREQ)
         self._sent = self._received = False
         self._restart_timer(interval, lambda: self._tick(interval))

@@ -282,6 +282,32 @@ async def test_paused_reading_is_not_taken_for_a_dead_server() -> None:
         await connection.wait_closed()
 
 
+async def test_pings_answered_while_we_did_not_read_are_seen_by_nobody() -> None:
+    """Answers that gathered meanwhile may come in several reads; none of them is a user's packet."""
+    pings, first_read = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        for _ in range(3):
+            await peer.expect(PingReqPacket)
+        peer.send(PingRespPacket().write() + encode_publish("a", b"1"))
+        pings.set()
+        await first_read.wait()
+        peer.send(PingRespPacket().write() * 2 + encode_publish("a", b"2"))
+        await peer.gone()
+
+    async with fake_server(script) as address:
+        connection, seen = await _open(address, keep_alive=1)
+        connection.pause_reading()
+        await asyncio.wait_for(pings.wait(), 5)
+        connection.resume_reading()
+        assert [type(packet) for packet in await seen.batches.get()] == [PublishPacket]
+        first_read.set()
+        assert [type(packet) for packet in await seen.batches.get()] == [PublishPacket]
+        connection.close()
+        await connection.wait_closed()
+
+
 async def test_nodelay_is_set() -> None:
     """The socket does not wait for more to send."""
 
