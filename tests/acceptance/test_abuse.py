@@ -74,7 +74,7 @@ def _all(make: Callable[[int], Abuse]) -> list[Abuse]:
 
 
 async def test_two_thousand_malformed_requests_of_twenty_kinds(
-    here: Site, pool: Pool, record_property: Callable[[str, object], None]
+    here: Site, pool: Pool, request: pytest.FixtureRequest
 ) -> None:
     """Each is answered once; the process lives and keeps its memory; a well-behaved device goes on meanwhile."""
     await _prepare(pool)
@@ -99,9 +99,9 @@ async def test_two_thousand_malformed_requests_of_twenty_kinds(
         took = await good
         assert _answers(fleet) == expected
         after = await _megabytes(broker)
-    record_property("good_device_median_ms", statistics.median(took) * 1000)
-    record_property("good_device_slowest_ms", max(took) * 1000)
-    record_property("megabytes", f"{before:.0f} -> {after:.0f}")
+    request.node.user_properties.append(("good_device_median_ms", statistics.median(took) * 1000))
+    request.node.user_properties.append(("good_device_slowest_ms", max(took) * 1000))
+    request.node.user_properties.append(("megabytes", f"{before:.0f} -> {after:.0f}"))
     assert broker.exit_code is None
     assert after - before < 150
     assert not broker.lines("request_failed")
@@ -135,7 +135,7 @@ async def test_ten_megabytes_end_with_the_mqtt_server(here: Site, pool: Pool) ->
 
 
 async def test_a_flood_without_acknowledgements(
-    here: Site, pool: Pool, record_property: Callable[[str, object], None]
+    here: Site, pool: Pool, request: pytest.FixtureRequest
 ) -> None:
     """QoS 0 as fast as it goes, half of it nonsense: no more is held than allowed, and a good device is served."""
     await _prepare(pool)
@@ -157,7 +157,7 @@ async def test_a_flood_without_acknowledgements(
         took = await good
         await eventually(lambda: _answers(fleet).total() > 0)
         after = await _megabytes(broker)
-    record_property("good_device_slowest_ms", max(took) * 1000)
-    record_property("megabytes", f"{before:.0f} -> {after:.0f}")
+    request.node.user_properties.append(("good_device_slowest_ms", max(took) * 1000))
+    request.node.user_properties.append(("megabytes", f"{before:.0f} -> {after:.0f}"))
     assert after - before < 150
     assert broker.exit_code is None
