@@ -23,8 +23,11 @@ from schema.topics import TopicMode, mounted
 
 log = structlog.get_logger(__name__)
 
-_MOST_HELD = 2000  # rows in memory; what comes beyond waits in the table
-_MOST_AT_ONCE = 64
+# Rows are weighed by the messages they stand for: one row may be a rollout's thousand things, each message a whole
+# document. What comes beyond the first of these waits in the table.
+_MOST_HELD = 50_000
+_MOST_AT_ONCE = 4_000
+_MOST_SENT = 64  # rows told and not yet forgotten
 _RETRY_SECONDS = 0.5
 
 
@@ -40,6 +43,7 @@ class Notifier:
         self._mode = mode
         self._slot = slot
         self._waiting: deque[Told] = deque()
+        self._weight = 0  # of what waits
         self._held: set[int] = set()
         self._sent: list[Told] = []
         self._alone = False
@@ -63,12 +67,13 @@ class Notifier:
     def tell(self, told: Iterable[Told]) -> None:
         """Take rows just committed, in order of commit; called by whoever wrote them."""
         for one in told:
-            if len(self._waiting) >= _MOST_HELD:
+            if self._weight >= _MOST_HELD:
                 self._behind = True
                 break
             if one.outbox_id not in self._held:
                 self._held.add(one.outbox_id)
                 self._waiting.append(one)
+                self._weight += _weight(one)
         self.wake.set()
 
     def look_again(self) -> None:
@@ -81,15 +86,15 @@ class Notifier:
         self.orphans.set()
 
     async def adopt(self) -> bool:
-        """Take over what nobody tells. Returns False: the next pass is told by the rows themselves.
+        """Take over what nobody tells; returns whether there was some, and so may be more.
 
         Of our own rows as well: a transaction may have committed, and its connection been lost before we heard of it.
         """
         claimed = await outbox.claim(self._pool, slot=self._slot)
         self._alone = claimed.alone
-        if claimed.tenants or claimed.ours > len(self._held):
+        if claimed.rows or claimed.ours > len(self._held):
             self.look_again()
-        return False
+        return claimed.rows > 0
 
     async def tell_again(self, away: float) -> None:
         """Tell once more what things were told lately: the MQTT server may have lost it in the last `away` seconds."""
@@ -115,9 +120,9 @@ class Notifier:
 
     async def run_once(self) -> bool:
         """Send one batch and wait until the MQTT server has acknowledged it; returns whether there was anything."""
-        if self._behind and len(self._waiting) < _MOST_AT_ONCE:
+        if self._behind and self._weight < _MOST_AT_ONCE:
             await self._reload()
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
+        batch = self._next_batch()
         if not batch:
             await self._forget()
             return False
@@ -133,9 +138,19 @@ class Notifier:
             self._behind = True
             raise
         self._sent += batch
-        if len(self._sent) >= _MOST_AT_ONCE or not self._waiting:
+        if len(self._sent) >= _MOST_SENT or not self._waiting:
             await self._forget()
         return True
+
+    def _next_batch(self) -> list[Told]:
+        batch: list[Told] = []
+        size = 0
+        while self._waiting and size < _MOST_AT_ONCE:
+            one = self._waiting.popleft()
+            size += _weight(one)
+            batch.append(one)
+        self._weight -= size
+        return batch
 
     async def _send(self, tenant: str, told: list[Told]) -> None:
         """Publish what one tenant's rows say, until what was said is how things stand.
@@ -171,10 +186,14 @@ class Notifier:
     async def _reload(self) -> None:
         self._behind = False
         after = 0
-        while len(self._waiting) < _MOST_HELD:
+        while self._weight < _MOST_HELD:
             found = await outbox.load(self._pool, slot=self._slot, after=after)
             self.tell(found)
             if not found:
                 return
             after = found[-1].outbox_id
         self._behind = True
+
+
+def _weight(told: Told) -> int:
+    return len(told.notify) + len(told.notify_next) + len(told.messages)

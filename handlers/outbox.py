@@ -94,22 +94,22 @@ def _shown(queue: Sequence[Loaded]) -> Shown:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """How many tenants had rows that nobody was telling, and whether other processes live beside us.
+    """How many rows without a living owner became ours, and whether other processes live beside us.
 
     ours: how many rows were ours before that.
     """
 
-    tenants: int
+    rows: int
     alone: bool
     ours: int
 
 
 async def claim(pool: Pool, *, slot: int, most: int = 1000) -> Claimed:
-    """Make rows without a living owner ours, over all tenants."""
+    """Make rows without a living owner ours, at most `most` of each tenant."""
     async with pool.acquire() as connection:
         alive = await live_slots(connection)
         orphans: dict[str, set[int]] = defaultdict(set)
-        ours = 0
+        ours = rows = 0
         for row in await connection.fetch(_SQL["sweep_outbox"]):
             if row["owner_slot"] is None or row["owner_slot"] not in alive:
                 orphans[row["tenant_id"]] |= {row["owner_slot"]} - {None, slot}
@@ -117,11 +117,14 @@ async def claim(pool: Pool, *, slot: int, most: int = 1000) -> Claimed:
                 ours += row["depth"]
         for tenant_id, dead in orphans.items():
             async with tenant_transaction(connection, tenant_id):
-                await connection.execute(_SQL["claim_outbox"], tenant_id, slot, sorted(dead), most)
-        return Claimed(len(orphans), alone=not alive - {slot}, ours=ours)
+                done = await connection.execute(
+                    _SQL["claim_outbox"], tenant_id, slot, sorted(dead), most
+                )
+            rows += int(done.removeprefix("UPDATE "))
+        return Claimed(rows, alone=not alive - {slot}, ours=ours)
 
 
-async def load(pool: Pool, *, slot: int, after: int, most: int = 200) -> list[Told]:
+async def load(pool: Pool, *, slot: int, after: int, most: int = 50) -> list[Told]:
     """Our rows with an id above `after`, over all tenants, oldest first; at most `most` of each tenant.
 
     None is passed over: where a tenant has more, later rows of the others wait for the next call.

@@ -1,0 +1,258 @@
+"""The outbox on a real PostgreSQL and Mosquitto: who tells what is written there, in which order, until when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from broker.embedded.ports import free_port
+from broker.mqtt.address import Address
+from broker.mqtt.link import Link, LinkSettings
+from broker.notifier import Notifier
+from handlers import outbox, slots
+from handlers.database import Pool, connect
+from handlers.documents import Documents
+from handlers.store import Told
+from schema.topics import TopicMode
+from tests.conftest import Database, StartMosquitto
+from tests.factories import add_job, add_tenant, add_things
+from tests.helpers import eventually
+
+_OPEN = "allow_anonymous true\nmax_queued_messages 100000\nlistener {port} 127.0.0.1\n"
+HoldSlot = Callable[[int], Awaitable[asyncpg.Connection]]
+
+
+@pytest.fixture
+async def hold_slot(database: Database) -> AsyncIterator[HoldSlot]:
+    """Hold slots as living processes do; closing what it returns is that process's death."""
+    held: list[asyncpg.Connection] = []
+
+    async def hold(slot: int) -> asyncpg.Connection:
+        connection = await connect(database.url)
+        assert await slots.take(connection, slot)
+        held.append(connection)
+        return connection
+
+    yield hold
+    for connection in held:
+        await connection.close()
+
+
+async def _write(
+    admin: asyncpg.Connection, count: int, *, owner: int | None, tenant: str = "default"
+) -> None:
+    """Outbox rows of one thing each: t1, t2 and so on."""
+    await admin.execute(
+        "INSERT INTO outbox (tenant_id, owner_slot, notify, notify_next) "
+        "SELECT $1, $2, ARRAY['t' || n], ARRAY['t' || n] FROM generate_series(1, $3) AS n",
+        tenant,
+        owner,
+        count,
+    )
+
+
+async def _owners(admin: asyncpg.Connection) -> dict[int | None, int]:
+    rows = await admin.fetch("SELECT owner_slot, count(*) AS n FROM outbox GROUP BY 1")
+    return {row["owner_slot"]: row["n"] for row in rows}
+
+
+class TestClaim:
+    """Rows without a living owner get one."""
+
+    async def test_by_one_of_two_at_once(
+        self, pool: Pool, admin: asyncpg.Connection, hold_slot: HoldSlot
+    ) -> None:
+        """Processes that claim at the same time divide the rows: none is left, none is anybody's twice."""
+        for slot in range(4):
+            await hold_slot(slot)
+        await _write(admin, 400, owner=None)
+        await asyncio.gather(*(outbox.claim(pool, slot=slot, most=150) for slot in range(4)))
+
+        owners = await _owners(admin)
+        assert None not in owners
+        assert sum(owners.values()) == 400
+        loaded = [
+            one.outbox_id
+            for slot in range(4)
+            for one in await outbox.load(pool, slot=slot, after=0, most=400)
+        ]
+        assert len(set(loaded)) == len(loaded) == 400
+
+    async def test_of_the_dead_alone(
+        self, pool: Pool, admin: asyncpg.Connection, hold_slot: HoldSlot
+    ) -> None:
+        """A living process keeps its rows; they are claimed once its connection has ended."""
+        await hold_slot(0)
+        other = await hold_slot(1)
+        await _write(admin, 3, owner=1)
+        claimed = await outbox.claim(pool, slot=0)
+        assert (claimed.rows, claimed.alone) == (0, False)
+        assert await _owners(admin) == {1: 3}
+
+        await other.close()
+        await eventually(lambda: _is_free(pool, 1))
+        claimed = await outbox.claim(pool, slot=0)
+        assert (claimed.rows, claimed.alone) == (3, True)
+        assert await _owners(admin) == {0: 3}
+
+    async def test_says_how_many_are_ours(
+        self, pool: Pool, admin: asyncpg.Connection, hold_slot: HoldSlot
+    ) -> None:
+        """Rows that are ours already are counted: more than the process knows of were written by a lost commit."""
+        await hold_slot(0)
+        await _write(admin, 5, owner=0)
+
+        assert (await outbox.claim(pool, slot=0)).ours == 5
+
+
+async def _is_free(pool: Pool, slot: int) -> bool:
+    async with pool.acquire() as connection:
+        return slot not in await slots.live_slots(connection)
+
+
+async def test_load_passes_nothing_over(pool: Pool, admin: asyncpg.Connection) -> None:
+    """Page by page over tenants with many and with few rows, every row comes once and in order."""
+    await add_tenant(pool, "acme")
+    await _write(admin, 25, owner=0)
+    await _write(admin, 4, owner=0, tenant="acme")
+    await _write(admin, 3, owner=0)
+    await _write(admin, 2, owner=7)
+    found: list[Told] = []
+    while page := await outbox.load(
+        pool, slot=0, after=found[-1].outbox_id if found else 0, most=10
+    ):
+        found += page
+
+    ids = [one.outbox_id for one in found]
+    assert ids == sorted(set(ids))
+    assert Counter(one.tenant_id for one in found) == {"default": 28, "acme": 4}
+
+
+async def test_events_then_notify_then_notify_next(pool: Pool) -> None:
+    """What one row says comes in the order of AWS: what happened, the list of each thing, then what is next on it."""
+    await add_things(pool, "t1", "t2")
+    await add_job(pool, "j1", ["t1"])
+    told = [
+        Told("default", 1, ("t1", "t2"), ("t2", "t1"), (("$aws/events/x", "{}"),)),
+        Told("default", 2, ("t1",), (), (("$aws/events/y", "{}"),)),
+    ]
+    said = await outbox.say(pool, Documents(), "default", told)
+
+    topics = [topic for topic, _ in said.messages]
+    assert topics[:2] == ["$aws/events/x", "$aws/events/y"]
+    for thing in ("t1", "t2"):
+        mine = [topic.rsplit("/", 1)[1] for topic in topics if f"/{thing}/" in topic]
+        assert mine == ["notify", "notify-next"]
+
+
+async def test_told_again_once_for_all_processes(pool: Pool, admin: asyncpg.Connection) -> None:
+    """Two processes back at a Mosquitto that may have forgotten: the second finds that all was told again since."""
+    await add_things(pool, "t1")
+    await add_job(pool, "j1", ["t1"])
+    await admin.execute("DELETE FROM outbox")
+
+    assert await outbox.tell_again(pool, slot=0, away=timedelta(seconds=5))
+    assert not await outbox.tell_again(pool, slot=1, away=timedelta(seconds=5))
+    assert await _owners(admin) == {0: 1}
+    # What was told before we went away proves nothing.
+    assert await outbox.tell_again(pool, slot=1, away=timedelta(0))
+    assert await _owners(admin) == {0: 1, 1: 1}
+
+
+@asynccontextmanager
+async def _hearing(
+    start_mosquitto: StartMosquitto, pool: Pool
+) -> AsyncIterator[tuple[Notifier, list[str]]]:
+    """A notifier of slot 0 on a Mosquitto, and the topics that a subscriber to notify has heard."""
+    port = free_port()
+    await start_mosquitto(_OPEN.format(port=port), {})
+    address = Address("127.0.0.1", port)
+    speaker = Link(LinkSettings(address, "speaker"), [], on_event=lambda _: None)
+    hearer = Link(
+        LinkSettings(address, "hearer"),
+        ["default/$aws/things/+/jobs/notify"],
+        on_event=lambda _: None,
+    )
+    heard: list[str] = []
+
+    async def hear() -> None:
+        while True:
+            received = await hearer.receive()
+            heard.extend(one.topic for one in received)
+            hearer.acknowledge(received)
+
+    notifier = Notifier(pool, Documents(), speaker, mode=TopicMode.MOUNTED, slot=0)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in (speaker.run(), hearer.run(), hear())]
+        await asyncio.gather(speaker.connected(), hearer.connected())
+        tasks.append(group.create_task(notifier.run()))
+        yield notifier, heard
+        for task in tasks:
+            task.cancel()
+
+
+async def _rows_left(admin: asyncpg.Connection) -> int:
+    left: int = await admin.fetchval("SELECT count(*) FROM outbox")
+    return left
+
+
+async def test_more_than_fits_into_memory(
+    pool: Pool, admin: asyncpg.Connection, mosquitto_server: StartMosquitto
+) -> None:
+    """5,000 rows handed over at once: what memory does not hold comes from the table; all is told."""
+    await _write(admin, 5000, owner=0)
+    rows = [one for after in range(0, 5000, 1000) for one in await _page(pool, after)]
+    assert len(rows) == 5000
+    async with _hearing(mosquitto_server, pool) as (notifier, heard):
+        notifier.tell(rows)
+        assert notifier.depth < 5000
+        await eventually(lambda: _none_left(admin), timeout=30)
+        await eventually(lambda: len(set(heard)) == 5000)
+        assert notifier.depth == 0
+
+
+async def _page(pool: Pool, after: int) -> list[Told]:
+    return await outbox.load(pool, slot=0, after=after, most=1000)
+
+
+async def _none_left(admin: asyncpg.Connection) -> bool:
+    return await _rows_left(admin) == 0
+
+
+async def test_a_row_whose_commit_was_not_heard_of(
+    pool: Pool, admin: asyncpg.Connection, mosquitto_server: StartMosquitto, hold_slot: HoldSlot
+) -> None:
+    """A row of ours that nobody handed over, the connection being lost after the commit, is told all the same."""
+    await hold_slot(0)
+    async with _hearing(mosquitto_server, pool) as (notifier, heard):
+        notifier.look_again()
+        await eventually(lambda: not notifier._behind)
+        await _write(admin, 1, owner=0)
+        await notifier.adopt()
+        await eventually(lambda: heard == ["default/$aws/things/t1/jobs/notify"])
+        await eventually(lambda: _none_left(admin))
+
+
+async def test_a_dead_slots_rows_are_told_by_the_living(
+    pool: Pool, admin: asyncpg.Connection, mosquitto_server: StartMosquitto, hold_slot: HoldSlot
+) -> None:
+    """Rows of a killed process and rows of none are adopted and told; those of another living one are left to it."""
+    for slot in (0, 2):
+        await hold_slot(slot)
+    await _write(admin, 3, owner=1)
+    await _write(admin, 2, owner=None)
+    await _write(admin, 1, owner=2)
+    async with _hearing(mosquitto_server, pool) as (notifier, heard):
+        await notifier.adopt()
+        await eventually(lambda: len(set(heard)) == 3)
+        await eventually(lambda: _owned_by(admin, {2: 1}))
+
+
+async def _owned_by(admin: asyncpg.Connection, wanted: dict[int, int]) -> bool:
+    return await _owners(admin) == wanted
