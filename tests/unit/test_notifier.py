@@ -1,0 +1,74 @@
+"""What the notifier holds and sends at once, whatever its rows stand for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from broker.mqtt.link import Denied, Outbound
+from broker.notifier import Notifier
+from handlers.documents import Documents
+from handlers.store import Told
+from schema.topics import TopicMode
+
+
+class Link:
+    """Acknowledges everything at once and counts it."""
+
+    def __init__(self) -> None:
+        self.published: list[int] = []
+
+    def publish(self, messages: Sequence[Outbound]) -> asyncio.Future[list[Denied]]:
+        """Take the messages."""
+        self.published.append(len(messages))
+        done: asyncio.Future[list[Denied]] = asyncio.get_running_loop().create_future()
+        done.set_result([])
+        return done
+
+
+def _rows(count: int, *, messages: int) -> list[Told]:
+    said = (("$aws/events/job/j/queued", "{}"),) * messages
+    return [Told("default", number, messages=said) for number in range(1, count + 1)]
+
+
+def _notifier() -> tuple[Notifier, Link]:
+    link = Link()
+    nowhere = cast("Any", None)
+    notifier = Notifier(
+        nowhere, Documents(), cast("Any", link), mode=TopicMode.MOUNTED, slot=nowhere
+    )
+    notifier._behind = False
+    return notifier, link
+
+
+async def test_large_rows_are_sent_a_few_at_a_time() -> None:
+    """A chunk of a rollout is one row of a thousand things, each perhaps told a whole document."""
+    notifier, link = _notifier()
+    notifier.tell(_rows(4, messages=3000))
+    await notifier.run_once()
+    assert link.published == [6000]
+
+
+async def test_small_rows_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Device batches tell of one thing each; they leave in one write."""
+    forgotten: list[Told] = []
+
+    async def forget(_pool: object, told: list[Told]) -> None:
+        forgotten.extend(told)
+
+    monkeypatch.setattr("handlers.outbox.forget", forget)
+    notifier, link = _notifier()
+    notifier.tell(_rows(4001, messages=1))
+    await notifier.run_once()
+    assert link.published == [4000]
+    assert len(forgotten) == 4000
+
+
+async def test_memory_is_bounded_by_messages_not_by_rows() -> None:
+    """What a large rollout has to tell waits in the table, not here."""
+    notifier, _ = _notifier()
+    notifier.tell(_rows(100, messages=1000))
+    assert notifier.depth == 50
