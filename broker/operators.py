@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from broker.dispatch import token_of
 from broker.mqtt.link import Inbound, Outbound
 from handlers.database import TRANSIENT, Pool
 from handlers.operator_plane import Actor, Answer, execute
@@ -85,7 +86,7 @@ class OperatorDoor:
                 return None
 
     def _refused(self, inbound: Inbound, error: Rejected) -> list[Outbound]:
-        payload = rejected_reply(error, datetime.now(UTC), None)
+        payload = rejected_reply(error, datetime.now(UTC), token_of(inbound.payload))
         return [
             Outbound(
                 f"{inbound.topic}/rejected", payload, correlation_data=inbound.correlation_data
