@@ -30,7 +30,9 @@ TRANSIENT = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,  # a full disk, too: nothing is acknowledged until there is room again
+    asyncpg.ReadOnlySQLTransactionError,  # a failover under way, or a database stopped from growing
+    asyncpg.InvalidCachedStatementError,  # a migration beside us
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # a query on a connection whose server has said goodbye and not yet hung up
     asyncpg.QueryCanceledError,
