@@ -16,6 +16,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -97,7 +98,7 @@ class Terminal:
         def is_there() -> bool:
             if text in self.seen:
                 return True
-            if self.reading is not None and self.reading.done():
+            if self.shell.returncode is not None:
                 raise RuntimeError(f"the shell ended without {text!r}:\n{self.seen}")
             raise AssertionError(f"no {text!r} in:\n{self.seen}")
 
@@ -105,7 +106,7 @@ class Terminal:
 
     async def close(self) -> None:
         """End the shell and what it left in the background."""
-        if self.shell.returncode is None:
+        with suppress(ProcessLookupError):
             os.killpg(self.shell.pid, signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
             await self.shell.wait()
