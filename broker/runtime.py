@@ -220,8 +220,7 @@ class Broker:
         return done.more
 
     async def _forget(self) -> bool:
-        await outbox.forget_requests(self._pool)
-        return False
+        return await outbox.forget_requests(self._pool)
 
     async def _drain(self, number: int) -> None:
         """Take a dead slot's session over: answer what it collected until it is quiet, then end it."""

@@ -180,12 +180,20 @@ async def tell_again(pool: Pool, *, slot: int, away: timedelta) -> bool:
     return True
 
 
-async def forget_requests(pool: Pool, *, most: int = 1000) -> None:
-    """Drop operators' remembered answers that are older than a day, a bounded number in each tenant."""
+async def forget_requests(pool: Pool, *, most: int = 1000) -> bool:
+    """Drop operators' remembered answers that are older than a day, at most `most` of each tenant.
+
+    Returns whether there may be more.
+    """
+    more = False
     async with pool.acquire() as connection:
         for tenant_id in await _tenants(connection):
             async with tenant_transaction(connection, tenant_id):
-                await connection.execute(_SQL["forget_requests"], tenant_id, _REQUESTS_KEPT, most)
+                done = await connection.execute(
+                    _SQL["forget_requests"], tenant_id, _REQUESTS_KEPT, most
+                )
+            more = more or done == f"DELETE {most}"
+    return more
 
 
 async def _tenants(connection: Connection) -> list[str]:
