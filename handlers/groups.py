@@ -147,9 +147,9 @@ async def delete_group(context: Context, command: DeleteGroup) -> Outcome:
 async def _require_room(context: Context, parent: str | None) -> None:
     if parent is None:
         return
-    depth = await context.connection.fetchval(_SQL["get_depth"], context.tenant_id, parent)
-    if depth is None:
+    if not await context.connection.fetchval(_SQL["hold_group"], context.tenant_id, parent):
         raise not_found("group", parent)
+    depth = await context.connection.fetchval(_SQL["get_depth"], context.tenant_id, parent)
     if depth >= GROUP_DEPTH:
         raise Rejected(
             Code.LIMIT_EXCEEDED,

@@ -74,8 +74,13 @@ ORDER BY n;
 SELECT group_name, group_id, parent_group, description, attributes, version FROM thing_groups
 WHERE tenant_id = $1 AND group_name = $2;
 
+-- name: hold_group
+-- A group that must not go while a child of it is made.
+-- params: tenant, name
+SELECT true FROM thing_groups WHERE tenant_id = $1 AND group_name = $2 FOR KEY SHARE;
+
 -- name: get_depth
--- How deep a group stands: 1 has no parent. Null when it does not exist.
+-- How deep a group stands: 1 has no parent.
 -- params: tenant, name
 WITH RECURSIVE up AS (
     SELECT parent_group, 1 AS depth FROM thing_groups WHERE tenant_id = $1 AND group_name = $2

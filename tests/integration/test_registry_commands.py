@@ -13,6 +13,7 @@ from schema.errors import Rejected
 from schema.rights import Role
 from tests.conftest import Database
 from tests.factories import add_tenant, add_things, counts_equal_rows
+from tests.helpers import eventually
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job, operations
 
@@ -314,3 +315,28 @@ async def test_tenants_do_not_see_each_other(desk: Desk) -> None:
     await desk.accepted("jobs/j/delete", {"force": True})
     await desk.work()
     assert await acme.counts("j") == {"Queued": 1}
+
+
+async def test_a_group_below_one_that_is_just_going_is_told_so(desk: Desk) -> None:
+    """The parent is deleted while its child is made: the answer names the parent, not the child's children."""
+    await desk.accepted("groups/create", {"thingGroupName": "parent"})
+    async with desk.pool.acquire() as raw:
+        async with tenant_transaction(raw, "default") as connection:
+            await connection.execute("DELETE FROM thing_groups WHERE group_name = 'parent'")
+            child = {"thingGroupName": "child", "parentGroupName": "parent"}
+            made = asyncio.create_task(desk.rejected("groups/create", child))
+            await eventually(lambda: _somebody_waits(desk))
+        body = await made
+    assert (body["code"], body["message"]) == (
+        "ResourceNotFound",
+        "group 'parent' does not exist",
+    )
+
+
+async def _somebody_waits(desk: Desk) -> bool:
+    async with desk.pool.acquire() as connection:
+        return bool(
+            await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')"
+            )
+        )
