@@ -123,6 +123,10 @@ class AccessFiles:
             seconds = CHECK_SECONDS
             try:
                 await self.run_once()
+            except ProcessLookupError as error:
+                # It reads them when it starts; until then there is nobody to let in.
+                log.warning("mqtt_server_not_reloaded", reason=str(error))
+                seconds = RETRY_SECONDS
             except Exception:
                 log.exception("access_not_current")
                 seconds = RETRY_SECONDS

@@ -173,7 +173,8 @@ async def _require_targets(context: Context, targets: tuple[Target, ...]) -> Non
         return
     named = ", ".join(f"{row['kind']} {row['name']!r}" for row in rows[:_NAMED])
     more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-    raise Rejected(Code.RESOURCE_NOT_FOUND, f"targets: {named}{more} do not exist")
+    verb = "does" if len(rows) == 1 else "do"
+    raise Rejected(Code.RESOURCE_NOT_FOUND, f"targets: {named}{more} {verb} not exist")
 
 
 async def _insert(context: Context, job_id: str, job: NewJob) -> None:

@@ -138,7 +138,9 @@ def _print_made(made: Body, *, as_json: bool) -> None:
     if as_json:
         print_json(made)
     else:
-        click.echo(f"{made['jobId']} {made['status']}: {made['execution_count']} executions")
+        count = made["execution_count"]
+        things = "execution" if count == 1 else "executions"
+        click.echo(f"{made['jobId']} {made['status']}: {count} {things}")
 
 
 @jobs.command("list", short_help="List jobs, newest first.")

@@ -75,7 +75,7 @@ def up(
     Example:
       jobbroker up --data-dir ./fleet
       jobbroker up --host 0.0.0.0 --server-name pi.local --mqtts-port 8883
-      eval "$(jobbroker up --json | jq -r '@sh "MQTT=\\(.mqtt)"')"
+      jq -r .mqtt ./fleet/up.json
     """
     from broker.embedded.servers import UpOptions
     from broker.embedded.up import up as run
