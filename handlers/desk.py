@@ -181,7 +181,8 @@ class Desk:
 
     def _start_next(self, ask: Ask, request: Request) -> Loaded | None:
         digest = _digest(ask)
-        before = self._started_before.get(request.topic.thing.encode() + digest)
+        mark = request.topic.thing.encode() + digest
+        before = self._started_before.get(mark) if ask.duplicate else None
         if before is not None and self._is_still_meant(request, self._by_key[before].execution):
             return self._by_key[before]
         offered = self._offered(request.topic.thing)
@@ -195,6 +196,8 @@ class Desk:
             details=request.details,
             step_minutes=request.step_minutes,
         )
+        # The redelivery may be in this very batch, when both waited for the database.
+        self._started_before[mark] = started.key
         return self._replace(first, _remembering(started, digest))
 
     @staticmethod

@@ -395,6 +395,33 @@ class TestRedelivery:
 
         assert (await plane.accepted("t1/jobs/j1/get"))["execution"]["versionNumber"] == 3
 
+    async def test_start_next_redelivered_into_its_own_batch_starts_one_job(
+        self, plane: Plane
+    ) -> None:
+        """What waited for the database and is redelivered meanwhile comes twice in one batch."""
+        start, end = {"clientToken": "s"}, {"status": "SUCCEEDED", "clientToken": "e"}
+        replies, _ = await plane.batch(
+            plane.ask("t1/jobs/start-next", start),
+            plane.ask("t1/jobs/j1/update", end),
+            plane.ask("t1/jobs/start-next", start, duplicate=True),
+            plane.ask("t1/jobs/j1/update", end, duplicate=True),
+        )
+
+        assert [accepted for accepted, _ in replies] == [True] * 4
+        assert replies[2][1]["execution"]["jobId"] == "j1"
+        assert (await plane.accepted("t1/jobs/$next/get"))["execution"]["status"] == "QUEUED"
+
+    async def test_the_same_token_for_each_job_starts_each(self, plane: Plane) -> None:
+        """A device whose clientToken never changes is given the next job, not the ended one again."""
+        start, end = {"clientToken": "s"}, {"status": "SUCCEEDED", "clientToken": "e"}
+        replies, _ = await plane.batch(
+            plane.ask("t1/jobs/start-next", start),
+            plane.ask("t1/jobs/j1/update", end),
+            plane.ask("t1/jobs/start-next", start),
+        )
+
+        assert replies[2][1]["execution"]["jobId"] == "j2"
+
     async def test_a_heartbeat_after_the_service_ended_the_execution_is_refused(
         self, plane: Plane
     ) -> None:
