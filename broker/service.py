@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import structlog
 
+from handlers.database import TRANSIENT
+
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
@@ -30,16 +32,17 @@ async def every(
         woken.clear()
         try:
             more = await run_once()
+            if failing:
+                log.info("service_recovered", service=name)
             pause, failing = (0.0 if more else seconds), False
-        except Exception as error:
-            # The first failure is told whole, the following ones in a line: an outage is one event.
-            log.log(
-                30 if failing else 40,
-                "service_failed",
-                service=name,
-                error=repr(error),
-                exc_info=not failing,
-            )
+        # What goes on failing is one event, however often it is tried again.
+        except TRANSIENT as error:
+            if not failing:
+                log.warning("service_waits", service=name, error=repr(error))
+            pause, failing = min(seconds, RETRY_SECONDS), True
+        except Exception:
+            if not failing:
+                log.exception("service_failed", service=name)
             pause, failing = min(seconds, RETRY_SECONDS), True
         if failing:
             await asyncio.sleep(pause)

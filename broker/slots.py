@@ -131,8 +131,8 @@ class Slot:
 
         Raises SlotLostError when another process took it meanwhile.
         """
+        lost = _loss_of(self._connection)
         while True:
-            lost = _loss_of(self._connection)
             with suppress(TimeoutError):
                 await asyncio.wait_for(lost.wait(), _RENEW_SECONDS)
             try:
@@ -143,6 +143,7 @@ class Slot:
                 log.warning("slot_connection_lost", slot=self.number, error=repr(error))
                 self._connection.terminate()
                 await self._hold_again()
+                lost = _loss_of(self._connection)
 
     async def _hold_again(self) -> None:
         self._connection = await _connected_again(self._url)
@@ -203,15 +204,25 @@ class Takeover:
             ):
                 return False
             log.info("taking_over", slot=slot)
-            async with asyncio.TaskGroup() as group:
-                watch = group.create_task(_fail_on_loss_of(connection))
-                await self._drain(slot)
-                watch.cancel()
+            await self._drain_while_held(slot, connection)
             await slots.release(connection, slot, session_ended=True)
             log.info("taken_over", slot=slot)
         finally:
             connection.terminate()
         return True
+
+    async def _drain_while_held(
+        self, slot: int, connection: asyncpg.Connection[asyncpg.Record]
+    ) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_fail_on_loss_of(connection))
+                await self._drain(slot)
+                watch.cancel()
+        except BaseExceptionGroup as errors:
+            if errors.split(TRANSIENT)[1] is None:
+                raise ConnectionError(f"slot {slot} could not be drained") from errors
+            raise
 
 
 def _loss_of(connection: asyncpg.Connection[asyncpg.Record]) -> asyncio.Event:

@@ -117,6 +117,7 @@ def _expected_kinds() -> list[tuple[tuple[type[Exception], ...], str, Exit]]:
     from broker.embedded.directory import DirectoryTakenError
     from broker.mqtt.connection import ConnectError
     from broker.settings import SettingsError
+    from broker.slots import SlotLostError
     from handlers.migrate import SchemaTooNewError, SchemaTooOldError
 
     return [
@@ -124,7 +125,13 @@ def _expected_kinds() -> list[tuple[tuple[type[Exception], ...], str, Exit]]:
         ((AuthorityExistsError, DirectoryTakenError), "", Exit.CONFLICT),
         ((AuthorityMissingError,), "", Exit.NOT_FOUND),
         (
-            (EmbeddedServerError, SchemaTooNewError, SchemaTooOldError, ConnectError),
+            (
+                EmbeddedServerError,
+                SchemaTooNewError,
+                SchemaTooOldError,
+                ConnectError,
+                SlotLostError,
+            ),
             "",
             Exit.FAILED,
         ),
