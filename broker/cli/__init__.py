@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "health": ("broker.cli.servers:health", "Say quickly whether the servers answer."),
     "settings": ("broker.cli.servers:settings", "List all JOBBROKER_* variables."),
     "ca": ("broker.cli.authority:ca", "Make the authority that issues devices' certificates."),
+    "bench": ("broker.cli.bench:bench", "Measure what this machine does with it."),
     "completion": ("broker.cli.completion:completion", "Print the script for shell completion."),
 }
 

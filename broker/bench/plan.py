@@ -1,0 +1,52 @@
+"""How much is measured, and for how long: all of it, or quickly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Sizes and times of a bench; times in seconds, loads as shares of what can be done at most.
+
+    The URLs name running servers to use instead of starting some.
+    """
+
+    quick: bool = False
+    things: int = 1000
+    devices: int = 200
+    outstanding: int = 4
+    warm_up: float = 5.0
+    seconds: float = 10.0
+    runs: int = 3
+    cycle_depth: int = 20
+    fanout_things: int = 100_000
+    loads: tuple[float, ...] = (0.01, 0.1, 0.5, 0.8)
+    load_seconds: float = 40.0
+    creates_per_second: float = 20.0
+    creators: int = 50
+    growth: tuple[tuple[int, int], ...] = (
+        (10_000, 1),
+        (100_000, 1),
+        (1_000_000, 1),
+        (1_000_000, 1000),
+    )
+    takeover_per_second: float = 500.0
+    database_url: str | None = None
+    migration_url: str | None = None
+    mqtt_url: str | None = None
+    things_mqtt: str | None = None
+
+
+FULL: Final = Plan()
+QUICK: Final = replace(
+    FULL,
+    quick=True,
+    things=250,
+    warm_up=1.0,
+    seconds=2.0,
+    fanout_things=10_000,
+    load_seconds=4.0,
+    growth=((1_000, 1), (10_000, 1), (10_000, 100)),
+)

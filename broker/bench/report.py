@@ -1,0 +1,165 @@
+"""The results for people: a table on the terminal, and docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+Result = dict[str, Any]
+Row = tuple[str, str, str]
+
+_GOALS: Final = {
+    "updates_to_seed_design": "the seeds' design",
+    "updates_to_echo": "the echo",
+    "updates_to_postgres": "PostgreSQL alone",
+}
+
+
+def rows(result: Result) -> list[Row]:
+    """What was measured, how much, and by which part: one row for each number."""
+    return [*_rates(result), *_ratios(result), *_latencies(result), *_growth(result)]
+
+
+def _rates(result: Result) -> Iterator[Row]:
+    names = {
+        "updates_per_s": ("updates", "durable updates a second"),
+        "cycles_per_s": ("cycles", "full cycles a second"),
+        "echo_per_s": ("echo", "echo through Mosquitto, a second"),
+        "postgres_per_s": ("postgres", "PostgreSQL alone, rows a second"),
+        "seed_design_per_s": ("seed", "the seeds' design, updates a second"),
+        "fanout_things_per_s": ("fanout", "fan-out, things a second"),
+        "two_processes_per_s": ("two", "two processes, updates a second"),
+    }
+    for key, (part, words) in names.items():
+        if key in result:
+            yield words, f"{result[key]:,.0f}", part
+    if "takeover_s" in result:
+        yield "a killed process's share taken over", f"{result['takeover_s']:.1f} s", "two"
+
+
+def _ratios(result: Result) -> Iterator[Row]:
+    for key, words in _GOALS.items():
+        if key in result["ratios"]:
+            yield f"updates, as a multiple of {words}", f"{result['ratios'][key]:.2f}", "updates"
+    if "two_processes_to_one" in result["ratios"]:
+        value = result["ratios"]["two_processes_to_one"]
+        yield "two processes, as a multiple of one", f"{value:.2f}", "two"
+
+
+def _latencies(result: Result) -> Iterator[Row]:
+    names = {
+        "create_to_notify_ms": "create to notify-next",
+        "update_to_accepted_ms": "update to accepted",
+    }
+    for key, words in names.items():
+        for load, found in result.get(key, {}).items():
+            if found is not None:
+                value = f"{found['p50']:.1f} / {found['p99']:.1f} / {found['p999']:.1f} ms"
+                yield f"{words} at {load}, p50 / p99 / p99.9", value, "latency"
+
+
+def _growth(result: Result) -> Iterator[Row]:
+    for level in result.get("growth", []):
+        jobs = "1 job" if level["jobs"] == 1 else f"{level['jobs']:,} jobs"
+        value = f"{level['updates_per_s']:,.0f}"
+        if level["broker_peak_mb"]:
+            value += f", broker {level['broker_peak_mb']:.0f} MB"
+        yield f"updates a second, {level['executions']:,} executions in {jobs}", value, "growth"
+
+
+def machine_line(result: Result) -> str:
+    """The machine in one sentence."""
+    one = result["machine"]
+    return (
+        f"{one['cpu']}, {one['cores']} cores, {one['memory_gb']:g} GB; {one['system']};"
+        f" {one['filesystem']}, a synced page in {one['sync_ms']:g} ms;"
+        f" PostgreSQL {one['postgresql']}, Mosquitto {one['mosquitto']}, Python {one['python']}"
+    )
+
+
+def markdown(result: Result) -> str:
+    """Return docs/performance.md."""
+    quick = " --quick" if result["quick"] else ""
+    plan = result["plan"]
+    lines = [
+        "# Performance",
+        "",
+        (
+            f"Written by `jobbroker bench{quick} --write docs/performance.md` on {result['at'][:10]}; the"
+            " servers, the broker and the load shared this one machine:"
+        ),
+        "",
+        f"> {machine_line(result)}.",
+        f"> Load average before it began: {result['machine']['load_average_before']:g}.",
+        "",
+        (
+            f"PostgreSQL ran with `fsync`, `synchronous_commit` and `full_page_writes` on. {plan['devices']}"
+            f" devices had {plan['outstanding']} requests each on their way over QoS 1 and awaited the"
+            f" answers. Rates are medians of {plan['runs']} runs of {plan['seconds']:g} s after"
+            f" {plan['warm_up_s']:g} s of warm-up. The ratios are the claim: absolute figures move with the"
+            " machine."
+        ),
+        "",
+        "| What | Measured | Again with |",
+        "|---|---|---|",
+        *(
+            f"| {words} | {value} | `jobbroker bench{quick} --only {part}` |"
+            for words, value, part in rows(result)
+        ),
+        "",
+        "## What each number is",
+        "",
+        *_MEANING,
+        "",
+        *_cpu(result),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_MEANING: Final = (
+    "- **Durable updates**: `UpdateJobExecution` with IN_PROGRESS and two status details; counted when",
+    "  the device has `accepted` with its clientToken, which the broker sends after the commit.",
+    "- **Full cycles**: `start-next` answered with an execution, then SUCCEEDED accepted; the notifications",
+    "  that follow are published as well.",
+    "- **Echo**: the same requests through the same Mosquitto to a process that answers them unread over",
+    "  the broker's own MQTT link. No broker in Python can do more on this machine.",
+    "- **PostgreSQL alone**: `UPDATE ... FROM unnest` of 500 executions a commit, four connections, on the",
+    "  broker's own table with its indexes, checks and row security. Nothing is read, locked or decided.",
+    "- **The seeds' design**: one transaction for each message with the statements and tables that the",
+    "  product was first asked for in, ten connections, the same MQTT link and the same load.",
+    "- **Fan-out**: from the operator's create until every execution is committed and Mosquitto has",
+    "  acknowledged every notification.",
+    "- **Latency**: requests leave by a schedule drawn beforehand (Poisson) that waits for no answer, and",
+    "  each counts from when it was due: no coordinated omission. Loads are shares of the updates above.",
+    "  With few samples p99.9 is the largest one; `--json` has the numbers of samples.",
+    "- **Growth**: all things update, each among executions of its own and others', after a fresh start of",
+    "  the broker.",
+    "- **Taken over**: from SIGKILL of one of two processes until its last request was answered by the other.",
+)
+
+
+def _cpu(result: Result) -> Iterator[str]:
+    """Where the CPU time went: seconds of each process in a run."""
+    parts = {
+        name: result["parts"][name]
+        for name in ("echo", "seed", "updates", "two")
+        if name in result["parts"]
+    }
+    if not parts:
+        return
+    names = list(dict.fromkeys(name for part in parts.values() for name in part["cpu_s"]))
+    yield "## Where the CPU time went"
+    yield ""
+    yield f"CPU seconds of each process in a run of {result['plan']['seconds']:g} s, median."
+    yield ""
+    yield f"| | {' | '.join(names)} |"
+    yield f"|---|{'---|' * len(names)}"
+    for part, found in parts.items():
+        cells = (f"{found['cpu_s'][name]:.1f}" if name in found["cpu_s"] else "" for name in names)
+        yield f"| {part} | {' | '.join(cells)} |"
+    if "updates" in parts:
+        peak = ", ".join(
+            f"{name} {value:.0f} MB" for name, value in parts["updates"]["peak_mb"].items()
+        )
+        yield ""
+        yield f"Most memory during the updates: {peak}."
