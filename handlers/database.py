@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ else:  # only the stubs are generic
     Pool = asyncpg.Pool
 
 SERVING_ROLE = "jobbroker_serve"
+_ROLLBACK_SECONDS = 5.0
 _TENANT = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 # What heals by itself: the transaction is run again, or the connection made again.
@@ -54,15 +56,18 @@ async def connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
     return connection
 
 
-async def create_pool(url: str, *, size: int = 10) -> Pool:
+async def create_pool(url: str, *, size: int = 10, statement_seconds: float = 60) -> Pool:
     """A pool of at most `size` connections that act as the serving role, whatever login the URL names.
 
-    Raises asyncpg's and the operating system's errors when the server cannot be reached or refuses.
+    A statement that has no answer after `statement_seconds` raises TimeoutError: a server that fell silent would
+    otherwise be waited for as long as TCP does, a quarter of an hour. Raises asyncpg's and the operating system's
+    errors when the server cannot be reached or refuses.
     """
     pool: Pool = await asyncpg.create_pool(
         url,
         min_size=1,
         max_size=size,
+        command_timeout=statement_seconds,
         init=_act_as_serving_role,
         # RESET ALL of the default reset would be a round trip per checkout; SET LOCAL leaves nothing behind.
         reset=_nothing_to_reset,
@@ -88,16 +93,19 @@ async def tenant_transaction(connection: Connection, tenant_id: str) -> AsyncIte
         # One round trip for both; the pattern above is what makes the quoting safe.
         await connection.execute(f"BEGIN; SET LOCAL app.tenant_id = '{tenant_id}'")
         yield connection
+        await connection.execute("COMMIT")
     except BaseException:
         await _roll_back(connection)
         raise
-    await connection.execute("COMMIT")
 
 
 async def _roll_back(connection: Connection) -> None:
     if connection.is_closed():
         return
     try:
-        await connection.execute("ROLLBACK")
+        # Bounded, also while asyncpg still cancels the statement before: who is being stopped must not wait for a
+        # server that is silent.
+        async with asyncio.timeout(_ROLLBACK_SECONDS):
+            await connection.execute("ROLLBACK")
     except TRANSIENT:
         connection.terminate()  # never again from the pool, whatever state it is in

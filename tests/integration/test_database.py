@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
 import asyncpg
 import pytest
 
@@ -36,3 +41,72 @@ async def test_a_statement_of_before_a_migration_is_run_again(database: Database
             assert await connection.fetch(read) == []
     await pool.close()
     await admin.close()
+
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def _silenced(url: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The database behind a line that goes dead, without a word, when the event is set; and its URL there."""
+    parts = urlsplit(url)
+    silent = asyncio.Event()
+    lines: set[asyncio.Task[None]] = set()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if silent.is_set():
+                await asyncio.Event().wait()
+            writer.write(data)
+
+    async def connect_through(near: _Streams) -> None:
+        far = await asyncio.open_connection(parts.hostname, parts.port)
+        try:
+            await asyncio.gather(pass_on(near[0], far[1]), pass_on(far[0], near[1]))
+        finally:
+            near[1].close()
+            far[1].close()
+
+    def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.add(asyncio.create_task(connect_through((reader, writer))))
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    login = parts.netloc.rpartition("@")[0]
+    port = server.sockets[0].getsockname()[1]
+    yield urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{port}")), silent
+    server.close()
+    for line in lines:
+        line.cancel()
+    await asyncio.wait(lines)
+
+
+async def test_a_server_that_fell_silent_is_not_waited_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead line is noticed by the statement that has no answer, and is then a failure that heals."""
+    monkeypatch.setattr("handlers.database._ROLLBACK_SECONDS", 0.2)
+    async with _silenced(database.url) as (url, silent):
+        pool = await create_pool(url, size=1, statement_seconds=0.2)
+        await add_things(pool, "t1")
+        silent.set()
+        with pytest.raises(TRANSIENT):
+            await asyncio.wait_for(add_things(pool, "t2"), 10)
+        pool.terminate()
+
+
+async def test_a_transaction_can_be_stopped_when_the_server_fell_silent(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that shall end does so, whatever its transactions wait for."""
+    monkeypatch.setattr("handlers.database._ROLLBACK_SECONDS", 0.2)
+    async with _silenced(database.url) as (url, silent):
+        pool = await create_pool(url, size=1)
+        await add_things(pool, "t1")
+        silent.set()
+        waiting = asyncio.create_task(add_things(pool, "t2"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting}, timeout=10)
+        assert waiting.cancelled()
+        pool.terminate()
