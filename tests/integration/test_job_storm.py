@@ -42,7 +42,9 @@ async def _operator(desk: Desk, chance: random.Random) -> None:
             case 4:
                 await desk.send(f"jobs/{job}/delete", {"force": chance.random() < 0.5})
             case _:
-                await desk.send(f"jobs/{job}/executions/{chance.choice(THINGS)}/cancel")
+                # Several, since most are not in the job or at their end: one alone often changed nothing.
+                for thing in chance.sample(THINGS, 6):
+                    await desk.send(f"jobs/{job}/executions/{thing}/cancel", {"force": True})
 
 
 async def _worker(pool: Pool, stop: asyncio.Event) -> None:
