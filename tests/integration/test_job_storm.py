@@ -42,9 +42,11 @@ async def _operator(desk: Desk, chance: random.Random) -> None:
             case 4:
                 await desk.send(f"jobs/{job}/delete", {"force": chance.random() < 0.5})
             case _:
-                # Several, since most are not in the job or at their end: one alone often changed nothing.
+                # Of a job just made, since most things are not in the others or at their end.
+                fresh = f"{job}-{turn}"
+                await desk.send("jobs/create", aws_job(*THINGS, jobId=fresh))
                 for thing in chance.sample(THINGS, 6):
-                    await desk.send(f"jobs/{job}/executions/{thing}/cancel", {"force": True})
+                    await desk.send(f"jobs/{fresh}/executions/{thing}/cancel", {"force": True})
 
 
 async def _worker(pool: Pool, stop: asyncio.Event) -> None:
