@@ -45,7 +45,7 @@ async def postgres(stage: Stage) -> dict[str, Any]:
     await stage.empty()
     await stage.admin.execute(ADD_JOB, DEFAULT_TENANT, JOB, _ROWS)
     await stage.admin.execute(_FILL, DEFAULT_TENANT, JOB, _ROWS)
-    await stage.admin.execute("VACUUM ANALYZE executions")
+    await stage.settle()
     pids = {"postgres": stage.pids.get("postgres", 0), "load": os.getpid()}
     forget_peaks(pids)
     done = [0]

@@ -41,6 +41,7 @@ async def _begin(stage: Stage) -> None:
     await stage.empty()
     await stage.connect(stage.devices)
     await stage.create_job(JOB, DEVICES)
+    await stage.settle()
 
 
 async def _updates(stage: Stage, devices: list[str], jobs: list[str], what: str) -> dict[str, Any]:
@@ -76,6 +77,7 @@ async def cycles(stage: Stage) -> dict[str, Any]:
         await stage.empty()
         for job in range(plan.cycle_depth):
             await stage.create_job(f"cycle-{number}-{job}", EVERYTHING)
+        await stage.settle()
         run = await _cycle_run(stage)
         if number:  # the first one warms up
             runs.append(run)
@@ -114,6 +116,7 @@ async def latency(stage: Stage) -> dict[str, Any]:
     for load in stage.plan.loads:
         await stage.empty()
         await stage.create_job(JOB, DEVICES)
+        await stage.settle()
         levels[f"{load:.0%}"] = await _level(stage, creators, load * ceiling)
     return levels
 
@@ -167,8 +170,7 @@ async def _grown(stage: Stage, executions: int, jobs: int) -> dict[str, Any]:
     )
     await stage.admin.execute(_FILL_GROWTH, DEFAULT_TENANT, stage.things, executions, jobs)
     await stage.admin.execute(_COUNT_GROWTH)
-    await stage.admin.execute("VACUUM ANALYZE executions")
-    await stage.admin.execute("CHECKPOINT")
+    await stage.settle()
     await stage.need_brokers(1)
     done = await _updates(stage, stage.things, names, f"{executions:,} in {jobs:,}")
     took = [run["took_ms"]["p99"] for run in done["runs"]]

@@ -9,7 +9,7 @@ from broker.mqtt.codec import encode_publish
 TOKEN_LENGTH: Final = 8
 _TOKEN: Final = b"\x7fTOKEN?\x7f"
 _PACKET_ID: Final = 0x7F7E
-_IN_REPLY: Final = b'"clientToken":"'
+_IN_REPLY: Final = b'"clientToken"'
 
 
 class Template:
@@ -42,7 +42,10 @@ def token_of(number: int) -> bytes:
 def token_in(payload: bytes) -> bytes:
     """Return the clientToken of an answer to one of our requests; empty when it has none."""
     at = payload.rfind(_IN_REPLY)
-    return b"" if at < 0 else payload[at + len(_IN_REPLY) : at + len(_IN_REPLY) + TOKEN_LENGTH]
+    if at < 0:
+        return b""
+    begin = payload.find(b'"', at + len(_IN_REPLY)) + 1
+    return payload[begin : begin + TOKEN_LENGTH]
 
 
 def member(payload: bytes, name: bytes) -> bytes | None:

@@ -20,7 +20,7 @@ class Plan:
     warm_up: float = 5.0
     seconds: float = 10.0
     runs: int = 3
-    cycle_depth: int = 20
+    cycle_depth: int = 5
     fanout_things: int = 100_000
     loads: tuple[float, ...] = (0.01, 0.1, 0.5, 0.8)
     load_seconds: float = 40.0

@@ -1,0 +1,196 @@
+"""The bench's arithmetic, its schedule, its packets and what it writes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.bench import report, usage
+from broker.bench.figures import (
+    difference,
+    latency,
+    median,
+    medians,
+    percentile,
+    ratio,
+    spread,
+)
+from broker.bench.packets import Template, member, token_in, token_of
+from broker.bench.run import PARTS
+from broker.bench.schedule import Schedule, arrivals
+from broker.cli.bench import bench
+from broker.mqtt.codec import PublishPacket, encode_publish, read_packets
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0, 1), (0.5, 50), (0.99, 99), (0.999, 100), (1, 100), (0.07, 7)]
+)
+def test_percentile_is_a_value_of_nearest_rank(share: float, expected: int) -> None:
+    """Of 1 to 100 the percentile p is p: at least that share is not above it."""
+    assert percentile(range(1, 101), share) == expected
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.sampled_from([0.5, 0.9, 0.99, 0.999]))
+def test_percentile_covers_its_share(values: list[float], share: float) -> None:
+    """The values not above it are at least the share, and those below it are fewer."""
+    ordered = sorted(values)
+    found = percentile(ordered, share)
+    assert sum(value <= found for value in ordered) >= share * len(ordered) - 1e-6
+    assert sum(value < found for value in ordered) < share * len(ordered)
+
+
+@pytest.mark.parametrize("arguments", [([], 0.5), ([1.0], 1.1), ([1.0], -0.1)])
+def test_percentile_of_nothing_or_beyond_is_an_error(arguments: tuple[list[float], float]) -> None:
+    """No values have no percentile, and a share is from 0 to 1."""
+    with pytest.raises(ValueError, match="no values|not from 0 to 1"):
+        percentile(*arguments)
+
+
+def test_latency_is_in_milliseconds_whatever_the_order() -> None:
+    """A thousand times of 1 to 1000 ms come to their percentiles; none come to None."""
+    times = [number / 1000 for number in range(1, 1001)]
+    random.Random(3).shuffle(times)
+    found = latency(times)
+    assert found is not None
+    assert found.as_json() == {
+        "p50": 500,
+        "p99": 990,
+        "p999": 999,
+        "longest": 1000,
+        "samples": 1000,
+    }
+    assert latency([]) is None
+
+
+def test_runs_come_to_medians() -> None:
+    """The middle run is reported, with how far the runs lie apart."""
+    assert median([3, 1, 2]) == 2
+    assert median([]) == 0
+    assert spread([90, 100, 110]) == pytest.approx(0.2)
+    assert spread([0, 0]) == 0
+    runs = [
+        {"cpu_s": {"broker": 1.0}},
+        {"cpu_s": {"broker": 3.0}},
+        {"cpu_s": {"broker": 2.0, "x": 9}},
+    ]
+    assert medians(runs, "cpu_s") == {"broker": 2.0, "x": 0.0}
+    assert difference({"a": 3.0, "new": 1.0}, {"a": 1.0}) == {"a": 2.0, "new": 1.0}
+    assert ratio(10, 4) == 2.5
+    assert ratio(None, 4) is None
+    assert ratio(4, 0) is None
+
+
+def test_arrivals_have_their_rate_and_are_the_same_again() -> None:
+    """Ten thousand arrivals at 200 a second take 50 s, give or take; a seed repeats them."""
+    times = list(itertools.islice(arrivals(200, seed=1), 10_000))
+    assert times == sorted(times)
+    assert times[-1] == pytest.approx(50, rel=0.05)
+    assert times == list(itertools.islice(arrivals(200, seed=1), 10_000))
+    assert times[:10] != list(itertools.islice(arrivals(200, seed=2), 10))
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert sum(gap > 1 / 200 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.02)
+    with pytest.raises(ValueError, match="not above 0"):
+        next(arrivals(0, seed=1))
+
+
+@given(st.lists(st.floats(0, 0.2), max_size=20))
+def test_a_schedule_leaves_nothing_out_when_it_is_asked_late(steps: list[float]) -> None:
+    """However seldom it is asked, each due time is given once, in order: no coordinated omission."""
+    schedule = Schedule(500, seed=7, start=100.0)
+    now, taken = 100.0, []
+    for step in steps:
+        now += step
+        taken += schedule.take(now)
+        assert schedule.next_at > now
+    expected = itertools.takewhile(lambda at: 100.0 + at <= now, arrivals(500, seed=7))
+    assert taken == [100.0 + at for at in expected]
+
+
+def test_a_template_is_the_packet_that_the_codec_would_make() -> None:
+    """Only packet id and clientToken differ, and both are put where they belong."""
+    template = Template("$aws/things/a/jobs/b/update", b'{"status":"IN_PROGRESS"}')
+    for number in (1, 0x7F7E, 65_535):
+        token = token_of(number)
+        payload = b'{"status":"IN_PROGRESS","clientToken":"' + token + b'"}'
+        made = template.packet(number, token)
+        assert made == encode_publish(
+            "$aws/things/a/jobs/b/update", payload, qos=1, packet_id=number
+        )
+        packet = read_packets(made, 1000).packets[0]
+        assert isinstance(packet, PublishPacket)
+        assert token_in(packet.payload) == token
+
+
+def test_tokens_and_members_are_found_in_answers() -> None:
+    """With or without spaces behind the colon; empty and None where there is none."""
+    assert token_in(b'{"timestamp":1,"clientToken":"0000002a"}') == b"0000002a"
+    assert token_in(b'{"clientToken": "0000002a", "jobId": "x"}') == b"0000002a"
+    assert token_in(b'{"timestamp":1}') == b""
+    assert member(b'{"execution":{"jobId":"fw-7"}}', b"jobId") == b"fw-7"
+    assert member(b'{"timestamp":1}', b"jobId") is None
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="there is no /proc")
+def test_cpu_and_memory_of_a_process_are_seen() -> None:
+    """Our own CPU time grows as the process clock does, and our peak is at least a megabyte."""
+    pids = {"us": os.getpid()}
+    before = os.times()
+    seen = usage.cpu_seconds(pids)["us"]
+    assert seen >= before.user + before.system + before.children_user - 0.02
+    assert usage.peak_megabytes(pids)["us"] > 1
+    assert usage.cpu_seconds({"gone": 2**30}) == {"gone": 0.0}
+
+
+def test_the_command_knows_all_parts() -> None:
+    """--only takes what can be measured, and the help says of each what it is."""
+    only = next(parameter for parameter in bench.params if parameter.name == "only")
+    assert list(getattr(only.type, "choices", ())) == list(PARTS)
+    assert all(
+        f"  {name} " in (bench.help or "") or f" {name} " in (bench.help or "") for name in PARTS
+    )
+
+
+RESULT = {
+    "updates_per_s": 9000.0,
+    "echo_per_s": 15000.0,
+    "seed_design_per_s": 600.0,
+    "takeover_s": 7.5,
+    "update_to_accepted_ms": {"1%": {"p50": 1.0, "p99": 2.0, "p999": 3.0, "samples": 5}},
+    "create_to_notify_ms": {"1%": None},
+    "growth": [{"executions": 10_000, "jobs": 1, "updates_per_s": 8000.0, "broker_peak_mb": 80.0}],
+    "ratios": {"updates_to_echo": 0.6, "updates_to_seed_design": 15.0},
+    "quick": True,
+    "at": "2026-01-02T03:04:05+00:00",
+    "machine": {
+        "cpu": "A CPU",
+        "cores": 2,
+        "memory_gb": 8,
+        "system": "Linux",
+        "filesystem": "ext4",
+        "sync_ms": 0.5,
+        "postgresql": "18.6",
+        "mosquitto": "2.0.21",
+        "python": "3.11.7",
+        "load_average_before": 0.1,
+    },
+    "plan": {"devices": 200, "outstanding": 4, "runs": 3, "seconds": 2.0, "warm_up_s": 1.0},
+    "parts": {"updates": {"cpu_s": {"broker": 1.5}, "peak_mb": {"broker": 70.0}}},
+}
+
+
+def test_each_claim_has_the_line_that_repeats_it() -> None:
+    """The page has the machine and every number, each with its command."""
+    page = report.markdown(RESULT)
+    assert "A CPU, 2 cores, 8 GB" in page
+    assert "| durable updates a second | 9,000 | `jobbroker bench --quick --only updates` |" in page
+    assert "update to accepted at 1%, p50 / p99 / p99.9 | 1.0 / 2.0 / 3.0 ms |" in page
+    assert "updates, as a multiple of the echo | 0.60 |" in page
+    assert "10,000 executions in 1 job | 8,000, broker 80 MB |" in page
+    assert "| updates | 1.5 |" in page
+    table = [line for line in page.splitlines() if line.startswith("| ") and "`jobbroker" in line]
+    assert len(table) == len(report.rows(RESULT))
