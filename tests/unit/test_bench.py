@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -47,14 +47,14 @@ def test_percentile_covers_its_share(values: list[float], share: float) -> None:
 @pytest.mark.parametrize("arguments", [([], 0.5), ([1.0], 1.1), ([1.0], -0.1)])
 def test_percentile_of_nothing_or_beyond_is_an_error(arguments: tuple[list[float], float]) -> None:
     """No values have no percentile, and a share is from 0 to 1."""
-    with pytest.raises(ValueError, match="no values|not from 0 to 1"):
+    with pytest.raises(ValueError, match=r"no values|not from 0 to 1"):
         percentile(*arguments)
 
 
 def test_latency_is_in_milliseconds_whatever_the_order() -> None:
     """A thousand times of 1 to 1000 ms come to their percentiles; none come to None."""
-    times = [number / 1000 for number in range(1, 1001)]
-    random.Random(3).shuffle(times)
+    times = [number % 1000 / 1000 + 0.001 for number in range(0, 7000, 7)]
+    assert times != sorted(times)
     found = latency(times)
     assert found is not None
     assert found.as_json() == {
@@ -135,7 +135,7 @@ def test_tokens_and_members_are_found_in_answers() -> None:
     assert member(b'{"timestamp":1}', b"jobId") is None
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="there is no /proc")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
 def test_cpu_and_memory_of_a_process_are_seen() -> None:
     """Our own CPU time grows as the process clock does, and our peak is at least a megabyte."""
     pids = {"us": os.getpid()}
@@ -150,9 +150,7 @@ def test_the_command_knows_all_parts() -> None:
     """--only takes what can be measured, and the help says of each what it is."""
     only = next(parameter for parameter in bench.params if parameter.name == "only")
     assert list(getattr(only.type, "choices", ())) == list(PARTS)
-    assert all(
-        f"  {name} " in (bench.help or "") or f" {name} " in (bench.help or "") for name in PARTS
-    )
+    assert all(f" {name} " in (bench.help or "") for name in PARTS)
 
 
 RESULT = {
