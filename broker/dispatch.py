@@ -17,6 +17,7 @@ from zlib import crc32
 import structlog
 
 from broker.hooks import Place, reach
+from broker.logs import LineQuota
 from broker.mqtt.link import Denied, Inbound, Link, LinkClosedError, Outbound
 from broker.notifier import Notifier
 from handlers import executions
@@ -97,6 +98,7 @@ class Dispatcher:
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking: asyncio.Task[None] | None = None
+        self._rejections = LineQuota()
         self.counted = Counted()
 
     @property
@@ -265,12 +267,16 @@ class Dispatcher:
 
     def _count_rejected(self, inbound: Inbound, code: Code, payload: bytes) -> None:
         self.counted.rejected[code] = self.counted.rejected.get(code, 0) + 1
-        log.info(
-            "rejected",
-            topic=inbound.topic[:200],
-            code=str(code),
-            answer=payload[:400].decode(errors="replace"),
-        )
+        left_out = self._rejections.allow()
+        if left_out is not None:
+            answer = payload[:400].decode(errors="replace")
+            log.info(
+                "rejected",
+                topic=inbound.topic[:200],
+                code=str(code),
+                answer=answer,
+                left_out=left_out,
+            )
 
 
 async def _acknowledged_after(

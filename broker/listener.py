@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+import asyncpg
 import structlog
 
 from handlers.database import TRANSIENT, connect
@@ -23,8 +24,9 @@ async def listen(url: str, wakes: Mapping[str, Callable[[], None]]) -> None:
     while True:
         try:
             await _hear(url, wakes)
-        except TRANSIENT as error:
-            log.info("listener_lost", error=repr(error))
+        except (*TRANSIENT, asyncpg.PostgresError) as error:
+            # A password that is being changed, too: what is announced is also looked for from time to time.
+            log.warning("listener_lost", error=repr(error))
         await asyncio.sleep(_RETRY_SECONDS)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -19,6 +20,29 @@ _NOT_SECRET: Final = frozenset({"client_token", "secret_name"})
 _URL_PASSWORD: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/]*@", re.IGNORECASE)
 
 Event = MutableMapping[str, Any]
+
+
+class LineQuota:
+    """At most so many lines a second of one kind: what a client does wrong in a loop must not fill the disk."""
+
+    def __init__(self, most: int = 50, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._second = -1
+        self._written = 0
+        self._left_out = 0
+
+    def allow(self) -> int | None:
+        """How many lines were left out since the last one that was written; None when this one must be, too."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= self._most:
+            self._left_out += 1
+            return None
+        self._written += 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
 
 
 def set_up_logs(log_format: str = "console", log_level: str = "info") -> None:

@@ -47,6 +47,9 @@ class Notifier:
         self._held: set[int] = set()
         self._sent: list[Told] = []
         self._alone = False
+        self._most_rows = (
+            _MOST_AT_ONCE  # in one batch; fewer after a failure, to find the row to blame
+        )
         self._behind = True  # the table may have rows of ours that memory has not
         self.wake = asyncio.Event()
         self.orphans = asyncio.Event()
@@ -117,6 +120,11 @@ class Notifier:
                 self.wake.set()
             except LinkClosedError:
                 return
+            except Exception:
+                # One row that cannot be said must not silence the others, nor end the process at each of its starts.
+                log.exception("notifier_failed", rows_at_once=self._most_rows)
+                await asyncio.sleep(_RETRY_SECONDS)
+                self.wake.set()
 
     async def run_once(self) -> bool:
         """Send one batch and wait until the MQTT server has acknowledged it; returns whether there was anything."""
@@ -132,11 +140,15 @@ class Notifier:
                 by_tenant.setdefault(one.tenant_id, []).append(one)
             for tenant, told in by_tenant.items():
                 await self._send(tenant, told)
-        except BaseException:
-            # Still in the table, and still ours: the next look finds them.
-            self._held.difference_update(one.outbox_id for one in batch)
-            self._behind = True
+        except BaseException as error:
+            # Still in the table, and still ours: the next look finds them. But for a row that failed alone for a reason
+            # of its own: it stays in the table, and is tried again by the next process that holds this slot.
+            if not (len(batch) == 1 and isinstance(error, Exception) and not _heals(error)):
+                self._held.difference_update(one.outbox_id for one in batch)
+                self._behind = True
+            self._most_rows = len(batch) if _heals(error) else 1
             raise
+        self._most_rows = min(2 * self._most_rows, _MOST_AT_ONCE)
         self._sent += batch
         if len(self._sent) >= _MOST_SENT or not self._waiting:
             await self._forget()
@@ -145,7 +157,7 @@ class Notifier:
     def _next_batch(self) -> list[Told]:
         batch: list[Told] = []
         size = 0
-        while self._waiting and size < _MOST_AT_ONCE:
+        while self._waiting and size < _MOST_AT_ONCE and len(batch) < self._most_rows:
             one = self._waiting.popleft()
             size += _weight(one)
             batch.append(one)
@@ -193,6 +205,10 @@ class Notifier:
                 return
             after = found[-1].outbox_id
         self._behind = True
+
+
+def _heals(error: BaseException) -> bool:
+    return isinstance(error, (*TRANSIENT, LinkClosedError, asyncio.CancelledError))
 
 
 def _weight(told: Told) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 
 import structlog
 
@@ -30,7 +31,7 @@ from broker.operators import OperatorDoor
 from broker.service import every
 from broker.settings import Settings
 from broker.slots import Slot, Takeover
-from handlers import chunks, outbox, timeouts
+from handlers import chunks, outbox, retention, timeouts
 from handlers.database import Pool, create_pool
 from handlers.documents import Documents
 from handlers.migrate import require_current
@@ -220,7 +221,14 @@ class Broker:
         return done.more
 
     async def _forget(self) -> bool:
-        return await outbox.forget_requests(self._pool)
+        older_than = timedelta(days=self._settings.retention_days)
+        told, more = await retention.run_once(
+            self._pool, older_than=older_than, slot=self._slot.number
+        )
+        self.notifier.tell(told)
+        if told:
+            self._work.set()
+        return await outbox.forget_requests(self._pool) or more
 
     async def _drain(self, number: int) -> None:
         """Take a dead slot's session over: answer what it collected until it is quiet, then end it."""

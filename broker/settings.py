@@ -162,6 +162,14 @@ class Settings(LocalSettings):
         64 * 1024 * 1024, ge=0, description="memory for job documents that were sent lately, bytes"
     )
 
+    retention_days: int = Field(
+        730,
+        ge=1,
+        le=36500,
+        description="jobs that ended longer ago are deleted with their executions, and audit lines"
+        " of that age; 730 as on AWS",
+    )
+
     @field_validator("mqtt_ca_file", "mqtt_cert_file", "mqtt_key_file")
     @classmethod
     def _is_readable(cls, value: Path | None) -> Path | None:

@@ -60,6 +60,7 @@ class Progress:
     """How far this process has come in long jobs: a hint that saves looking at what is done. Keep one a process."""
 
     after: dict[tuple[int, str], Key] = field(default_factory=dict)
+    turn: int = 0  # where the next run begins among the jobs, so that a long rollout does not hold up a cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class _Chunk:
 
 
 async def run_once(pool: Pool, *, slot: int | None, progress: Progress) -> Worked:
-    """Do some chunks of what is owed to jobs, over all tenants, oldest job first.
+    """Do some chunks of what is owed to jobs, over all tenants, the jobs taking turns.
 
     Call again at once while `more`, and from time to time otherwise: another process may have died over its work.
     Transient errors of the database are raised, with what was done before them already committed and in the outbox.
@@ -92,7 +93,9 @@ async def run_once(pool: Pool, *, slot: int | None, progress: Progress) -> Worke
     told: list[Told] = []
     failures: list[Failure] = []
     chunks, more = 0, False
-    for tenant_id, job_id, work in found:
+    begin = progress.turn % len(found) if found else 0
+    for tenant_id, job_id, work in [*found[begin:], *found[:begin]]:
+        progress.turn += 1
         if chunks == _CHUNKS_PER_RUN:
             more = True
             break

@@ -52,7 +52,11 @@ async def _act_as_serving_role(connection: Connection) -> None:
 async def connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
     """One connection outside the pool (for LISTEN and for session locks), acting as the serving role."""
     connection = await asyncpg.connect(url)
-    await _act_as_serving_role(connection)
+    try:
+        await _act_as_serving_role(connection)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 

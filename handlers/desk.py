@@ -6,7 +6,6 @@ Loading is the only thing here that awaits; the deciding is plain code over `sch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +31,6 @@ _DIGEST: Final = 8  # bytes
 # Digests an execution keeps (executions.recent): more than a device has outstanding, which is 20 in paho-mqtt. Whatever
 # may be redelivered after a kill must be recognised, or an older report would overwrite a newer one.
 _REMEMBERED: Final = 32
-_REDELIVERY_REACHES_BACK: Final = timedelta(hours=1)
 
 Key = tuple[str, str, int]
 
@@ -99,7 +97,6 @@ class Desk:
         self.queues: dict[str, list[Execution]] = {name: [] for name in exists}
         self._by_key = {one.execution.key: one for one in loaded}
         self._latest = latest
-        self._started_before: dict[bytes, Key] = {}
         self._of_thing: dict[str, list[Key]] = {name: [] for name in exists}
         for key, one in self._by_key.items():
             self._of_thing[key[0]].append(key)
@@ -113,7 +110,6 @@ class Desk:
         cls,
         connection: Connection,
         tenant_id: str,
-        asks: Sequence[Ask],
         requests: Sequence[Request],
     ) -> Desk:
         """Lock what will change and load all that the requests name."""
@@ -124,30 +120,7 @@ class Desk:
             rows = await connection.fetch(_SQL["find_things"], tenant_id, list(reading))
             exists |= {row["thing_name"] for row in rows}
         loaded, latest = await _load(connection, tenant_id, exists, requests)
-        desk = cls(exists, now, loaded, latest)
-        await desk._find_redelivered_starts(connection, tenant_id, asks)
-        return desk
-
-    async def _find_redelivered_starts(
-        self, connection: Connection, tenant_id: str, asks: Sequence[Ask]
-    ) -> None:
-        for ask in asks:
-            if not ask.duplicate or ask.topic.operation is not Operation.START_NEXT:
-                continue
-            digest = _digest(ask)
-            row = await connection.fetchrow(
-                _SQL["load_started_by"],
-                tenant_id,
-                ask.topic.thing,
-                digest,
-                _REDELIVERY_REACHES_BACK,
-            )
-            if row is None:
-                continue
-            named = (row["thing_name"], row["job_id"], row["execution_number"])
-            for one in (await store.load_executions(connection, tenant_id, [named])).values():
-                self._by_key.setdefault(one.execution.key, one)
-                self._started_before[ask.topic.thing.encode() + digest] = one.execution.key
+        return cls(exists, now, loaded, latest)
 
     def decide(self, ask: Ask, request: Request) -> Decided:
         """What this request comes to, given all that was decided before it in the batch."""
@@ -160,7 +133,7 @@ class Desk:
                 pending = tuple(listed([one.execution for one in self._offered(thing)]))
                 return Decided(request, token=token, pending=pending)
             case Operation.START_NEXT:
-                return Decided(request, self._start_next(ask, request), token=token)
+                return Decided(request, self._start_next(request), token=token)
             case Operation.DESCRIBE:
                 return self._describe(request)
             case Operation.UPDATE:
@@ -179,12 +152,12 @@ class Desk:
         self._by_key[changed.key] = after
         return after
 
-    def _start_next(self, ask: Ask, request: Request) -> Loaded | None:
-        digest = _digest(ask)
-        mark = request.topic.thing.encode() + digest
-        before = self._started_before.get(mark) if ask.duplicate else None
-        if before is not None and self._is_still_meant(request, self._by_key[before].execution):
-            return self._by_key[before]
+    def _start_next(self, request: Request) -> Loaded | None:
+        """The execution at work, else the next one, started; None when nothing is pending.
+
+        A redelivered start-next finds what it started at work. If that has ended meanwhile, it is given the next job,
+        never the ended one: devices do a job when they are given it, and many use one token, or none, for each request.
+        """
         offered = self._offered(request.topic.thing)
         if not offered or offered[0].execution.status is Status.IN_PROGRESS:
             return offered[0] if offered else None
@@ -196,15 +169,7 @@ class Desk:
             details=request.details,
             step_minutes=request.step_minutes,
         )
-        # The redelivery may be in this very batch, when both waited for the database.
-        self._started_before[mark] = started.key
-        return self._replace(first, _remembering(started, digest))
-
-    @staticmethod
-    def _is_still_meant(request: Request, started: Execution) -> bool:
-        # Without a token each start-next of a thing reads alike: one whose job has ended asks for the next job. To give
-        # the ended one again would have it done twice; to start one more only tells the thing earlier.
-        return request.client_token is not None or started.status not in TERMINAL
+        return self._replace(first, started)
 
     def _describe(self, request: Request) -> Decided:
         topic, token = request.topic, request.client_token
@@ -228,6 +193,11 @@ class Desk:
             digest = _digest(ask)
             if not self._is_repeated(ask, request, state, digest=digest):
                 found = self._replace(found, _remembering(self._reported(found, request), digest))
+            elif request.step_minutes is not None and state.status is Status.IN_PROGRESS:
+                # A device that uses one token for all its heartbeats means each of them.
+                found = self._replace(
+                    found, lifecycle.keep_alive(state, request.step_minutes, self.now)
+                )
         except Rejected as error:
             return Decided(request, error=error, token=token, state=state)
         return Decided(request, found, token=token)
@@ -251,12 +221,14 @@ class Desk:
 
         Without a token, an equal request is a new one unless MQTT says it is a redelivery, or unless it could not be
         meant twice: it names the version it expects, or it reports the end that has been reached. A heartbeat like the
-        ones before, sent on after the job was canceled or timed out, is refused: else the device would never know.
+        ones before, sent on after the job was canceled or timed out, is refused whatever its token: else the device
+        would never know.
         """
         if not _remembers(execution, digest):
             return False
+        ended_by_us = execution.status in TERMINAL and execution.status not in REPORTS
         return (
-            request.client_token is not None
+            (request.client_token is not None and not ended_by_us)
             or ask.duplicate
             or request.expected_version is not None
             or (execution.status in TERMINAL and REPORTS.get(execution.status) is request.move)

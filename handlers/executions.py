@@ -106,7 +106,7 @@ async def _round(
     decoded = [_decode(ask) for ask in asks]
     async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
         desk = await Desk.open(
-            connection, tenant_id, asks, [one for one in decoded if isinstance(one, Request)]
+            connection, tenant_id, [one for one in decoded if isinstance(one, Request)]
         )
         decided = [
             one if isinstance(one, Decided) else desk.decide(ask, one)

@@ -248,6 +248,12 @@ def report(
     )
 
 
+def keep_alive(execution: Execution, step_minutes: int, now: datetime) -> Execution:
+    """An IN_PROGRESS execution whose last report came again: not counted, but its step timer begins anew (-1: ends)."""
+    step = None if step_minutes == -1 else _deadline(now, step_minutes)
+    return execution._replace(step_deadline=step)
+
+
 def _deadline(now: datetime, minutes: int | None) -> datetime | None:
     return None if minutes is None else now + timedelta(minutes=minutes)
 

@@ -319,27 +319,27 @@ CREATE POLICY outbox_sweep ON outbox FOR SELECT TO jobbroker_sweep USING (true);
 GRANT SELECT ON tenants, jobs, executions, outbox TO jobbroker_sweep;
 
 CREATE FUNCTION sweep_tenants() RETURNS SETOF text
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id FROM tenants ORDER BY tenant_id';
 
 CREATE FUNCTION sweep_job_work() RETURNS TABLE (tenant_id text, job_id text, pending_work text)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, job_id, pending_work FROM jobs WHERE pending_work IS NOT NULL ORDER BY job_uid LIMIT 1000';
 
 CREATE FUNCTION sweep_expired_jobs() RETURNS TABLE (tenant_id text, job_id text)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, job_id FROM jobs
         WHERE expires_at <= clock_timestamp() AND expires_at IS NOT NULL
           AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''
         ORDER BY expires_at LIMIT 1000';
 
 CREATE FUNCTION sweep_timeouts(most integer) RETURNS TABLE (tenant_id text, thing_name text)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, thing_name FROM executions
         WHERE timeout_at <= clock_timestamp() AND timeout_at IS NOT NULL ORDER BY timeout_at LIMIT most';
 
 CREATE FUNCTION sweep_outbox() RETURNS TABLE (tenant_id text, owner_slot integer, oldest timestamptz, depth bigint)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, owner_slot, min(created_at), count(*) FROM outbox GROUP BY 1, 2';
 
 DO $$

@@ -56,16 +56,6 @@ CROSS JOIN LATERAL (
 ) e
 JOIN jobs j ON j.tenant_id = $1 AND j.job_id = e.job_id;
 
--- name: load_started_by
--- Which of a thing's executions a redelivered start-next has already started; only asked for redelivered ones.
--- params: tenant, thing name, digest, how far back
-SELECT e.thing_name, e.job_id, e.execution_number
-FROM executions e
-WHERE e.tenant_id = $1 AND e.thing_name = $2 AND e.started_at > clock_timestamp() - $4::interval
-  AND position($3::bytea IN e.recent) % 8 = 1
-ORDER BY e.started_at DESC
-LIMIT 1;
-
 -- name: load_documents
 -- Documents by job incarnation.
 -- params: tenant, job uids

@@ -217,3 +217,27 @@ UPDATE jobs SET expiry_done = true WHERE tenant_id = $1 AND job_id = $2;
 -- A job whose executions are gone.
 -- params: tenant, job id
 DELETE FROM jobs WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: find_forgettable
+-- Jobs in a status that may be deleted ($2) which ended longer ago than $3, locked; those that others work on are left.
+-- params: tenant, statuses, how long ago, most
+SELECT job_id, status, clock_timestamp() AS now
+FROM jobs
+WHERE tenant_id = $1 AND status = ANY ($2::text[]) AND pending_work IS NULL
+  AND coalesce(completed_at, updated_at) < clock_timestamp() - $3::interval
+ORDER BY job_id
+LIMIT $4
+FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: forget_audit
+-- Audit lines older than $2; returns how many.
+-- params: tenant, how old, most
+WITH gone AS (
+    DELETE FROM audit_log a
+    WHERE a.tenant_id = $1 AND a.audit_id IN (
+        SELECT o.audit_id FROM audit_log o
+        WHERE o.tenant_id = $1 AND o.at < clock_timestamp() - $2::interval
+        ORDER BY o.audit_id LIMIT $3)
+    RETURNING 1
+)
+SELECT count(*) FROM gone;

@@ -399,17 +399,14 @@ class TestRedelivery:
         self, plane: Plane
     ) -> None:
         """What waited for the database and is redelivered meanwhile comes twice in one batch."""
-        start, end = {"clientToken": "s"}, {"status": "SUCCEEDED", "clientToken": "e"}
+        start = {"clientToken": "s"}
         replies, _ = await plane.batch(
             plane.ask("t1/jobs/start-next", start),
-            plane.ask("t1/jobs/j1/update", end),
             plane.ask("t1/jobs/start-next", start, duplicate=True),
-            plane.ask("t1/jobs/j1/update", end, duplicate=True),
         )
 
-        assert [accepted for accepted, _ in replies] == [True] * 4
-        assert replies[2][1]["execution"]["jobId"] == "j1"
-        assert (await plane.accepted("t1/jobs/$next/get"))["execution"]["status"] == "QUEUED"
+        assert [body["execution"]["jobId"] for _, body in replies] == ["j1", "j1"]
+        assert replies[1][1]["execution"]["versionNumber"] == 2
 
     async def test_the_same_token_for_each_job_starts_each(self, plane: Plane) -> None:
         """A device whose clientToken never changes is given the next job, not the ended one again."""
@@ -439,8 +436,8 @@ class TestRedelivery:
         assert body["code"] == "InvalidStateTransition"
         assert body["executionState"]["status"] == "TIMED_OUT"
 
-    async def test_start_next_does_not_start_a_second_job(self, plane: Plane) -> None:
-        """start-next and the end of its job, both redelivered: the first is answered with that job again."""
+    async def test_start_next_never_gives_an_ended_job_again(self, plane: Plane) -> None:
+        """start-next and the end of its job, both redelivered: the job is not given a second time, but the next one."""
         start, end = {"clientToken": "s"}, {"status": "SUCCEEDED", "clientToken": "e"}
         await plane.batch(
             plane.ask("t1/jobs/start-next", start), plane.ask("t1/jobs/j1/update", end)
@@ -451,6 +448,36 @@ class TestRedelivery:
         )
 
         assert [accepted for accepted, _ in replies] == [True, True]
-        assert replies[0][1]["execution"]["jobId"] == "j1"
+        assert replies[0][1]["execution"]["jobId"] == "j2"
         assert told == []
-        assert (await plane.accepted("t1/jobs/$next/get"))["execution"]["status"] == "QUEUED"
+        assert await counts_equal_rows(plane.pool)
+
+    async def test_one_token_for_all_heartbeats_keeps_the_step_timer_going(
+        self, plane: Plane
+    ) -> None:
+        """A report like the last one under the same token is counted once, but restarts its step timer."""
+        beat = {"status": "IN_PROGRESS", "stepTimeoutInMinutes": 5, "clientToken": "mine"}
+        await plane.accepted("t1/jobs/j1/update", beat)
+        async with plane.pool.acquire() as raw, tenant_transaction(raw, "default") as connection:
+            await connection.execute(
+                "UPDATE executions SET step_deadline = now() + interval '1 minute', "
+                "timeout_at = now() + interval '1 minute' WHERE thing_name = 't1' AND job_id = 'j1'"
+            )
+        await plane.accepted("t1/jobs/j1/update", beat)
+
+        execution = (await plane.accepted("t1/jobs/j1/get"))["execution"]
+        assert execution["versionNumber"] == 2
+        assert execution["approximateSecondsBeforeTimedOut"] > 200
+
+    async def test_one_token_for_all_heartbeats_learns_of_the_end(self, plane: Plane) -> None:
+        """Once the service has ended the execution, a heartbeat is refused although its token and text are known."""
+        beat = {"status": "IN_PROGRESS", "clientToken": "mine"}
+        await plane.accepted("t2/jobs/j2/update", beat)
+        async with plane.pool.acquire() as raw, tenant_transaction(raw, "default") as connection:
+            await connection.execute(
+                "UPDATE executions SET status = 'TIMED_OUT', version_number = 3 WHERE thing_name = 't2'"
+            )
+
+        body = await plane.rejected("t2/jobs/j2/update", beat)
+        assert body["code"] == "InvalidStateTransition"
+        assert body["executionState"]["status"] == "TIMED_OUT"

@@ -260,3 +260,27 @@ async def test_a_dead_slots_rows_are_told_by_the_living(
 
 async def _owned_by(admin: asyncpg.Connection, wanted: dict[int, int]) -> bool:
     return await _owners(admin) == wanted
+
+
+async def test_a_row_that_cannot_be_said_silences_no_other(
+    pool: Pool,
+    admin: asyncpg.Connection,
+    mosquitto_server: StartMosquitto,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fault of ours over one row is logged; the rows around it are told, and it stays in the table."""
+    say = outbox.say
+
+    async def broken(
+        pool: Pool, documents: Documents, tenant: str, told: list[Told]
+    ) -> outbox.Said:
+        if any("t7" in one.notify for one in told):
+            raise ZeroDivisionError
+        return await say(pool, documents, tenant, told)
+
+    monkeypatch.setattr("broker.notifier.outbox.say", broken)
+    await _write(admin, 20, owner=0)
+    async with _hearing(mosquitto_server, pool) as (notifier, heard):
+        notifier.tell(await _page(pool, 0))
+        await eventually(lambda: len(set(heard)) == 19)
+        await eventually(lambda: _owned_by(admin, {0: 1}))

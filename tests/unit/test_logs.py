@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from broker.logs import HIDDEN, hide_secrets, set_up_logs
+from broker.logs import HIDDEN, LineQuota, hide_secrets, set_up_logs
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +77,14 @@ def test_a_traceback_shows_no_local_variables(
     seen = capsys.readouterr().err
     assert "ZeroDivisionError" in seen
     assert "hunter2" not in seen
+
+
+def test_a_flood_of_lines_is_cut_and_counted() -> None:
+    """So many lines a second are written; the first one after says how many were left out."""
+    now = 10.0
+    quota = LineQuota(2, clock=lambda: now)
+    first = [quota.allow() for _ in range(5)]
+    now = 11.0
+
+    assert first == [0, 0, None, None, None]
+    assert [quota.allow(), quota.allow()] == [3, 0]
