@@ -24,7 +24,7 @@ class Plan:
     fanout_things: int = 100_000
     loads: tuple[float, ...] = (0.01, 0.1, 0.5, 0.8)
     load_seconds: float = 40.0
-    creates_per_second: float = 20.0
+    creates_per_second: float = 10.0
     creators: int = 50
     growth: tuple[tuple[int, int], ...] = (
         (10_000, 1),

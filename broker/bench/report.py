@@ -8,15 +8,16 @@ from typing import Any, Final
 Result = dict[str, Any]
 Row = tuple[str, str, str]
 
-_GOALS: Final = {
-    "updates_to_seed_design": "the seeds' design",
-    "updates_to_echo": "the echo",
-    "updates_to_postgres": "PostgreSQL alone",
+_COMPARED: Final = {
+    "updates_to_seed_design": ("the seeds' design", "seed"),
+    "updates_to_echo": ("the echo", "echo"),
+    "updates_to_postgres": ("PostgreSQL alone", "postgres"),
 }
+_ENOUGH_FOR_P999: Final = 1000
 
 
 def rows(result: Result) -> list[Row]:
-    """What was measured, how much, and by which part: one row for each number."""
+    """What was measured, how much, and by which part or parts: one row for each number."""
     return [*_rates(result), *_ratios(result), *_latencies(result), *_growth(result)]
 
 
@@ -38,12 +39,13 @@ def _rates(result: Result) -> Iterator[Row]:
 
 
 def _ratios(result: Result) -> Iterator[Row]:
-    for key, words in _GOALS.items():
+    for key, (words, part) in _COMPARED.items():
         if key in result["ratios"]:
-            yield f"updates, as a multiple of {words}", f"{result['ratios'][key]:.2f}", "updates"
+            value = f"{result['ratios'][key]:.2f}"
+            yield f"updates, as a multiple of {words}", value, f"{part} updates"
     if "two_processes_to_one" in result["ratios"]:
-        value = result["ratios"]["two_processes_to_one"]
-        yield "two processes, as a multiple of one", f"{value:.2f}", "two"
+        value = f"{result['ratios']['two_processes_to_one']:.2f}"
+        yield "two processes, as a multiple of one", value, "updates two"
 
 
 def _latencies(result: Result) -> Iterator[Row]:
@@ -54,7 +56,9 @@ def _latencies(result: Result) -> Iterator[Row]:
     for key, words in names.items():
         for load, found in result.get(key, {}).items():
             if found is not None:
-                value = f"{found['p50']:.1f} / {found['p99']:.1f} / {found['p999']:.1f} ms"
+                enough = found["samples"] >= _ENOUGH_FOR_P999
+                rare = f"{found['p999']:.1f}" if enough else "-"
+                value = f"{found['p50']:.1f} / {found['p99']:.1f} / {rare} ms"
                 yield f"{words} at {load}, p50 / p99 / p99.9", value, "latency"
 
 
@@ -103,8 +107,8 @@ def markdown(result: Result) -> str:
         "| What | Measured | Again with |",
         "|---|---|---|",
         *(
-            f"| {words} | {value} | `jobbroker bench{quick} --only {part}` |"
-            for words, value, part in rows(result)
+            f"| {words} | {value} | `jobbroker bench{quick}{_options(parts)}` |"
+            for words, value, parts in rows(result)
         ),
         "",
         "## What each number is",
@@ -116,13 +120,18 @@ def markdown(result: Result) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _options(parts: str) -> str:
+    return "".join(f" --only {part}" for part in parts.split())
+
+
 _MEANING: Final = (
     "- **Durable updates**: `UpdateJobExecution` with IN_PROGRESS and two status details; counted when",
-    "  the device has `accepted` with its clientToken, which the broker sends after the commit.",
+    "  the device has `accepted` with its clientToken, which the broker sends after the commit. Each is",
+    "  told to operators as an event as well, as it is out of the box.",
     "- **Full cycles**: `start-next` answered with an execution, then SUCCEEDED accepted; the notifications",
     "  that follow are published as well.",
     "- **Echo**: the same requests through the same Mosquitto to a process that answers them unread over",
-    "  the broker's own MQTT link. No broker in Python can do more on this machine.",
+    "  the broker's own MQTT link: what servers, load and link leave room for.",
     "- **PostgreSQL alone**: `UPDATE ... FROM unnest` of 500 executions a commit, four connections, on the",
     "  broker's own table with its indexes, checks and row security. Nothing is read, locked or decided.",
     "- **The seeds' design**: one transaction for each message with the statements and tables that the",
@@ -131,7 +140,7 @@ _MEANING: Final = (
     "  acknowledged every notification.",
     "- **Latency**: requests leave by a schedule drawn beforehand (Poisson) that waits for no answer, and",
     "  each counts from when it was due: no coordinated omission. Loads are shares of the updates above.",
-    "  With few samples p99.9 is the largest one; `--json` has the numbers of samples.",
+    "  p99.9 is left out below a thousand samples; `--json` has how many there were.",
     "- **Growth**: all things update, each among executions of its own and others', after a fresh start of",
     "  the broker.",
     "- **Taken over**: from SIGKILL of one of two processes until its last request was answered by the other.",
