@@ -10,8 +10,8 @@ from typing import Any, Final
 from broker.bench import seed
 from broker.bench.figures import difference
 from broker.bench.measuring import summary, throughput
-from broker.bench.stage import JOB, Stage, peaks
-from broker.bench.usage import cpu_seconds, forget_peaks
+from broker.bench.stage import JOB, Stage
+from broker.bench.usage import cpu_seconds, forget_peaks, peak_megabytes
 from broker.cli.outcome import remark
 from handlers.database import Connection, tenant_transaction
 from schema.topics import DEFAULT_TENANT
@@ -46,7 +46,8 @@ async def postgres(stage: Stage) -> dict[str, Any]:
     await stage.admin.execute(ADD_JOB, DEFAULT_TENANT, JOB, _ROWS)
     await stage.admin.execute(_FILL, DEFAULT_TENANT, JOB, _ROWS)
     await stage.settle()
-    pids = {"postgres": stage.pids.get("postgres", 0), "load": os.getpid()}
+    pids = {name: pid for name, pid in stage.pids.items() if name == "postgres"}
+    pids["load"] = os.getpid()
     forget_peaks(pids)
     done = [0]
     stop = asyncio.Event()
@@ -66,7 +67,7 @@ async def postgres(stage: Stage) -> dict[str, Any]:
                 f"  postgres: run {number} of {stage.plan.runs}: {per_second:,.0f} rows a second"
             )
         stop.set()
-    return summary(runs) | {"peak_mb": peaks(stage)}
+    return summary(runs) | {"peak_mb": peak_megabytes(pids)}
 
 
 async def _write(stage: Stage, writer: int, done: list[int], stop: asyncio.Event) -> None:
