@@ -10,8 +10,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 from zlib import crc32
 
 import structlog
@@ -44,8 +45,7 @@ class Counted:
     strangers: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(NamedTuple):
     """One request on its way: the link that brought it takes its reply and its acknowledgement."""
 
     link: Link
@@ -214,7 +214,7 @@ class Dispatcher:
                 pause = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
                 attempt += 1
                 # The connection may have been lost while committing, and rounds before are committed anyway.
-                asks = [replace(ask, duplicate=True) for ask in asks]
+                asks = [ask._replace(duplicate=True) for ask in asks]
                 log.warning(
                     "database_waits",
                     tenant=tenant,
@@ -228,7 +228,7 @@ class Dispatcher:
                     log.exception("request_failed", tenant=tenant, topic=str(asks[0].topic))
                     return Answered([_internal_error(asks[0])], [])
                 log.exception("batch_failed", tenant=tenant, requests=len(asks))
-                again = [replace(ask, duplicate=True) for ask in asks]
+                again = [ask._replace(duplicate=True) for ask in asks]
                 parts = [await self._decide(tenant, [ask]) for ask in again]
                 return Answered(
                     [reply for part in parts for reply in part.replies],

@@ -5,9 +5,8 @@ Loading is the only thing here that awaits; the deciding is plain code over `sch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers import store
 from handlers.store import Change, Loaded
@@ -35,8 +34,7 @@ _REMEMBERED: Final = 32
 Key = tuple[str, str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One request as it arrived: duplicate is MQTT's DUP flag, which says that it may have been handled before."""
 
     topic: DeviceTopic
@@ -44,8 +42,7 @@ class Ask:
     duplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """What a request came to; encoded once the documents are there."""
 
     request: Request | None

@@ -147,12 +147,9 @@ async def save(
     `messages`) go into one outbox row owned by `slot`. Raises Conflict, the transaction being of no use any more, when
     a row was no longer what the decision was made on.
     """
-    await _write_executions(connection, tenant_id, changes)
+    tenant = await _write_executions(connection, tenant_id, changes)
     over = await _count(connection, tenant_id, changes)
     notify, notify_next = _notifications(changes, queues)
-    tenant = await connection.fetchrow(_SQL["load_tenant"], tenant_id)
-    if tenant is None:
-        raise Conflict
     told = [*messages, *_execution_events(changes, tenant, now)]
     if over:
         told += await complete_jobs(connection, tenant_id, over, now=now)
@@ -180,10 +177,10 @@ async def tell(
         _SQL["insert_outbox"],
         tenant_id,
         slot,
-        list(notify),
-        list(notify_next),
-        [topic for topic, _ in messages],
-        [payload for _, payload in messages],
+        "\n".join(notify),
+        "\n".join(notify_next),
+        "\n".join([topic for topic, _ in messages]),
+        "\n".join([payload for _, payload in messages]),
     )
     if slot is None:
         await connection.execute("NOTIFY jobbroker_outbox")
@@ -249,23 +246,29 @@ def _job_members(row: asyncpg.Record) -> dict[str, object]:
 
 async def _write_executions(
     connection: Connection, tenant_id: str, changes: Sequence[Change]
-) -> None:
+) -> asyncpg.Record:
+    """Write the changes; returns how the tenant's ARNs are written and which events it wants."""
     net = _collapsed(changes)
     added = [after for before, after in net if before is None and after is not None]
     gone = [before for before, after in net if before is not None and after is None]
     moved = [(before, after) for before, after in net if before is not None and after is not None]
+    tenant = None
     if added:
         await connection.execute(
             _SQL["insert_executions"], tenant_id, *_keys(added), added[0].queued_at
         )
     if moved:
-        written = await connection.fetchval(_SQL["update_executions"], tenant_id, *_columns(moved))
-        if written != len(moved):
+        tenant = await connection.fetchrow(_SQL["update_executions"], tenant_id, *_columns(moved))
+        if tenant is None or tenant["written"] != len(moved):
             raise Conflict
     if gone:
         deleted = await connection.fetchval(_SQL["delete_executions"], tenant_id, *_keys(gone))
         if deleted != len(gone):
             raise Conflict
+    tenant = tenant or await connection.fetchrow(_SQL["load_tenant"], tenant_id)
+    if tenant is None:
+        raise Conflict
+    return tenant
 
 
 def _about(change: Change) -> Execution:

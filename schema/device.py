@@ -7,8 +7,7 @@ some thousand times a second. Rules: AWS "Jobs device MQTT API"; reference 1.2 t
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -34,8 +33,7 @@ _LARGEST: Final = 2**63 - 1
 _LARGEST_DIGITS: Final = 19
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One decoded request. Fields an operation does not have keep their defaults.
 
     details is a JSON object of strings as compact text, or None when the request has none.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from schema.limits import JOB_ID, OPERATOR_NAME, TENANT_ID, THING_NAME
 
@@ -52,8 +52,7 @@ OPERATOR_FILTERS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceTopic:
+class DeviceTopic(NamedTuple):
     """A device's request. job_id is "" for get and start-next, and may be the literal `$next` for describe."""
 
     tenant: str

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class LinkClosedError(Exception):
     """The link was closed for good while, or before, something was asked of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(NamedTuple):
     """A message from the MQTT server. `epoch` numbers the connection that brought it.
 
     `packet_id` is 0 with QoS 0. `duplicate` (DUP) says that an earlier connection may have
@@ -27,8 +27,7 @@ class Inbound:
     correlation_data: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outbound:
+class Outbound(NamedTuple):
     """A message to publish, with QoS 0 or 1."""
 
     topic: str

@@ -23,6 +23,7 @@ SELECT t.thing_name FROM things t WHERE t.tenant_id = $1 AND t.thing_name = ANY 
 
 -- name: load_queues
 -- Each thing's live executions in AWS's order, at most $3 of each thing, with what their jobs say.
+-- OFFSET 0 keeps the planner from beginning with all of the tenant's jobs, which it does when it believes them few.
 -- params: tenant, thing names, window
 SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at,
        e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent,
@@ -36,7 +37,7 @@ CROSS JOIN LATERAL (
     ORDER BY (x.status = 'QUEUED'), x.queued_at, x.job_id
     LIMIT $3
 ) e
-JOIN jobs j ON j.tenant_id = $1 AND j.job_id = e.job_id;
+CROSS JOIN LATERAL (SELECT * FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = e.job_id OFFSET 0) j;
 
 -- name: load_executions
 -- Executions named by thing, job and number; number 0 means the latest.
@@ -54,7 +55,7 @@ CROSS JOIN LATERAL (
     ORDER BY x.execution_number DESC
     LIMIT 1
 ) e
-JOIN jobs j ON j.tenant_id = $1 AND j.job_id = e.job_id;
+CROSS JOIN LATERAL (SELECT * FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = e.job_id OFFSET 0) j;
 
 -- name: load_documents
 -- Documents by job incarnation.
@@ -71,6 +72,8 @@ FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_ar
 
 -- name: update_executions
 -- Changed executions. The guard of the transition table is repeated: status and version must be what was decided on.
+-- Each row is looked up by its key and updated where it was found: joined plainly, a plan made while the table was small
+-- reads all of the tenant's executions, and is kept. Also how the tenant's events are written, which saves a round trip.
 -- params: tenant, key (things, jobs, numbers), from (statuses, versions), to (statuses, versions, details, started,
 -- updated, in-progress deadlines, step deadlines, timeouts, forced, recent)
 WITH changed AS (
@@ -96,12 +99,18 @@ WITH changed AS (
                 string_to_array($16, E'\n', '\N')::bytea[])
          AS c (thing_name, job_id, execution_number, from_status, from_version, status, version_number, status_details,
                started_at, last_updated_at, in_progress_deadline, step_deadline, timeout_at, force_canceled, recent)
-    WHERE e.tenant_id = $1 AND e.thing_name = c.thing_name AND e.job_id = c.job_id
-      AND e.execution_number = c.execution_number
-      AND e.status = c.from_status AND e.version_number = c.from_version
+    CROSS JOIN LATERAL (
+        SELECT x.ctid
+        FROM executions x
+        WHERE x.tenant_id = $1 AND x.thing_name = c.thing_name AND x.job_id = c.job_id
+          AND x.execution_number = c.execution_number AND x.status = c.from_status AND x.version_number = c.from_version
+        OFFSET 0
+    ) found
+    WHERE e.ctid = found.ctid AND e.tenant_id = $1
     RETURNING 1
 )
-SELECT count(*) FROM changed;
+SELECT (SELECT count(*) FROM changed) AS written, t.aws_region, t.aws_account, t.events
+FROM tenants t WHERE t.tenant_id = $1;
 
 -- name: delete_executions
 -- Executions that go with their job.
@@ -175,7 +184,8 @@ SELECT aws_region, aws_account, events FROM tenants WHERE tenant_id = $1;
 -- What must be told, one row for a batch.
 -- params: tenant, owner slot, notify, notify_next, topics, payloads
 INSERT INTO outbox (tenant_id, owner_slot, notify, notify_next, topics, payloads)
-VALUES ($1, $2, $3, $4, $5, $6)
+VALUES ($1, $2, string_to_array($3, E'\n'), string_to_array($4, E'\n'), string_to_array($5, E'\n'),
+        string_to_array($6, E'\n'))
 RETURNING outbox_id;
 
 -- name: find_due
