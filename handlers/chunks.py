@@ -6,6 +6,7 @@ anew what is owed. A kill at any instant leaves whole chunks done and the rest s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -241,7 +242,8 @@ async def _end_these(
     ]
     if not changes:
         return None
-    queues = await store.load_queues(job.connection, job.tenant_id, names)
+    heads = {name: 1 + count for name, count in Counter(thing for thing, _ in keys).items()}
+    queues = await store.load_queues(job.connection, job.tenant_id, names, heads=heads)
     return await store.save(
         job.connection,
         job.tenant_id,

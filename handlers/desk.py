@@ -264,7 +264,8 @@ async def _load(
 ) -> tuple[list[Loaded], dict[tuple[str, str], Key]]:
     """The things' queues, and the named executions that are not in them; and each named job's latest execution."""
     things = set(exists)
-    queues = await store.load_queues(connection, tenant_id, things) if things else {}
+    heads = _heads(things, requests)
+    queues = await store.load_queues(connection, tenant_id, things, heads=heads) if things else {}
     loaded = [one for queue in queues.values() for one in queue]
     # A live execution is the latest of its job on its thing: a retry is only made when the one before has ended.
     latest = {(one.execution.thing_name, one.execution.job_id): one.execution.key for one in loaded}
@@ -290,3 +291,15 @@ async def _load(
             if number is None:
                 latest[thing, job] = one.execution.key
     return loaded, latest
+
+
+def _heads(things: set[str], requests: Sequence[Request]) -> dict[str, int]:
+    """How many of its first executions a thing's requests can come to; without things whose whole list is asked for."""
+    heads = dict.fromkeys(things, 1)
+    for request in requests:
+        if request.topic.thing in heads and request.topic.operation in CHANGING:
+            heads[request.topic.thing] += 1
+    for request in requests:
+        if request.topic.operation is Operation.GET_PENDING:
+            heads.pop(request.topic.thing, None)
+    return heads

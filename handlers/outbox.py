@@ -17,6 +17,7 @@ from handlers.database import tenant_transaction
 from handlers.slots import live_slots
 from handlers.store import Loaded, Told
 from schema import device
+from schema.limits import PENDING_LISTED
 from schema.pending import notified
 from schema.sql import queries
 from schema.topics import notify_next_topic, notify_topic
@@ -83,7 +84,8 @@ async def outdated(pool: Pool, tenant_id: str, shown: Mapping[str, Shown]) -> li
 async def _offered(
     connection: Connection, tenant_id: str, things: Iterable[str]
 ) -> dict[str, list[Loaded]]:
-    queues = await store.load_queues(connection, tenant_id, things)
+    heads = dict.fromkeys(things, PENDING_LISTED)
+    queues = await store.load_queues(connection, tenant_id, things, heads=heads)
     return {name: [one for one in queue if one.offered] for name, queue in queues.items()}
 
 

@@ -36,7 +36,8 @@ async def roll_out_chunk(
     changes = [Change(None, queued(name, job_id, now)) for name in sorted(things)]
     if not changes:
         return None
-    loaded = await store.load_queues(connection, tenant_id, things)
+    heads = dict.fromkeys(things, 1)
+    loaded = await store.load_queues(connection, tenant_id, things, heads=heads)
     queues = {name: [one.execution for one in queue] for name, queue in loaded.items()}
     return await store.save(connection, tenant_id, changes, queues=queues, now=now, slot=slot)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SQL = queries("executions")
 _NULL: Final = "\\N"
+_BEYOND_HEADS: Final = 4  # loaded beyond the heads that are needed, in case some are not offered
 _STATUS: Final = {str(status): status for status in Status}
 _JOB_STATUS: Final = {str(status): status for status in JobStatus}
 _COUNT_COLUMNS = tuple(status.lower() for status in Status)
@@ -76,11 +77,41 @@ async def lock_things(
 
 
 async def load_queues(
-    connection: Connection, tenant_id: str, names: Iterable[str]
+    connection: Connection,
+    tenant_id: str,
+    names: Iterable[str],
+    *,
+    heads: Mapping[str, int] | None = None,
 ) -> dict[str, list[Loaded]]:
-    """Each thing's live executions in AWS's order (the first `WINDOW`); a thing without any has an empty list."""
-    found: dict[str, list[Loaded]] = {name: [] for name in names}
-    for row in await connection.fetch(_SQL["load_queues"], tenant_id, "\n".join(found), WINDOW):
+    """Each thing's live executions in AWS's order; a thing without any has an empty list.
+
+    The first `WINDOW` of each thing. heads says for which things fewer will do, and how many offered ones are needed: a
+    device whose queue is long must not pay for all of it with each request.
+    """
+    windows = dict.fromkeys(names, WINDOW)
+    for name, needed in (heads or {}).items():
+        windows[name] = min(WINDOW, needed + _BEYOND_HEADS)
+    found = await _load_windows(connection, tenant_id, windows)
+    hidden = [
+        name
+        for name, needed in (heads or {}).items()
+        # What an operator has taken back may stand in front of what is needed until the chunks have come by.
+        if len(found[name]) == windows[name] < WINDOW
+        and sum(one.offered for one in found[name]) < needed
+    ]
+    if hidden:
+        found |= await _load_windows(connection, tenant_id, dict.fromkeys(hidden, WINDOW))
+    return found
+
+
+async def _load_windows(
+    connection: Connection, tenant_id: str, windows: Mapping[str, int]
+) -> dict[str, list[Loaded]]:
+    found: dict[str, list[Loaded]] = {name: [] for name in windows}
+    rows = await connection.fetch(
+        _SQL["load_queues"], tenant_id, "\n".join(windows), _column(windows.values())
+    )
+    for row in rows:
         found[row["thing_name"]].append(_loaded(row))
     for queue in found.values():
         if len(queue) > 1:
@@ -351,12 +382,14 @@ def _notifications(
 ) -> tuple[list[str], list[str]]:
     """Which things are told that their list changed, and which that another execution is first."""
     by_thing: dict[str, list[Change]] = {}
-    for change in changes:
-        if _is_progress(change):
-            continue  # neither moves in the list nor enters or leaves it
-        by_thing.setdefault(_about(change).thing_name, []).append(change)
+    for change in _collapsed(changes):
+        if not _is_progress(change):  # which neither moves in the list nor enters or leaves it
+            by_thing.setdefault(_about(change).thing_name, []).append(change)
     notify, notify_next = [], []
     for thing, moved in by_thing.items():
+        # Whether something entered or left is seen by the changes: the queue may be longer than what is loaded of it.
+        if any(list_changed(was, after) for was, after in moved):
+            notify.append(thing)
         before = queues[thing]
         live = {one.key: one for one in before}
         for was, after in moved:
@@ -364,10 +397,7 @@ def _notifications(
                 live.pop(was.key, None)
             if after is not None:
                 live[after.key] = after
-        after_queue = arranged(live.values())
-        if list_changed(before, after_queue):
-            notify.append(thing)
-        if first_changed(before, after_queue):
+        if first_changed(before, arranged(live.values())):
             notify_next.append(thing)
     return notify, notify_next
 

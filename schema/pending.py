@@ -50,9 +50,16 @@ def notified(queue: Sequence[Execution]) -> list[Execution]:
     return listed(queue)[:PENDING_LISTED]
 
 
-def list_changed(before: Sequence[Execution], after: Sequence[Execution]) -> bool:
-    """Whether an execution entered or left: a change inside the list (started, progressed) is not told."""
-    return {one.key for one in before} != {one.key for one in after}
+def list_changed(before: Execution | None, after: Execution | None) -> bool:
+    """Whether an execution entered or left its thing's list: a change inside it (started, progressed) is not told.
+
+    None before: it is new; None after: it is deleted.
+    """
+    return _is_live(before) != _is_live(after)
+
+
+def _is_live(execution: Execution | None) -> bool:
+    return execution is not None and execution.status not in TERMINAL
 
 
 def first_changed(before: Sequence[Execution], after: Sequence[Execution]) -> bool:

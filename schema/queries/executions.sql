@@ -22,20 +22,20 @@ SELECT array(
 SELECT t.thing_name FROM things t WHERE t.tenant_id = $1 AND t.thing_name = ANY ($2::text[]);
 
 -- name: load_queues
--- Each thing's live executions in AWS's order, at most $3 of each thing, with what their jobs say.
+-- Each thing's live executions in AWS's order, at most as many as $3 says of it, with what their jobs say.
 -- OFFSET 0 keeps the planner from beginning with all of the tenant's jobs, which it does when it believes them few.
--- params: tenant, thing names, window
+-- params: tenant, thing names, how many of each
 SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at,
        e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent,
        j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes,
        coalesce(j.expires_at <= clock_timestamp(), false) AS expired
-FROM unnest(string_to_array($2, E'\n')) AS wanted (thing_name)
+FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n')::bigint[]) AS wanted (thing_name, most)
 CROSS JOIN LATERAL (
     SELECT x.*
     FROM executions x
     WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.status IN ('QUEUED', 'IN_PROGRESS')
     ORDER BY (x.status = 'QUEUED'), x.queued_at, x.job_id
-    LIMIT $3
+    LIMIT wanted.most
 ) e
 CROSS JOIN LATERAL (SELECT * FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = e.job_id OFFSET 0) j;
 

@@ -481,3 +481,32 @@ class TestRedelivery:
         body = await plane.rejected("t2/jobs/j2/update", beat)
         assert body["code"] == "InvalidStateTransition"
         assert body["executionState"]["status"] == "TIMED_OUT"
+
+
+class TestLongQueues:
+    """A thing with many executions: little of its list is loaded, nothing about it is wrong."""
+
+    async def test_one_far_behind_leaves(self, pool: Pool) -> None:
+        """An execution that is not among those listed ends: notify alone, as for any that is not first."""
+        await add_things(pool, "t1")
+        for number in range(45):
+            await add_job(pool, f"j{number:02d}", ["t1"])
+        plane = Plane(pool)
+
+        assert await plane.told("t1/jobs/j44/update", {"status": "REJECTED"}) == ["notify"]
+        assert await plane.told("t1/jobs/j43/update", {"status": "IN_PROGRESS"}) == ["notify-next"]
+        assert await plane.told("t1/jobs/j43/update", {"status": "FAILED"}) == [
+            "notify",
+            "notify-next",
+        ]
+
+    async def test_the_offered_one_behind_many_taken_back(self, pool: Pool) -> None:
+        """Executions of canceled jobs that no chunk has reached yet hide none that may be started."""
+        await add_things(pool, "t1")
+        for number in range(12):
+            await add_job(pool, f"j{number:02d}", ["t1"])
+        async with pool.acquire() as raw, tenant_transaction(raw, "default") as connection:
+            await connection.execute("UPDATE jobs SET status = 'CANCELED' WHERE job_id < 'j11'")
+        plane = Plane(pool)
+
+        assert (await plane.accepted("t1/jobs/start-next"))["execution"]["jobId"] == "j11"

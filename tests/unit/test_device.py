@@ -125,7 +125,8 @@ def test_what_a_change_of_the_list_is() -> None:
     started = lifecycle.start(first, NOW, timeout_minutes=None)
     retried = lifecycle.queued("t1", "a", NOW, execution_number=2)
 
-    assert not list_changed([first, second], [started, second])
+    assert not list_changed(first, started)
     assert not first_changed([first, second], [started, second])
-    assert list_changed([started], [retried])
+    assert list_changed(None, retried)
+    assert list_changed(started, None)
     assert first_changed([started], [retried])
