@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from handlers import store
 from handlers.context import Context, Outcome, RejectedExecution, not_found, told_of
-from handlers.store import Change
 from schema import lifecycle
+from schema.changes import Change
 from schema.errors import Code, Rejected
 from schema.lifecycle import Execution, JobMove, JobStatus, Status, next_job_status
 from schema.sql import queries

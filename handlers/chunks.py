@@ -15,8 +15,8 @@ from handlers import store
 from handlers.context import told_of
 from handlers.database import TRANSIENT, tenant_transaction
 from handlers.rollouts import CHUNK, is_rolled_out, roll_out_chunk
-from handlers.store import Change
 from schema import lifecycle
+from schema.changes import Change
 from schema.errors import Conflict
 from schema.lifecycle import Execution, Status
 from schema.sql import queries

@@ -9,8 +9,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers import store
-from handlers.store import Change, Loaded
+from handlers.store import Loaded
 from schema import lifecycle
+from schema.changes import Change
 from schema.device import Request
 from schema.errors import Code, Rejected
 from schema.lifecycle import REPORTS, TERMINAL, Execution, JobStatus, Report, Status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from handlers import store
-from handlers.store import Change
+from schema.changes import Change
 from schema.lifecycle import queued
 from schema.sql import queries
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema import events
+from schema.arns import Home
+from schema.changes import Change, about, collapsed, execution_events, notifications
 from schema.device import seconds
 from schema.errors import Conflict
 from schema.lifecycle import Execution, JobStatus, Status
-from schema.pending import WINDOW, arranged, first_changed, is_offered, list_changed, order
+from schema.pending import WINDOW, is_offered, order
 from schema.sql import queries
 
 if TYPE_CHECKING:
@@ -32,13 +34,6 @@ _BEYOND_HEADS: Final = 4  # loaded beyond the heads that are needed, in case som
 _STATUS: Final = {str(status): status for status in Status}
 _JOB_STATUS: Final = {str(status): status for status in JobStatus}
 _COUNT_COLUMNS = tuple(status.lower() for status in Status)
-
-
-class Change(NamedTuple):
-    """One execution's change: `before` None means it is new, `after` None that it is deleted."""
-
-    before: Execution | None
-    after: Execution | None
 
 
 class Loaded(NamedTuple):
@@ -183,8 +178,17 @@ async def save(
     """
     tenant = await _write_executions(connection, tenant_id, changes)
     over = await _count(connection, tenant_id, changes)
-    notify, notify_next = _notifications(changes, queues)
-    told = [*messages, *_execution_events(changes, tenant, now)]
+    notify, notify_next = notifications(changes, queues)
+    told = [
+        *messages,
+        *execution_events(
+            changes,
+            wanted=frozenset(tenant["events"]),
+            home=Home(tenant["aws_region"], tenant["aws_account"]),
+            first_id=uuid.uuid4().int,
+            now=now,
+        ),
+    ]
     if over:
         told += await complete_jobs(connection, tenant_id, over, now=now)
     return await tell(
@@ -282,7 +286,7 @@ async def _write_executions(
     connection: Connection, tenant_id: str, changes: Sequence[Change]
 ) -> asyncpg.Record:
     """Write the changes; returns how the tenant's ARNs are written and which events it wants."""
-    net = _collapsed(changes)
+    net = collapsed(changes)
     added = [after for before, after in net if before is None and after is not None]
     gone = [before for before, after in net if before is not None and after is None]
     moved = [(before, after) for before, after in net if before is not None and after is not None]
@@ -303,22 +307,6 @@ async def _write_executions(
     if tenant is None:
         raise Conflict
     return tenant
-
-
-def _about(change: Change) -> Execution:
-    about = change.after or change.before
-    assert about is not None  # noqa: S101 - a change has at least one side
-    return about
-
-
-def _collapsed(changes: Sequence[Change]) -> list[Change]:
-    """One change an execution: from before its first step to after its last."""
-    net: dict[tuple[str, str, int], Change] = {}
-    for change in changes:
-        key = _about(change).key
-        first = net.get(key)
-        net[key] = change if first is None else Change(first.before, change.after)
-    return list(net.values())
 
 
 def _column(values: Iterable[object]) -> str:
@@ -363,7 +351,7 @@ async def _count(connection: Connection, tenant_id: str, changes: Sequence[Chang
         now_is = None if after is None else after.status
         if was == now_is:
             continue
-        job = deltas.setdefault(_about(change).job_id, Counter())
+        job = deltas.setdefault(about(change).job_id, Counter())
         if was is not None:
             job[was.lower()] -= 1
         if now_is is not None:
@@ -374,61 +362,3 @@ async def _count(connection: Connection, tenant_id: str, changes: Sequence[Chang
     columns = [[deltas[job][column] for job in jobs] for column in _COUNT_COLUMNS]
     rows = await connection.fetch(_SQL["add_counts"], tenant_id, jobs, *columns)
     return [row["job_id"] for row in rows]
-
-
-def _notifications(
-    changes: Sequence[Change],
-    queues: Mapping[str, Sequence[Execution]],
-) -> tuple[list[str], list[str]]:
-    """Which things are told that their list changed, and which that another execution is first."""
-    by_thing: dict[str, list[Change]] = {}
-    for change in _collapsed(changes):
-        if not _is_progress(change):  # which neither moves in the list nor enters or leaves it
-            by_thing.setdefault(_about(change).thing_name, []).append(change)
-    notify, notify_next = [], []
-    for thing, moved in by_thing.items():
-        # Whether something entered or left is seen by the changes: the queue may be longer than what is loaded of it.
-        if any(list_changed(was, after) for was, after in moved):
-            notify.append(thing)
-        before = queues[thing]
-        live = {one.key: one for one in before}
-        for was, after in moved:
-            if was is not None:
-                live.pop(was.key, None)
-            if after is not None:
-                live[after.key] = after
-        if first_changed(before, arranged(live.values())):
-            notify_next.append(thing)
-    return notify, notify_next
-
-
-def _is_progress(change: Change) -> bool:
-    before, after = change
-    return before is not None and after is not None and before.status is after.status
-
-
-def _execution_events(
-    changes: Sequence[Change],
-    tenant: asyncpg.Record,
-    now: datetime,
-) -> list[tuple[str, str]]:
-    wanted = frozenset(tenant["events"])
-    told = []
-    # One random number for the batch, then counting: event ids are as unique, and cost a tenth.
-    ids = uuid.uuid4().int
-    for number, change in enumerate(changes):
-        operation, switch = events.execution_operation(change.before, change.after)
-        if switch not in wanted:
-            continue
-        about = _about(change)
-        arn = events.thing_arn(tenant["aws_region"], tenant["aws_account"], about.thing_name)
-        told.append(
-            events.execution_event(
-                operation,
-                about,
-                arn=arn,
-                event_id=str(uuid.UUID(int=(ids + number) % 2**128)),
-                now=now,
-            )
-        )
-    return told

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from handlers import store
 from handlers.context import Context, Outcome, not_found, told_of
 from handlers.principals import give_up, has_credentials, issue_token, require_version, take_names
-from handlers.store import Change
 from schema import lifecycle, paging
+from schema.changes import Change
 from schema.device import seconds
 from schema.errors import Code, Rejected
 from schema.sql import queries

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from handlers import store
 from handlers.database import tenant_transaction
-from handlers.store import Change, Told
+from handlers.store import Told
 from schema import lifecycle
+from schema.changes import Change
 from schema.pending import arranged
 from schema.sql import queries
 

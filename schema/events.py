@@ -37,16 +37,6 @@ _COUNTED: Final = {
 }
 
 
-def thing_arn(region: str, account: str, thing_name: str) -> str:
-    """A thing's ARN as AWS writes it."""
-    return f"arn:aws:iot:{region}:{account}:thing/{thing_name}"
-
-
-def job_arn(region: str, account: str, job_id: str) -> str:
-    """A job's ARN as AWS writes it."""
-    return f"arn:aws:iot:{region}:{account}:job/{job_id}"
-
-
 def process_details(counts: Mapping[str, int]) -> dict[str, int]:
     """AWS's jobProcessDetails from a row of job_counts: all eight counters, AWS's names (reference 3.4)."""
     return {name: counts[column] for column, name in _COUNTED.items()}

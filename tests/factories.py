@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from handlers import store
 from handlers.database import Pool, tenant_transaction
-from handlers.store import Change
 from schema import lifecycle
+from schema.changes import Change
 
 TENANT = "default"
 

@@ -1,0 +1,99 @@
+"""What a batch of changes means for everyone else: which things are told, and which events leave. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from schema import events
+from schema.arns import Home
+from schema.lifecycle import Execution
+from schema.pending import arranged, first_changed, list_changed
+
+
+class Change(NamedTuple):
+    """One execution's change: `before` None means it is new, `after` None that it is deleted."""
+
+    before: Execution | None
+    after: Execution | None
+
+
+def about(change: Change) -> Execution:
+    """The execution as it is after the change, or as it was if it is gone."""
+    execution = change.after or change.before
+    assert execution is not None  # noqa: S101 - a change has at least one side
+    return execution
+
+
+def collapsed(changes: Sequence[Change]) -> list[Change]:
+    """One change an execution: from before its first step to after its last."""
+    net: dict[tuple[str, str, int], Change] = {}
+    for change in changes:
+        key = about(change).key
+        first = net.get(key)
+        net[key] = change if first is None else Change(first.before, change.after)
+    return list(net.values())
+
+
+def notifications(
+    changes: Sequence[Change],
+    queues: Mapping[str, Sequence[Execution]],
+) -> tuple[list[str], list[str]]:
+    """Which things are told that their list changed, and which that another execution is first."""
+    by_thing: dict[str, list[Change]] = {}
+    for change in collapsed(changes):
+        if not _is_progress(change):  # which neither moves in the list nor enters or leaves it
+            by_thing.setdefault(about(change).thing_name, []).append(change)
+    notify, notify_next = [], []
+    for thing, moved in by_thing.items():
+        # Whether something entered or left is seen by the changes: the queue may be longer than what is loaded of it.
+        if any(list_changed(was, after) for was, after in moved):
+            notify.append(thing)
+        before = queues[thing]
+        live = {one.key: one for one in before}
+        for was, after in moved:
+            if was is not None:
+                live.pop(was.key, None)
+            if after is not None:
+                live[after.key] = after
+        if first_changed(before, arranged(live.values())):
+            notify_next.append(thing)
+    return notify, notify_next
+
+
+def _is_progress(change: Change) -> bool:
+    before, after = change
+    return before is not None and after is not None and before.status is after.status
+
+
+def execution_events(
+    changes: Sequence[Change],
+    *,
+    wanted: frozenset[str],
+    home: Home,
+    first_id: int,
+    now: datetime,
+) -> list[tuple[str, str]]:
+    """The events of these changes that the tenant wants, as (topic without tenant, payload).
+
+    wanted: the switches that are on. first_id: 128 random bits; event ids count on from it, which is as unique as one
+    random number each and costs a tenth.
+    """
+    told = []
+    for number, change in enumerate(changes):
+        operation, switch = events.execution_operation(change.before, change.after)
+        if switch not in wanted:
+            continue
+        execution = about(change)
+        told.append(
+            events.execution_event(
+                operation,
+                execution,
+                arn=home.arn("thing", execution.thing_name),
+                event_id=str(uuid.UUID(int=(first_id + number) % 2**128)),
+                now=now,
+            )
+        )
+    return told
