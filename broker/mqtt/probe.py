@@ -17,7 +17,7 @@ from broker.mqtt.codec import (
     TopicFilter,
     encode_publish,
 )
-from broker.mqtt.connection import ConnectError, ConnectSettings, connect
+from broker.mqtt.connection import ConnectError, Connection, ConnectSettings, connect
 from broker.settings import Settings
 from schema.topics import DEFAULT_TENANT, mounted
 
@@ -59,22 +59,9 @@ async def probe(settings: Settings, *, seconds: float = 1.0) -> Probe:
 
     url = settings.mqtt
     connection, connack = await connect(
-        url.address,
-        ConnectSettings(
-            client_id=f"jobbroker-check-{secrets.token_hex(8)}",
-            username=url.username,
-            password=url.password,
-            tls=settings.tls_context(),
-        ),
-        on_packets=received,
-        on_lost=lost,
+        url.address, _greeting(settings), on_packets=received, on_lost=lost
     )
-    topic = mounted(DEFAULT_TENANT, _FORGED, settings.mqtt_topics)
-    # Unlike the link's, this subscription asks for what is retained: the version is.
-    wanted = TopicFilter(_VERSION, max_qos=QoS.AT_MOST_ONCE)
-    connection.send(SubscribePacket(connection.next_packet_id(), [wanted]).write())
-    number = connection.next_packet_id()
-    connection.send(encode_publish(topic, b"", qos=1, packet_id=number))
+    _ask(connection, settings)
     try:
         denied = await asyncio.wait_for(refused, _FIRST_SECONDS)
         await asyncio.wait([version], timeout=seconds)
@@ -90,6 +77,25 @@ async def probe(settings: Settings, *, seconds: float = 1.0) -> Probe:
         version=_numbers(version.result()) if version.done() else None,
         wrong_publish_refused=denied,
     )
+
+
+def _greeting(settings: Settings) -> ConnectSettings:
+    return ConnectSettings(
+        client_id=f"jobbroker-check-{secrets.token_hex(8)}",
+        username=settings.mqtt.username,
+        password=settings.mqtt.password,
+        tls=settings.tls_context(),
+    )
+
+
+def _ask(connection: Connection, settings: Settings) -> None:
+    """Ask for the version, and try to speak as a device."""
+    # Unlike the link's, this subscription asks for what is retained: the version is.
+    wanted = TopicFilter(_VERSION, max_qos=QoS.AT_MOST_ONCE)
+    connection.send(SubscribePacket(connection.next_packet_id(), [wanted]).write())
+    topic = mounted(DEFAULT_TENANT, _FORGED, settings.mqtt_topics)
+    packet_id = connection.next_packet_id()
+    connection.send(encode_publish(topic, b"", qos=1, packet_id=packet_id))
 
 
 def _numbers(text: str) -> tuple[int, int, int] | None:
