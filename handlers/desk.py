@@ -14,8 +14,16 @@ from schema import lifecycle
 from schema.changes import Change
 from schema.device import Request
 from schema.errors import Code, Rejected
-from schema.lifecycle import REPORTS, TERMINAL, Execution, JobStatus, Report, Status
-from schema.pending import arranged, listed, order
+from schema.lifecycle import (
+    DIGEST_BYTES,
+    REPORTS,
+    TERMINAL,
+    Execution,
+    JobStatus,
+    Report,
+    Status,
+)
+from schema.pending import listed, order
 from schema.sql import queries
 from schema.topics import DeviceTopic, Operation
 
@@ -27,10 +35,6 @@ if TYPE_CHECKING:
 
 CHANGING: Final = frozenset({Operation.START_NEXT, Operation.UPDATE})
 _SQL = queries("executions")
-_DIGEST: Final = 8  # bytes
-# Digests an execution keeps (executions.recent): more than a device has outstanding, which is 20 in paho-mqtt. Whatever
-# may be redelivered after a kill must be recognised, or an older report would overwrite a newer one.
-_REMEMBERED: Final = 32
 
 Key = tuple[str, str, int]
 
@@ -56,28 +60,15 @@ class Decided(NamedTuple):
     @property
     def document_of(self) -> int | None:
         """The incarnation of the job whose document the answer carries, if it carries one."""
-        if self.error is not None or self.found is None or self.request is None:
+        if self.request is None or not self.request.include_document:
             return None
-        return self.found.job_uid if self.request.include_document else None
+        return None if self.error is not None or self.found is None else self.found.job_uid
 
 
 def _digest(ask: Ask) -> bytes:
     return blake2b(
-        b"%b\0%b" % (ask.topic.operation.encode(), ask.payload),
-        digest_size=_DIGEST,
+        b"%b\0%b" % (ask.topic.operation.encode(), ask.payload), digest_size=DIGEST_BYTES
     ).digest()
-
-
-def _remembers(execution: Execution, digest: bytes) -> bool:
-    recent = execution.recent
-    # The plain search is quick and nearly always the answer; only a hit must be looked at digest by digest.
-    return digest in recent and digest in {
-        recent[at : at + _DIGEST] for at in range(0, len(recent), _DIGEST)
-    }
-
-
-def _remembering(execution: Execution, digest: bytes) -> Execution:
-    return execution._replace(recent=(execution.recent + digest)[-_DIGEST * _REMEMBERED :])
 
 
 class Desk:
@@ -87,21 +78,20 @@ class Desk:
         self,
         exists: frozenset[str],
         now: datetime,
-        loaded: Iterable[Loaded],
+        loaded: dict[Key, Loaded],
         latest: dict[tuple[str, str], Key],
     ) -> None:
         self.now = now
         self.changes: list[Change] = []
         self.queues: dict[str, list[Execution]] = {name: [] for name in exists}
-        self._by_key = {one.execution.key: one for one in loaded}
+        self._by_key = loaded
         self._latest = latest
-        self._of_thing: dict[str, list[Key]] = {name: [] for name in exists}
-        for key, one in self._by_key.items():
-            self._of_thing[key[0]].append(key)
+        for one in loaded.values():
             if one.execution.status not in TERMINAL:
-                self.queues[key[0]].append(one.execution)
-        for name, queue in self.queues.items():
-            self.queues[name] = arranged(queue)
+                self.queues[one.execution.thing_name].append(one.execution)
+        for queue in self.queues.values():
+            if len(queue) > 1:
+                queue.sort(key=order)
 
     @classmethod
     async def open(
@@ -111,8 +101,9 @@ class Desk:
         requests: Sequence[Request],
     ) -> Desk:
         """Lock what will change and load all that the requests name."""
-        changing = {one.topic.thing for one in requests if one.topic.operation in CHANGING}
-        reading = {one.topic.thing for one in requests} - changing
+        topics = [one.topic for one in requests]
+        changing = {topic.thing for topic in topics if topic.operation in CHANGING}
+        reading = {topic.thing for topic in topics} - changing
         exists, now = await store.lock_things(connection, tenant_id, changing)
         if reading:
             rows = await connection.fetch(_SQL["find_things"], tenant_id, list(reading))
@@ -127,18 +118,18 @@ class Desk:
             missing = Rejected(Code.RESOURCE_NOT_FOUND, f"thing {thing} is not registered")
             return Decided(request, error=missing, token=token)
         match request.topic.operation:
+            case Operation.UPDATE:
+                return self._update(ask, request)
+            case Operation.START_NEXT:
+                return Decided(request, self._start_next(request), token=token)
             case Operation.GET_PENDING:
                 pending = tuple(listed([one.execution for one in self._offered(thing)]))
                 return Decided(request, token=token, pending=pending)
-            case Operation.START_NEXT:
-                return Decided(request, self._start_next(request), token=token)
             case Operation.DESCRIBE:
                 return self._describe(request)
-            case Operation.UPDATE:
-                return self._update(ask, request)
 
     def _offered(self, thing: str) -> list[Loaded]:
-        live = (self._by_key[key] for key in self._of_thing[thing])
+        live = (self._by_key[one.key] for one in self.queues[thing])
         return sorted(
             (one for one in live if one.offered and one.execution.status not in TERMINAL),
             key=lambda one: order(one.execution),
@@ -146,7 +137,7 @@ class Desk:
 
     def _replace(self, found: Loaded, changed: Execution) -> Loaded:
         self.changes.append(Change(found.execution, changed))
-        after = found._replace(execution=changed, offered=True)
+        after = Loaded(changed, found.job_uid, found.timeout_minutes, True, found.job_status)  # noqa: FBT003 - a named tuple's field
         self._by_key[changed.key] = after
         return after
 
@@ -190,7 +181,7 @@ class Desk:
             state = found.execution
             digest = _digest(ask)
             if not self._is_repeated(ask, request, state, digest=digest):
-                found = self._replace(found, _remembering(self._reported(found, request), digest))
+                found = self._replace(found, self._reported(found, request, digest))
             elif request.step_minutes is not None and state.status is Status.IN_PROGRESS:
                 # A device that uses one token for all its heartbeats means each of them.
                 found = self._replace(
@@ -200,7 +191,7 @@ class Desk:
             return Decided(request, error=error, token=token, state=state)
         return Decided(request, found, token=token)
 
-    def _reported(self, found: Loaded, request: Request) -> Execution:
+    def _reported(self, found: Loaded, request: Request, digest: bytes) -> Execution:
         execution = found.execution
         if request.expected_version is not None and request.expected_version != execution.version:
             raise Rejected(
@@ -209,7 +200,7 @@ class Desk:
                 show_state=True,
             )
         assert request.move is not None  # noqa: S101 - decode gives every update its move
-        said = Report(request.move, request.details, request.step_minutes)
+        said = Report(request.move, request.details, request.step_minutes, digest)
         return lifecycle.report(execution, said, self.now, timeout_minutes=found.timeout_minutes)
 
     def _is_repeated(
@@ -222,7 +213,7 @@ class Desk:
         ones before, sent on after the job was canceled or timed out, is refused whatever its token: else the device
         would never know.
         """
-        if not _remembers(execution, digest):
+        if not execution.remembers(digest):
             return False
         ended_by_us = execution.status in TERMINAL and execution.status not in REPORTS
         return (
@@ -262,33 +253,29 @@ async def _load(
     tenant_id: str,
     exists: Iterable[str],
     requests: Sequence[Request],
-) -> tuple[list[Loaded], dict[tuple[str, str], Key]]:
+) -> tuple[dict[Key, Loaded], dict[tuple[str, str], Key]]:
     """The things' queues, and the named executions that are not in them; and each named job's latest execution."""
     things = set(exists)
     heads = _heads(things, requests)
     queues = await store.load_queues(connection, tenant_id, things, heads=heads) if things else {}
-    loaded = [one for queue in queues.values() for one in queue]
+    loaded = {one.execution.key: one for queue in queues.values() for one in queue}
     # A live execution is the latest of its job on its thing: a retry is only made when the one before has ended.
-    latest = {(one.execution.thing_name, one.execution.job_id): one.execution.key for one in loaded}
-    known = {one.execution.key for one in loaded}
+    latest = {key[:2]: key for key in loaded}
     missing = [
         (topic.thing, topic.job_id, number)
-        for topic, number in ((one.topic, one.execution_number) for one in requests)
+        for topic, number in [(one.topic, one.execution_number) for one in requests]
         if topic.job_id not in ("", "$next")
         and topic.thing in things
         and (
             (topic.thing, topic.job_id) not in latest
             if number is None
-            else (topic.thing, topic.job_id, number) not in known
+            else (topic.thing, topic.job_id, number) not in loaded
         )
     ]
     if missing:
-        for (thing, job, number), one in (
-            await store.load_executions(connection, tenant_id, missing)
-        ).items():
-            if one.execution.key not in known:
-                loaded.append(one)
-                known.add(one.execution.key)
+        named = await store.load_executions(connection, tenant_id, missing)
+        for (thing, job, number), one in named.items():
+            loaded.setdefault(one.execution.key, one)
             if number is None:
                 latest[thing, job] = one.execution.key
     return loaded, latest
@@ -297,10 +284,12 @@ async def _load(
 def _heads(things: set[str], requests: Sequence[Request]) -> dict[str, int]:
     """How many of its first executions a thing's requests can come to; without things whose whole list is asked for."""
     heads = dict.fromkeys(things, 1)
-    for request in requests:
-        if request.topic.thing in heads and request.topic.operation in CHANGING:
-            heads[request.topic.thing] += 1
-    for request in requests:
-        if request.topic.operation is Operation.GET_PENDING:
-            heads.pop(request.topic.thing, None)
+    listing = []
+    for topic in [one.topic for one in requests]:
+        if topic.operation in CHANGING and topic.thing in heads:
+            heads[topic.thing] += 1
+        elif topic.operation is Operation.GET_PENDING:
+            listing.append(topic.thing)
+    for thing in listing:
+        heads.pop(thing, None)
     return heads

@@ -144,14 +144,15 @@ def _encode(one: Decided, texts: dict[int, str], now: datetime) -> Reply:
     if one.error is not None or request is None:
         error = one.error or Rejected(Code.INTERNAL_ERROR, "the request was not decided")
         return Reply(False, device.rejected_reply(error, now, token, one.state), error.code)  # noqa: FBT003 - a named tuple's first field
-    document = None if one.document_of is None else texts.get(one.document_of, "{}")
+    uid = one.document_of
+    document = None if uid is None else texts.get(uid, "{}")
     execution = None if one.found is None else one.found.execution
     match request.topic.operation:
-        case Operation.GET_PENDING:
-            payload = device.pending_reply(one.pending, now, token)
         case Operation.UPDATE:
             state = execution if request.include_state else None
             payload = device.update_reply(state, now, token, document)
+        case Operation.GET_PENDING:
+            payload = device.pending_reply(one.pending, now, token)
         case Operation.START_NEXT | Operation.DESCRIBE:
             payload = device.execution_reply(execution, now, token, document)
     return Reply(True, payload)  # noqa: FBT003 - as above

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema import events
 from schema.arns import Home
-from schema.changes import Change, about, collapsed, execution_events, notifications
+from schema.changes import (
+    Change,
+    about,
+    collapsed,
+    execution_events,
+    is_progress,
+    notifications,
+)
 from schema.device import seconds
 from schema.errors import Conflict
 from schema.lifecycle import Execution, JobStatus, Status
@@ -176,9 +183,11 @@ async def save(
     `messages`) go into one outbox row owned by `slot`. Raises Conflict, the transaction being of no use any more, when
     a row was no longer what the decision was made on.
     """
-    tenant = await _write_executions(connection, tenant_id, changes)
-    over = await _count(connection, tenant_id, changes)
-    notify, notify_next = notifications(changes, queues)
+    net = collapsed(changes)
+    tenant = await _write_executions(connection, tenant_id, net)
+    moves = [one for one in net if not is_progress(one)]
+    over = await _count(connection, tenant_id, moves)
+    notify, notify_next = notifications(moves, queues)
     told = [
         *messages,
         *execution_events(
@@ -283,10 +292,9 @@ def _job_members(row: asyncpg.Record) -> dict[str, object]:
 
 
 async def _write_executions(
-    connection: Connection, tenant_id: str, changes: Sequence[Change]
+    connection: Connection, tenant_id: str, net: Sequence[Change]
 ) -> asyncpg.Record:
-    """Write the changes; returns how the tenant's ARNs are written and which events it wants."""
-    net = collapsed(changes)
+    """Write one change an execution; returns how the tenant's ARNs are written and which events it wants."""
     added = [after for before, after in net if before is None and after is not None]
     gone = [before for before, after in net if before is not None and after is None]
     moved = [(before, after) for before, after in net if before is not None and after is not None]
@@ -322,35 +330,38 @@ def _keys(executions: Sequence[Execution]) -> tuple[str, str, str]:
     )
 
 
+def _times(values: Iterable[datetime | None]) -> str:
+    # Most times of a batch are one and the same, and a time costs more to write than all else of its row.
+    texts: dict[datetime | None, str] = {None: _NULL}
+    return "\n".join([texts.get(at) or texts.setdefault(at, str(at)) for at in values])
+
+
 def _columns(moved: Sequence[tuple[Execution, Execution]]) -> tuple[str, ...]:
     before = [was for was, _ in moved]
     after = [now_is for _, now_is in moved]
     return (
         *_keys(after),
-        _column([one.status for one in before]),
-        _column([one.version for one in before]),
-        _column([one.status for one in after]),
-        _column([one.version for one in after]),
-        _column([one.details for one in after]),
-        _column([one.started_at for one in after]),
-        _column([one.updated_at for one in after]),
-        _column([one.in_progress_deadline for one in after]),
-        _column([one.step_deadline for one in after]),
-        _column([one.timeout_at for one in after]),
-        _column([one.force_canceled for one in after]),
-        _column([f"\\x{one.recent.hex()}" for one in after]),
+        "\n".join([one.status for one in before]),
+        "\n".join([str(one.version) for one in before]),
+        "\n".join([one.status for one in after]),
+        "\n".join([str(one.version) for one in after]),
+        "\n".join([one.details or _NULL for one in after]),
+        _times([None if was.started_at else now_is.started_at for was, now_is in moved]),
+        _times([one.updated_at for one in after]),
+        _times([one.in_progress_deadline for one in after]),
+        _times([one.step_deadline for one in after]),
+        "\n".join(["t" if one.force_canceled else "f" for one in after]),
+        "\n".join([f"\\x{one.recent.hex()}" for one in after]),
     )
 
 
-async def _count(connection: Connection, tenant_id: str, changes: Sequence[Change]) -> list[str]:
+async def _count(connection: Connection, tenant_id: str, moves: Sequence[Change]) -> list[str]:
     """Move the counters; returns the jobs without a live execution left."""
     deltas: dict[str, Counter[str]] = {}
-    for change in changes:
+    for change in moves:
         before, after = change
         was = None if before is None else before.status
         now_is = None if after is None else after.status
-        if was == now_is:
-            continue
         job = deltas.setdefault(about(change).job_id, Counter())
         if was is not None:
             job[was.lower()] -= 1

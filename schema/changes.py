@@ -38,14 +38,16 @@ def collapsed(changes: Sequence[Change]) -> list[Change]:
 
 
 def notifications(
-    changes: Sequence[Change],
+    moves: Sequence[Change],
     queues: Mapping[str, Sequence[Execution]],
 ) -> tuple[list[str], list[str]]:
-    """Which things are told that their list changed, and which that another execution is first."""
+    """Which things are told that their list changed, and which that another execution is first.
+
+    moves: one change an execution, without progress, which neither moves in the list nor enters or leaves it.
+    """
     by_thing: dict[str, list[Change]] = {}
-    for change in collapsed(changes):
-        if not _is_progress(change):  # which neither moves in the list nor enters or leaves it
-            by_thing.setdefault(about(change).thing_name, []).append(change)
+    for change in moves:
+        by_thing.setdefault(about(change).thing_name, []).append(change)
     notify, notify_next = [], []
     for thing, moved in by_thing.items():
         # Whether something entered or left is seen by the changes: the queue may be longer than what is loaded of it.
@@ -63,7 +65,8 @@ def notifications(
     return notify, notify_next
 
 
-def _is_progress(change: Change) -> bool:
+def is_progress(change: Change) -> bool:
+    """Whether the execution is in the status it was in."""
     before, after = change
     return before is not None and after is not None and before.status is after.status
 

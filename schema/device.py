@@ -6,7 +6,8 @@ some thousand times a second. Rules: AWS "Jobs device MQTT API"; reference 1.2 t
 
 from __future__ import annotations
 
-import json
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -89,8 +90,21 @@ def decode(topic: DeviceTopic, data: dict[str, object], client_token: str | None
     Raises Rejected (InvalidRequest) naming the field, the value and the limit.
     """
     match topic.operation:
-        case Operation.GET_PENDING:
-            return Request(topic, client_token)
+        case (
+            Operation.UPDATE
+        ):  # by position, and without a call for what is not there: it is nearly all of the load
+            return Request(
+                topic,
+                client_token,
+                _details(data) if "statusDetails" in data else None,
+                _step_minutes(data) if "stepTimeoutInMinutes" in data else None,
+                _reported(data),
+                _version(data) if "expectedVersion" in data else None,
+                _number(data) if "executionNumber" in data else None,
+                "includeJobDocument" in data and _flag(data, "includeJobDocument", default=False),
+                "includeJobExecutionState" in data
+                and _flag(data, "includeJobExecutionState", default=False),
+            )
         case Operation.START_NEXT:
             return Request(
                 topic,
@@ -103,21 +117,11 @@ def decode(topic: DeviceTopic, data: dict[str, object], client_token: str | None
             return Request(
                 topic,
                 client_token,
-                execution_number=_integer(data, "executionNumber", least=1),
+                execution_number=_number(data),
                 include_document=_flag(data, "includeJobDocument", default=True),
             )
-        case Operation.UPDATE:
-            return Request(
-                topic,
-                client_token,
-                details=_details(data),
-                step_minutes=_step_minutes(data),
-                move=_reported(data),
-                expected_version=_integer(data, "expectedVersion", least=0, text_too=True),
-                execution_number=_integer(data, "executionNumber", least=1),
-                include_document=_flag(data, "includeJobDocument", default=False),
-                include_state=_flag(data, "includeJobExecutionState", default=False),
-            )
+        case Operation.GET_PENDING:
+            return Request(topic, client_token)
 
 
 def _reported(data: dict[str, object]) -> Move:
@@ -145,21 +149,26 @@ def _flag(data: dict[str, object], field: str, *, default: bool) -> bool:
     return value
 
 
-def _integer(
-    data: dict[str, object], field: str, *, least: int, text_too: bool = False
-) -> int | None:
-    value = data.get(field)
-    if value is None:
-        return None
+def _version(data: dict[str, object]) -> int | None:
+    value = data.get("expectedVersion")
     # AWS's own examples and its C SDK send expectedVersion as a string of digits (reference 1.4).
     if (
-        text_too
-        and isinstance(value, str)
+        isinstance(value, str)
         and value.isascii()
         and value.isdigit()
         and len(value) <= _LARGEST_DIGITS
     ):
         value = int(value)
+    return _integer("expectedVersion", value, least=0)
+
+
+def _number(data: dict[str, object]) -> int | None:
+    return _integer("executionNumber", data.get("executionNumber"), least=1)
+
+
+def _integer(field: str, value: object, *, least: int) -> int | None:
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:
         raise Rejected(
             Code.INVALID_REQUEST,
@@ -234,13 +243,16 @@ def seconds(at: datetime) -> int:
     return int(at.timestamp())
 
 
+# All answers of a batch say the same time.
+_stamp = lru_cache(maxsize=64)(seconds)
+
 # The writers below join text instead of building a dict: documents and details are JSON already and are passed through.
 
 
 def _envelope(now: datetime, client_token: str | None) -> str:
     if client_token is None:
-        return f'"timestamp":{seconds(now)}'
-    return f'"timestamp":{seconds(now)},"clientToken":{json.dumps(client_token)}'
+        return f'"timestamp":{_stamp(now)}'
+    return f'"timestamp":{_stamp(now)},"clientToken":{encode_basestring_ascii(client_token)}'
 
 
 def execution_json(execution: Execution, now: datetime, document: str | None) -> str:
@@ -302,6 +314,8 @@ def update_reply(
     state: Execution | None, now: datetime, client_token: str | None, document: str | None
 ) -> bytes:
     """The accepted answer of an update: only what was asked for (reference 1.4)."""
+    if state is None and document is None:
+        return f"{{{_envelope(now, client_token)}}}".encode()
     parts = [_envelope(now, client_token)]
     if state is not None:
         parts.append(f'"executionState":{state_json(state)}')
@@ -315,7 +329,7 @@ def rejected_reply(
 ) -> bytes:
     """A rejected answer (reference 1.6); executionState only where AWS sends it."""
     parts = [
-        f'"code":"{error.code}","message":{json.dumps(error.message)}',
+        f'"code":"{error.code}","message":{encode_basestring_ascii(error.message)}',
         _envelope(now, client_token),
     ]
     if error.show_state and state is not None:

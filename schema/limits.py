@@ -37,14 +37,26 @@ STEP_MINUTES: Final = 10080  # seven days; also the in-progress timeout's limit
 PENDING_LISTED: Final = 10  # entries in each pending list and in notify, without scheduling
 TOKEN_BYTES: Final = 1024  # clientToken; AWS documents no limit for jobs, 64 for shadows
 
-# \p{C} of AWS's patterns: control, format, surrogate, private use and unassigned characters.
-_ASCII_TEXT = re.compile(r"[ -~]*")
+# How a job rolls out (AWS: JobExecutionsRolloutConfig, AbortConfig, JobExecutionsRetryConfig).
+THINGS_COUNTED: Final = 2**31 - 1  # where AWS names only a least
+BASE_RATE: Final = 1000
+INCREMENT_FACTOR: Final = (1.1, 5.0)
+ABORT_CRITERIA: Final = 100  # AWS names no limit
+RETRY_CRITERIA: Final = 2
+RETRIES: Final = 10  # for each kind of failure, and for each thing altogether
+# Ours, beyond AWS.
+STAGES: Final = 100
+SOAK_MINUTES: Final = STEP_MINUTES
+APPROVALS: Final = 10
 
 
 def is_plain_text(text: str) -> bool:
-    r"""Whether a text has no character of Unicode's category C (AWS pattern `[^\p{C}]+`)."""
-    if _ASCII_TEXT.fullmatch(text) is not None:
-        return True
+    r"""Whether a text has no character of Unicode's category C (AWS pattern `[^\p{C}]+`).
+
+    That is: control, format, surrogate, private use and unassigned characters.
+    """
+    if text.isascii():
+        return text.isprintable()
     return not any(unicodedata.category(character)[0] == "C" for character in text)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from schema.limits import JOB_ID, OPERATOR_NAME, TENANT_ID, THING_NAME
@@ -90,6 +91,11 @@ def subscriptions(mode: TopicMode) -> list[str]:
 
 def parse(topic: str, mode: TopicMode) -> DeviceTopic | OperatorTopic | UnknownTopic | None:
     """What a topic asks for; None when it is none of ours (an answer, or somebody else's topic)."""
+    # A device asks on few topics, again and again. Names come from outside: what is kept is bounded in number and size.
+    return _parse_known(topic, mode) if len(topic) <= _LONGEST else _parse(topic, mode)
+
+
+def _parse(topic: str, mode: TopicMode) -> DeviceTopic | OperatorTopic | UnknownTopic | None:
     levels = topic.split("/")
     tenant = DEFAULT_TENANT
     if mode is TopicMode.MOUNTED:
@@ -105,6 +111,10 @@ def parse(topic: str, mode: TopicMode) -> DeviceTopic | OperatorTopic | UnknownT
             return _operator(tenant, operator, rest)
         case _:
             return None
+
+
+_LONGEST: Final = 400  # characters; no request's topic is longer
+_parse_known = lru_cache(maxsize=16_384)(_parse)
 
 
 def _device(tenant: str, thing: str, rest: list[str]) -> DeviceTopic | UnknownTopic:

@@ -74,13 +74,14 @@ FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_ar
 -- Changed executions. The guard of the transition table is repeated: status and version must be what was decided on.
 -- Each row is looked up by its key and updated where it was found: joined plainly, a plan made while the table was small
 -- reads all of the tenant's executions, and is kept. Also how the tenant's events are written, which saves a round trip.
--- params: tenant, key (things, jobs, numbers), from (statuses, versions), to (statuses, versions, details, started,
--- updated, in-progress deadlines, step deadlines, timeouts, forced, recent)
+-- params: tenant, key (things, jobs, numbers), from (statuses, versions), to (statuses, versions, details, started or
+-- NULL for as it was, updated, in-progress deadlines, step deadlines, forced, recent)
 WITH changed AS (
     UPDATE executions e
     SET status = c.status, version_number = c.version_number, status_details = c.status_details,
-        started_at = c.started_at, last_updated_at = c.last_updated_at,
-        in_progress_deadline = c.in_progress_deadline, step_deadline = c.step_deadline, timeout_at = c.timeout_at,
+        started_at = coalesce(c.started_at, e.started_at), last_updated_at = c.last_updated_at,
+        in_progress_deadline = c.in_progress_deadline, step_deadline = c.step_deadline,
+        timeout_at = least(c.in_progress_deadline, c.step_deadline),
         force_canceled = c.force_canceled, recent = c.recent
     FROM unnest(string_to_array($2, E'\n', '\N'),
                 string_to_array($3, E'\n', '\N'),
@@ -94,11 +95,10 @@ WITH changed AS (
                 string_to_array($11, E'\n', '\N')::timestamptz[],
                 string_to_array($12, E'\n', '\N')::timestamptz[],
                 string_to_array($13, E'\n', '\N')::timestamptz[],
-                string_to_array($14, E'\n', '\N')::timestamptz[],
-                string_to_array($15, E'\n', '\N')::boolean[],
-                string_to_array($16, E'\n', '\N')::bytea[])
+                string_to_array($14, E'\n', '\N')::boolean[],
+                string_to_array($15, E'\n', '\N')::bytea[])
          AS c (thing_name, job_id, execution_number, from_status, from_version, status, version_number, status_details,
-               started_at, last_updated_at, in_progress_deadline, step_deadline, timeout_at, force_canceled, recent)
+               started_at, last_updated_at, in_progress_deadline, step_deadline, force_canceled, recent)
     CROSS JOIN LATERAL (
         SELECT x.ctid
         FROM executions x
