@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from datetime import timedelta
 
 import structlog
 
@@ -46,6 +45,8 @@ class Notifier:
         self._weight = 0  # of what waits
         self._held: set[int] = set()
         self._sent: list[Told] = []
+        self._forgetting = asyncio.Lock()
+        self._losses = 0  # how often the MQTT server may have lost what it had acknowledged
         self._alone = False
         self._most_rows = (
             _MOST_AT_ONCE  # in one batch; fewer after a failure, to find the row to blame
@@ -99,11 +100,12 @@ class Notifier:
             self.look_again()
         return claimed.rows > 0
 
-    async def tell_again(self, away: float) -> None:
-        """Tell once more what things were told lately: the MQTT server may have lost it in the last `away` seconds."""
-        if await outbox.tell_again(self._pool, slot=self._slot, away=timedelta(seconds=away)):
-            log.info("telling_again", away_seconds=round(away, 3))
-            self.look_again()
+    async def tell_again(self) -> None:
+        """Tell once more what things were told lately: the MQTT server may have lost it."""
+        self._losses += 1
+        await self._forget()
+        await outbox.tell_again(self._pool, slot=self._slot)
+        self.look_again()
 
     async def run(self) -> None:
         """Send until cancelled. Failures of the database are waited out; nothing is forgotten unsent."""
@@ -134,6 +136,7 @@ class Notifier:
         if not batch:
             await self._forget()
             return False
+        losses = self._losses
         try:
             by_tenant: dict[str, list[Told]] = {}
             for one in batch:
@@ -149,6 +152,11 @@ class Notifier:
             self._most_rows = len(batch) if _heals(error) else 1
             raise
         self._most_rows = min(2 * self._most_rows, _MOST_AT_ONCE)
+        if losses != self._losses:
+            # Perhaps acknowledged before the MQTT server crashed, and perhaps after.
+            self._waiting.extendleft(reversed(batch))
+            self._weight += sum(map(_weight, batch))
+            return True
         self._sent += batch
         if len(self._sent) >= _MOST_SENT or not self._waiting:
             await self._forget()
@@ -185,15 +193,16 @@ class Notifier:
             told = [Told(tenant, 0, again, again)] if again else []
 
     async def _forget(self) -> None:
-        if self._sent:
-            done, self._sent = self._sent, []
-            try:
-                await outbox.forget(self._pool, done)
-            except BaseException:
-                self._sent = done + self._sent
-                raise
-            self._held.difference_update(one.outbox_id for one in done)
-            self._idle.set()
+        async with self._forgetting:
+            if self._sent:
+                done, self._sent = self._sent, []
+                try:
+                    await outbox.forget(self._pool, done, slot=self._slot)
+                except BaseException:
+                    self._sent = done + self._sent
+                    raise
+                self._held.difference_update(one.outbox_id for one in done)
+                self._idle.set()
 
     async def _reload(self) -> None:
         self._behind = False

@@ -54,6 +54,7 @@ class Broker:
         self._work = asyncio.Event()
         self._progress = chunks.Progress()
         self._told_again = asyncio.Event()
+        self._connected_at = 0.0
         self._lost_at: float | None = None  # since then the MQTT server may have lost what we told
         self._documents = Documents(settings.document_cache_bytes)
         self._filters = subscriptions(settings.mqtt_topics)
@@ -179,6 +180,7 @@ class Broker:
         match event:
             case Connected(session_present=present):
                 log.info("mqtt_connected", session_present=present, slot=self._slot.number)
+                self._connected_at = asyncio.get_running_loop().time()
                 # A server that crashed may come back with our session and without what it held last, so the session
                 # alone proves nothing.
                 if self._lost_at is None and (self._slot.killed or not present):
@@ -199,11 +201,25 @@ class Broker:
                 log.debug("mqtt_retry", seconds=round(seconds, 3))
 
     async def _tell_again_if_lost(self) -> bool:
-        """We were away from the MQTT server: if it crashed, it lost what it held for the things as well."""
-        if self._lost_at is not None and self.link.is_connected:
-            away = asyncio.get_running_loop().time() - self._lost_at
-            await self.notifier.tell_again(away)
-            self._lost_at = None
+        """We were away from the MQTT server: if it crashed, it lost what it held for the things as well.
+
+        If we were not for long, what was told long ago is safe.
+        """
+        if not self.link.is_connected:
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._lost_at is None:
+            lasted = now - self._connected_at
+            return lasted > outbox.LATELY.total_seconds() and await outbox.forget_told(
+                self._pool, slot=self._slot.number
+            )
+        lost_at, self._lost_at = self._lost_at, None  # it may be lost again meanwhile
+        try:
+            log.info("telling_again", away_seconds=round(now - lost_at, 3))
+            await self.notifier.tell_again()
+        except BaseException:
+            self._lost_at = lost_at
+            raise
         return False
 
     async def _do_work(self) -> bool:

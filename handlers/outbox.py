@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from handlers.documents import Documents
 
 _SQL = queries("outbox")
-_LATELY: Final = timedelta(minutes=15)
+LATELY: Final = timedelta(minutes=10)
+"""So long what was told is remembered: twice what mosquitto.conf has between two saves."""
 _REQUESTS_KEPT: Final = timedelta(days=1)
 
 Message = tuple[str, bytes]  # topic without tenant, payload
@@ -155,31 +156,45 @@ async def load(pool: Pool, *, slot: int, after: int, most: int = 50) -> list[Tol
     return sorted(reached, key=lambda one: one.outbox_id)
 
 
-async def forget(pool: Pool, told: Iterable[Told]) -> None:
-    """Delete rows that the MQTT server has acknowledged."""
+async def forget(pool: Pool, told: Iterable[Told], *, slot: int) -> None:
+    """Delete rows that the MQTT server has acknowledged, and remember for `forget_told` whom they were about."""
     by_tenant: dict[str, list[int]] = defaultdict(list)
     for one in told:
         by_tenant[one.tenant_id].append(one.outbox_id)
     async with pool.acquire() as connection:
         for tenant_id, ids in by_tenant.items():
             async with tenant_transaction(connection, tenant_id):
-                await connection.execute(_SQL["delete_outbox"], tenant_id, ids)
+                await connection.execute(_SQL["delete_outbox"], tenant_id, ids, slot)
 
 
-async def tell_again(pool: Pool, *, slot: int, away: timedelta) -> bool:
-    """Queue what things were told in the last quarter of an hour once more, for every tenant.
+async def tell_again(pool: Pool, *, slot: int) -> None:
+    """Queue what things were told lately once more, for every tenant: the MQTT server may have lost it.
 
-    For when the MQTT server may have lost what it held for the things, at some time in the last `away`. Returns whether
-    it was done: not when another process, back before us, has done it since.
+    Living processes were away from it as well, and see to what they told themselves; what the others told is ours.
     """
     async with pool.acquire() as connection:
-        if await connection.fetchval(_SQL["was_told_again"], away):
-            return False
+        others = sorted(await live_slots(connection) - {slot})
         for tenant_id in await _tenants(connection):
             async with tenant_transaction(connection, tenant_id):
-                await connection.execute(_SQL["tell_again"], tenant_id, slot, _LATELY)
-        await connection.execute(_SQL["note_told_again"], str(slot))
-    return True
+                await connection.execute(_SQL["tell_again"], tenant_id, slot, others)
+
+
+async def forget_told(pool: Pool, *, slot: int, most: int = 1000) -> bool:
+    """Forget what things were told longer ago than the MQTT server takes to save it, at most `most` of each tenant.
+
+    To be called only while nothing it holds can be lost unnoticed, i.e. connected to it, and for that long. Returns
+    whether there may be more.
+    """
+    more = False
+    async with pool.acquire() as connection:
+        others = sorted(await live_slots(connection) - {slot})
+        for tenant_id in await _tenants(connection):
+            async with tenant_transaction(connection, tenant_id):
+                done = await connection.execute(
+                    _SQL["forget_told"], tenant_id, LATELY, others, most
+                )
+            more = more or done == f"DELETE {most}"
+    return more
 
 
 async def forget_requests(pool: Pool, *, most: int = 1000) -> bool:

@@ -257,6 +257,18 @@ CREATE TABLE outbox (
     CHECK (cardinality(topics) = cardinality(payloads))
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 
+-- Which things were told something lately, by whom: a crashing MQTT server forgets what came since its last save. Written
+-- when their outbox rows are forgotten, so that no status change has an index on its time to keep.
+CREATE TABLE told_lately (
+    tenant_id  text        NOT NULL,
+    told_id    bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    owner_slot integer     NOT NULL,
+    things     text[]      NOT NULL,
+    told_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, told_id),
+    CONSTRAINT told_lately_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
 -- An operator's command is answered once: its clientToken finds the first answer again.
 CREATE TABLE operator_requests (
     tenant_id      text        NOT NULL REFERENCES tenants ON DELETE CASCADE,
@@ -298,7 +310,8 @@ DECLARE
 BEGIN
     FOREACH tenant_table IN ARRAY ARRAY[
         'tenants', 'principals', 'operators', 'things', 'credentials', 'thing_groups', 'thing_group_members', 'jobs',
-        'job_targets', 'rollout_chunks', 'executions', 'job_counts', 'outbox', 'operator_requests', 'audit_log'
+        'job_targets', 'rollout_chunks', 'executions', 'job_counts', 'outbox', 'told_lately', 'operator_requests',
+        'audit_log'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', tenant_table);

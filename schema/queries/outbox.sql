@@ -26,32 +26,40 @@ ORDER BY outbox_id
 LIMIT $4;
 
 -- name: delete_outbox
--- What the MQTT server has acknowledged.
--- params: tenant, outbox ids
-DELETE FROM outbox WHERE tenant_id = $1 AND outbox_id = ANY ($2::bigint[]);
+-- What the MQTT server has acknowledged; which things that was about is remembered for a while.
+-- params: tenant, outbox ids, our slot
+WITH gone AS (
+    DELETE FROM outbox WHERE tenant_id = $1 AND outbox_id = ANY ($2::bigint[]) RETURNING notify, notify_next
+), told AS (
+    SELECT DISTINCT unnest(notify || notify_next) AS thing_name FROM gone
+)
+INSERT INTO told_lately (tenant_id, owner_slot, things)
+SELECT $1, $3, array_agg(thing_name) FROM told HAVING count(*) > 0;
 
 -- name: tell_again
--- Everything things were told lately, once more, in rows of 500 things: the MQTT server has lost its sessions.
--- params: tenant, our slot, how long lately is
-WITH lately AS (
-    SELECT DISTINCT e.thing_name FROM executions e
-    WHERE e.tenant_id = $1 AND e.last_updated_at > clock_timestamp() - $3::interval
+-- Everything that our slot told things lately, and slots without a process ($3 are those of others), once more, in rows of
+-- 500 things. It moves: when the MQTT server fails again and again, no more is remembered than there are things.
+-- params: tenant, our slot, other living slots
+WITH gone AS (
+    DELETE FROM told_lately WHERE tenant_id = $1 AND owner_slot <> ALL ($3::integer[]) RETURNING things
+), lately AS (
+    SELECT DISTINCT unnest(things) AS thing_name FROM gone
 ), numbered AS (
     SELECT thing_name, (row_number() OVER (ORDER BY thing_name) - 1) / 500 AS part FROM lately
 )
 INSERT INTO outbox (tenant_id, owner_slot, notify, notify_next)
 SELECT $1, $2, array_agg(thing_name), array_agg(thing_name) FROM numbered GROUP BY part;
 
--- name: was_told_again
--- Whether some process told everything again in the last $1. Of a moment before that it would prove nothing.
--- params: how long we were away
-SELECT EXISTS (SELECT FROM leases WHERE name = 'told-again' AND acquired_at > clock_timestamp() - $1::interval);
-
--- name: note_told_again
--- Everything was told again by now, so the other processes need not.
--- params: who
-INSERT INTO leases (name, holder, acquired_at) VALUES ('told-again', $1, clock_timestamp())
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, acquired_at = excluded.acquired_at;
+-- name: forget_told
+-- What was told longer ago than $2: the MQTT server has saved it since.
+-- params: tenant, how long ago, slots whose own business it is, most
+DELETE FROM told_lately t
+WHERE t.tenant_id = $1 AND t.told_id IN (
+    SELECT o.told_id FROM told_lately o
+    WHERE o.tenant_id = $1 AND o.told_at < clock_timestamp() - $2::interval AND o.owner_slot <> ALL ($3::integer[])
+    ORDER BY o.told_id
+    LIMIT $4
+);
 
 -- name: forget_requests
 -- Operators' answers that no retry will ask for any more.

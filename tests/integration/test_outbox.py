@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -151,18 +150,77 @@ async def test_events_then_notify_then_notify_next(pool: Pool) -> None:
         assert mine == ["notify", "notify-next"]
 
 
-async def test_told_again_once_for_all_processes(pool: Pool, admin: asyncpg.Connection) -> None:
-    """Two processes back at a Mosquitto that may have forgotten: the second finds that all was told again since."""
-    await add_things(pool, "t1")
-    await add_job(pool, "j1", ["t1"])
-    await admin.execute("DELETE FROM outbox")
+async def _tell_and_forget(pool: Pool, admin: asyncpg.Connection, slot: int, count: int) -> None:
+    await _write(admin, count, owner=slot)
+    await outbox.forget(pool, await outbox.load(pool, slot=slot, after=0, most=count), slot=slot)
 
-    assert await outbox.tell_again(pool, slot=0, away=timedelta(seconds=5))
-    assert not await outbox.tell_again(pool, slot=1, away=timedelta(seconds=5))
-    assert await _owners(admin) == {0: 1}
-    # What was told before we went away proves nothing.
-    assert await outbox.tell_again(pool, slot=1, away=timedelta(0))
-    assert await _owners(admin) == {0: 1, 1: 1}
+
+async def _things_to_tell(admin: asyncpg.Connection) -> list[tuple[int, list[str], list[str]]]:
+    rows = await admin.fetch("SELECT * FROM outbox ORDER BY outbox_id")
+    return [(row["owner_slot"], row["notify"], row["notify_next"]) for row in rows]
+
+
+class TestTellingAgain:
+    """What the MQTT server may have lost, and for how long that is remembered."""
+
+    async def test_moves_what_was_told_back(self, pool: Pool, admin: asyncpg.Connection) -> None:
+        """Each thing once, however often it was told, and whatever is left of its executions; then all is as before."""
+        await _tell_and_forget(pool, admin, 0, 3)
+        await _tell_and_forget(pool, admin, 0, 2)
+        await outbox.tell_again(pool, slot=0)
+        names = ["t1", "t2", "t3"]
+        assert await _things_to_tell(admin) == [(0, names, names)]
+        assert await admin.fetchval("SELECT count(*) FROM told_lately") == 0
+        await outbox.tell_again(pool, slot=0)
+        assert len(await _things_to_tell(admin)) == 1
+
+    async def test_comes_in_rows_of_five_hundred(
+        self, pool: Pool, admin: asyncpg.Connection
+    ) -> None:
+        """So that no row stands for more messages than a chunk of a rollout."""
+        await _tell_and_forget(pool, admin, 0, 1001)
+        await outbox.tell_again(pool, slot=0)
+        told = [len(notify) for _, notify, _ in await _things_to_tell(admin)]
+        assert told == [500, 500, 1]
+
+    async def test_is_each_living_process_own_business(
+        self, pool: Pool, admin: asyncpg.Connection, hold_slot: HoldSlot
+    ) -> None:
+        """What a dead one told is told again by the first that is back; a living one does that itself."""
+        for slot in (0, 1):
+            await hold_slot(slot)
+        for slot, count in ((1, 1), (2, 2)):
+            await _tell_and_forget(pool, admin, slot, count)
+        await outbox.tell_again(pool, slot=0)
+        assert await _things_to_tell(admin) == [(0, ["t1", "t2"], ["t1", "t2"])]
+        await outbox.tell_again(pool, slot=1)
+        assert (await _things_to_tell(admin))[1:] == [(1, ["t1"], ["t1"])]
+
+    async def test_is_not_of_events_alone(self, pool: Pool, admin: asyncpg.Connection) -> None:
+        """Progress concerns no thing's list: nothing is remembered of it."""
+        await admin.execute(
+            "INSERT INTO outbox (tenant_id, owner_slot, topics, payloads) VALUES ('default', 0, '{a}', '{b}')"
+        )
+        await outbox.forget(pool, await outbox.load(pool, slot=0, after=0), slot=0)
+        assert await _rows_left(admin) == 0
+        assert await admin.fetchval("SELECT count(*) FROM told_lately") == 0
+
+    async def test_is_forgotten_when_it_is_safe(
+        self, pool: Pool, admin: asyncpg.Connection, hold_slot: HoldSlot
+    ) -> None:
+        """Old rows go, of ours and of dead slots, so many at a time; young ones and a living process's stay."""
+        for slot in (0, 1):
+            await hold_slot(slot)
+        for slot in (0, 0, 2, 1):
+            await _tell_and_forget(pool, admin, slot, 1)
+        await admin.execute(
+            "UPDATE told_lately SET told_at = told_at - $1::interval", outbox.LATELY
+        )
+        await _tell_and_forget(pool, admin, 0, 1)
+        assert await outbox.forget_told(pool, slot=0, most=2)
+        assert not await outbox.forget_told(pool, slot=0, most=2)
+        left = await admin.fetch("SELECT owner_slot FROM told_lately ORDER BY told_id")
+        assert [row["owner_slot"] for row in left] == [1, 0]
 
 
 @asynccontextmanager

@@ -44,6 +44,10 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
     await desk.accepted("jobs/create", aws_job("t1", jobId="j", clientToken="c"))
     # A rollout in the middle, which a small job has no time for.
     await admin.execute("INSERT INTO rollout_chunks VALUES ('default', 'j', 0, '{t1}')")
+    # And what a process that sends would have noted.
+    await admin.execute(
+        "INSERT INTO told_lately (tenant_id, owner_slot, things) VALUES ('default', 0, '{t1}')"
+    )
     for table in await tenant_tables(admin):
         rows = await admin.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = 'default'")
         assert rows > 0, f"the test needs a row in the new table {table}"

@@ -56,7 +56,7 @@ async def test_small_rows_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> 
     """Device batches tell of one thing each; they leave in one write."""
     forgotten: list[Told] = []
 
-    async def forget(_pool: object, told: list[Told]) -> None:
+    async def forget(_pool: object, told: list[Told], *, slot: object) -> None:
         forgotten.extend(told)
 
     monkeypatch.setattr("handlers.outbox.forget", forget)
@@ -72,3 +72,44 @@ async def test_memory_is_bounded_by_messages_not_by_rows() -> None:
     notifier, _ = _notifier()
     notifier.tell(_rows(100, messages=1000))
     assert notifier.depth == 50
+
+
+async def test_what_was_on_its_way_at_a_crash_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of one batch some may have been acknowledged by the MQTT server that crashed, the rest by the next one."""
+    forgotten: list[Told] = []
+    on_its_way: list[asyncio.Future[list[Denied]]] = []
+
+    async def forget(_pool: object, told: list[Told], *, slot: object) -> None:
+        forgotten.extend(told)
+
+    async def tell_again(_pool: object, *, slot: object) -> None:
+        return
+
+    class SlowLink(Link):
+        def publish(self, messages: Sequence[Outbound]) -> asyncio.Future[list[Denied]]:
+            done = super().publish(messages)
+            if len(self.published) > 1:
+                return done
+            on_its_way.append(asyncio.get_running_loop().create_future())
+            return on_its_way[0]
+
+    monkeypatch.setattr("handlers.outbox.forget", forget)
+    monkeypatch.setattr("handlers.outbox.tell_again", tell_again)
+    notifier, _ = _notifier()
+    link = SlowLink()
+    notifier._link = cast("Any", link)
+    notifier.tell(_rows(3, messages=1))
+    sending = asyncio.create_task(notifier.run_once())
+    await asyncio.sleep(0)
+    await notifier.tell_again()
+    notifier._behind = False
+    on_its_way[0].set_result([])
+
+    assert await sending
+    assert forgotten == []
+    assert notifier.depth == 3
+    await notifier.run_once()
+    assert link.published == [3, 3]
+    assert len(forgotten) == 3
