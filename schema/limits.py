@@ -35,6 +35,11 @@ COMMAND_BYTES: Final = (
 )
 STEP_MINUTES: Final = 10080  # seven days; also the in-progress timeout's limit
 PENDING_LISTED: Final = 10  # entries in each pending list and in notify, without scheduling
+SCHEDULE_LEAD_MINUTES: Final = 30  # AWS: startTime and endTime ahead of now, endTime after startTime
+START_DAYS: Final = 366  # AWS: a year ahead, counted with its leap day
+END_DAYS: Final = 731  # AWS: two years from creation
+WINDOW_MINUTES: Final = 1430  # 23 h 50 min
+WINDOWS_PER_JOB: Final = 25
 TOKEN_BYTES: Final = 1024  # clientToken; AWS documents no limit for jobs, 64 for shadows
 
 # How a job rolls out (AWS: JobExecutionsRolloutConfig, AbortConfig, JobExecutionsRetryConfig).
