@@ -132,9 +132,8 @@ def _device(tenant: str, thing: str, rest: list[str]) -> DeviceTopic | UnknownTo
         case [job_id, "update"] if JOB_ID.fullmatch(job_id):
             return DeviceTopic(tenant, thing, Operation.UPDATE, job_id)
         case _:
-            return UnknownTopic(
-                tenant, f"jobs/{'/'.join(rest)[:120]} is no operation of AWS IoT Jobs"
-            )
+            asked = "/".join(["jobs", *rest])[:120]
+            return UnknownTopic(tenant, f"{asked!r} is no operation of AWS IoT Jobs")
 
 
 _FLAT_VERBS: Final = frozenset(
@@ -163,7 +162,7 @@ def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | Un
         ) and THING_NAME.fullmatch(thing):
             return OperatorTopic(tenant, operator, "jobs/executions/cancel", job_id, thing)
         case _:
-            return UnknownTopic(tenant, f"{'/'.join(rest)[:120]} is no command of jobbroker")
+            return UnknownTopic(tenant, f"{'/'.join(rest)[:120]!r} is no command of jobbroker")
 
 
 def mounted(tenant: str, topic: str, mode: TopicMode) -> str:

@@ -93,6 +93,14 @@ def test_what_is_no_command(rest: str) -> None:
     assert isinstance(parse(f"acme/operators/ann/{rest}", TopicMode.MOUNTED), UnknownTopic)
 
 
+@pytest.mark.parametrize("rest", ["$aws/things/t1/jobs/get\n", "operators/ann/jobs/\u202elist"])
+def test_a_refused_topic_is_shown_in_one_printable_line(rest: str) -> None:
+    """What no terminal may act on stands escaped in the refusal (found by fuzzing)."""
+    found = parse(rest, TopicMode.PLAIN)
+    assert isinstance(found, UnknownTopic)
+    assert found.reason.isprintable()
+
+
 def test_plain_mode_has_no_prefix() -> None:
     """Without mounting there is one tenant, and topics are AWS's own."""
     assert parse("$aws/things/t1/jobs/get", TopicMode.PLAIN) == DeviceTopic(
