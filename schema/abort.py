@@ -92,7 +92,7 @@ class AbortConfig(Config):
 class Abort(NamedTuple):
     """A criterion that is met: its place in the list, and what the job's reasonCode and comment become."""
 
-    index: int
+    place: int
     reason_code: str
     comment: str
 

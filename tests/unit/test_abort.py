@@ -79,7 +79,7 @@ def test_the_first_in_the_list_is_the_reason() -> None:
     )
     abort = evaluate(both, Counts(succeeded=105, failed=15))
     assert abort is not None
-    assert (abort.index, abort.reason_code) == (1, "ABORT_CRITERIA_MET")
+    assert (abort.place, abort.reason_code) == (1, "ABORT_CRITERIA_MET")
     assert abort.comment == (
         "abortConfig.criteriaList[1]: 15 of 120 completed things (12.50 %) are FAILED, TIMED_OUT or REJECTED; "
         "the threshold is 10 % of at least 100"
