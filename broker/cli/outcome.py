@@ -118,7 +118,7 @@ def _expected_kinds() -> list[tuple[tuple[type[Exception], ...], str, Exit]]:
     from broker.mqtt.connection import ConnectError
     from broker.settings import SettingsError
     from broker.slots import SlotLostError
-    from handlers.migrate import SchemaTooNewError, SchemaTooOldError
+    from handlers.migrate import MigrationBlockedError, SchemaTooNewError, SchemaTooOldError
 
     return [
         ((SettingsError,), "", Exit.USAGE),
@@ -135,7 +135,7 @@ def _expected_kinds() -> list[tuple[tuple[type[Exception], ...], str, Exit]]:
             "",
             Exit.FAILED,
         ),
-        ((TimeoutError,), "", Exit.TIMEOUT),
+        ((TimeoutError, MigrationBlockedError), "", Exit.TIMEOUT),
         ((asyncpg.PostgresError, asyncpg.InterfaceError), "PostgreSQL: ", Exit.FAILED),
         ((OSError,), "", Exit.FAILED),
     ]

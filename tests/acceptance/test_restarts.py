@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from broker.embedded.postgres import connected
 from broker.hooks import Place
-from handlers.database import Pool, create_pool
-from tests.acceptance.devices import Devices, devices
+from handlers.database import Pool
+from tests.acceptance.devices import devices
 from tests.acceptance.serving import Site, site
+from tests.acceptance.working import JOBS, THINGS, all_is_well, loaded, nothing_waits, prepare
 from tests.conftest import Database, StartMosquitto
 from tests.factories import add_job, add_things, counts_equal_rows
 from tests.helpers import eventually
 from tests.servers import PostgresServer
-
-THINGS = tuple(f"device-{number:02d}" for number in range(24))
-JOBS = ("j1", "j2", "j3")
 
 
 @pytest.fixture
@@ -33,120 +30,20 @@ async def here(
         yield made
 
 
-class Load:
-    """Devices that work on their jobs step by step, each sending a request again until it is answered.
-
-    What each was answered is kept: `versions` by thing and job, of accepted updates in order.
-    """
-
-    def __init__(self, fleet: Devices) -> None:
-        self.fleet = fleet
-        self.versions: dict[tuple[str, str], list[int]] = {}
-        self.updates = 0
-        self._enough = asyncio.Event()
-
-    async def run(self) -> None:
-        """Work until `finish`, then end the jobs at hand: the last one of each thing stays QUEUED."""
-        async with asyncio.TaskGroup() as group:
-            for thing in THINGS:
-                group.create_task(self._work(thing))
-
-    async def busy(self, more: int = 200) -> None:
-        """Wait until so many more updates were accepted."""
-        wanted = self.updates + more
-        await eventually(lambda: self.updates >= wanted, timeout=60)
-
-    def finish(self) -> None:
-        """Let the devices come to an end."""
-        self._enough.set()
-
-    async def _work(self, thing: str) -> None:
-        for job in JOBS[:-1]:
-            started = await self.fleet.accepted(f"$aws/things/{thing}/jobs/start-next")
-            execution = started["execution"]
-            assert execution["jobId"] == job
-            said = self.versions[thing, job] = [execution["versionNumber"]]
-            step = 0
-            while not (self._enough.is_set() or (job == JOBS[0] and step > 30)):
-                step += 1
-                await self._update(thing, job, said, status="IN_PROGRESS", step=step)
-            await self._update(thing, job, said, status="SUCCEEDED", step=step + 1)
-
-    async def _update(
-        self, thing: str, job: str, said: list[int], *, status: str, step: int
-    ) -> None:
-        body = await self.fleet.accepted(
-            f"$aws/things/{thing}/jobs/{job}/update",
-            {
-                "status": status,
-                "statusDetails": {"step": str(step)},
-                "includeJobExecutionState": True,
-            },
-        )
-        said.append(body["executionState"]["versionNumber"])
-        self.updates += 1
-
-
-@asynccontextmanager
-async def _load(fleet: Devices) -> AsyncIterator[Load]:
-    load = Load(fleet)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(load.run())
-        yield load
-        load.finish()
-
-
-async def _prepare(database: Database) -> None:
-    pool = await create_pool(database.url, size=2)
-    try:
-        await add_things(pool, *THINGS)
-        for job in JOBS:
-            await add_job(pool, job, THINGS)
-    finally:
-        await pool.close()
-
-
-async def _all_is_well(database: Database, fleet: Devices, load: Load) -> None:
-    """Nothing answered is lost or done twice, counters and notifications are true, nothing waits to be told."""
-    async with connected(database.admin_url) as admin:
-        rows = await admin.fetch("SELECT * FROM executions WHERE job_id <> $1", JOBS[-1])
-        assert len(rows) == len(load.versions) == len(THINGS) * (len(JOBS) - 1)
-        for row in rows:
-            said = load.versions[row["thing_name"], row["job_id"]]
-            # One version for each of the device's requests: none lost, none spent twice.
-            assert said == list(range(2, len(said) + 2))
-            assert (row["status"], row["version_number"]) == ("SUCCEEDED", said[-1])
-            assert row["status_details"] == f'{{"step":"{len(said) - 1}"}}'
-        waiting = await admin.fetch(
-            "SELECT status, version_number FROM executions WHERE job_id = $1", JOBS[-1]
-        )
-        assert {tuple(row) for row in waiting} == {("QUEUED", 1)}
-
-    await eventually(lambda: _nothing_waits(database), timeout=10)
-    pool = await create_pool(database.url, size=2)
-    try:
-        assert await counts_equal_rows(pool)
-    finally:
-        await pool.close()
-    for thing in THINGS:
-        assert (await fleet.next_of(thing))["jobId"] == JOBS[-1]
-        await fleet.hears_of(thing, JOBS[-1])
-
-
 @pytest.mark.parametrize("how", ["in order", "as by a power cut", "with all it knew"])
 async def test_mosquitto_restarted_under_load(here: Site, how: str) -> None:
     """Mosquitto ends and comes back, with its sessions or without: the broker does as well, and tells again."""
-    await _prepare(here.database)
+    await prepare(here.database)
     broker = await here.start()
     async with devices(here.device_port, retry_seconds=1) as fleet:
-        async with _load(fleet) as load:
+        async with loaded(fleet) as load:
             await load.busy()
             await (here.mosquitto.stop() if how == "in order" else here.mosquitto.kill())
             if how == "with all it knew":
                 shutil.rmtree(here.mosquitto.config.parent / "data")
             await here.mosquitto.start()
             await load.busy()
-        await _all_is_well(here.database, fleet, load)
+        await all_is_well(here.database, fleet, load)
     assert broker.exit_code is None
 
 
@@ -160,7 +57,7 @@ async def test_what_a_crashed_mosquitto_forgot_is_told_again(here: Site, pool: P
     await here.mosquitto.start()
     await eventually(lambda: len(broker.lines("mqtt_connected")) == 2)
     await add_job(pool, "j1", ["sleeper"])
-    await eventually(lambda: _nothing_waits(here.database))
+    await eventually(lambda: nothing_waits(here.database))
     await here.mosquitto.kill()
     await here.mosquitto.start()
     await eventually(lambda: len(broker.lines("mqtt_connected")) == 3)
@@ -179,14 +76,14 @@ async def test_postgres_restarted_under_load(
 ) -> None:
     """PostgreSQL ends and comes back: the same processes go on with the same slots, and lose nothing."""
     postgres, database = own_postgres
-    await _prepare(database)
+    await prepare(database)
     async with site(mosquitto_server, database, tmp_path, plain=plain) as here:
         brokers = [await here.start()]
         if plain:
             brokers.append(await here.launch())
             await eventually(lambda: brokers[1].lines("standing_by"), timeout=30)
         async with devices(here.device_port, retry_seconds=1) as fleet:
-            async with _load(fleet) as load:
+            async with loaded(fleet) as load:
                 await load.busy()
                 await postgres.stop()
                 await postgres.start()
@@ -196,7 +93,7 @@ async def test_postgres_restarted_under_load(
                 await eventually(lambda: len(brokers[0].lines("slot_connection_lost")) == 2)
                 await postgres.start()
                 await load.busy()
-            await _all_is_well(database, fleet, load)
+            await all_is_well(database, fleet, load)
             assert [broker.exit_code for broker in brokers] == [None] * len(brokers)
             await eventually(lambda: len(brokers[0].lines("slot_held_again")) == 2)
         if plain:
@@ -212,7 +109,7 @@ async def test_the_database_is_away_while_the_broker_is_told_to_stop(
 ) -> None:
     """SIGTERM with requests that cannot be decided: the process ends, and another answers them later."""
     postgres, database = own_postgres
-    await _prepare(database)
+    await prepare(database)
     async with site(mosquitto_server, database, tmp_path) as here:
         broker = await here.start()
         async with devices(here.device_port, retry_seconds=60) as fleet:
@@ -229,16 +126,16 @@ async def test_the_database_is_away_while_the_broker_is_told_to_stop(
 
 async def test_two_share_the_work_and_one_is_killed(here: Site) -> None:
     """What a killed process's session collects is answered by the other; then all requests come to the other."""
-    await _prepare(here.database)
+    await prepare(here.database)
     first, second = await here.start(), await here.start()
     async with devices(here.device_port, retry_seconds=60) as fleet:
-        async with _load(fleet) as load:
+        async with loaded(fleet) as load:
             await load.busy()
             await second.kill()
             # Half of what is asked now goes to nobody: all devices get stuck, until the first takes it over.
             await eventually(lambda: first.lines("taken_over"), timeout=30)
             await load.busy()
-        await _all_is_well(here.database, fleet, load)
+        await all_is_well(here.database, fleet, load)
         assert not fleet.retries
     assert [line["slot"] for line in first.lines("taken_over")] == [1]
     assert await _slots(here.database) == ["slot-00"]
@@ -246,7 +143,7 @@ async def test_two_share_the_work_and_one_is_killed(here: Site) -> None:
 
 async def test_a_killed_process_leaves_what_it_wrote(here: Site, pool: Pool) -> None:
     """Killed after the commit: the other process answers its requests, once, and tells what its outbox rows say."""
-    await _prepare(here.database)
+    await prepare(here.database)
     first = await here.start()
     second = await here.launch(pause_at=Place.BEFORE_PUBLISH)
     await second.ready()
@@ -264,21 +161,21 @@ async def test_a_killed_process_leaves_what_it_wrote(here: Site, pool: Pool) -> 
         for name in THINGS:
             await fleet.hears_of(name, "j2")
         assert await counts_equal_rows(pool)
-        await eventually(lambda: _nothing_waits(here.database))
+        await eventually(lambda: nothing_waits(here.database))
         await eventually(lambda: first.lines("taken_over"))
 
 
 async def test_one_of_two_stops_in_order(here: Site) -> None:
     """SIGTERM of one of two: it answers what it has and ends its session; no request has to be sent again."""
-    await _prepare(here.database)
+    await prepare(here.database)
     first, second = await here.start(), await here.start()
     async with devices(here.device_port, retry_seconds=60) as fleet:
-        async with _load(fleet) as load:
+        async with loaded(fleet) as load:
             await load.busy()
             assert await second.stop() == 0
             assert await _slots(here.database) == ["slot-00"]
             await load.busy()
-        await _all_is_well(here.database, fleet, load)
+        await all_is_well(here.database, fleet, load)
         assert not fleet.retries
     assert not first.lines("taking_over")
 
@@ -316,11 +213,6 @@ async def test_plain_topics_have_one_process_and_a_standby(
                 "versionNumber"
             ] == 2
             assert second.lines("serving")
-
-
-async def _nothing_waits(database: Database) -> bool:
-    async with connected(database.admin_url) as admin:
-        return bool(await admin.fetchval("SELECT count(*) = 0 FROM outbox"))
 
 
 async def _slots(database: Database) -> list[str]:
