@@ -40,6 +40,9 @@ START_DAYS: Final = 366  # AWS: a year ahead, counted with its leap day
 END_DAYS: Final = 731  # AWS: two years from creation
 WINDOW_MINUTES: Final = 1430  # 23 h 50 min
 WINDOWS_PER_JOB: Final = 25
+QUERY_CHARS: Final = 2000  # of a dynamic group; AWS allows 1000
+QUERY_TERMS: Final = 50  # AWS allows 12
+QUERY_DEPTH: Final = 16  # parentheses and NOTs inside each other
 TOKEN_BYTES: Final = 1024  # clientToken; AWS documents no limit for jobs, 64 for shadows
 
 # How a job rolls out (AWS: JobExecutionsRolloutConfig, AbortConfig, JobExecutionsRetryConfig).
