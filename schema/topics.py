@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from schema.errors import shorten
 from schema.limits import JOB_ID, OPERATOR_NAME, TENANT_ID, THING_NAME
 
 DEFAULT_TENANT: Final = "default"
@@ -120,7 +121,7 @@ _parse_known = lru_cache(maxsize=16_384)(_parse)
 def _device(tenant: str, thing: str, rest: list[str]) -> DeviceTopic | UnknownTopic:
     if THING_NAME.fullmatch(thing) is None:
         return UnknownTopic(
-            tenant, f"thing name {thing[:80]!r} does not match {THING_NAME.pattern}"
+            tenant, f"thing name {shorten(thing)} does not match {THING_NAME.pattern}"
         )
     match rest:
         case ["get"]:
@@ -132,8 +133,8 @@ def _device(tenant: str, thing: str, rest: list[str]) -> DeviceTopic | UnknownTo
         case [job_id, "update"] if JOB_ID.fullmatch(job_id):
             return DeviceTopic(tenant, thing, Operation.UPDATE, job_id)
         case _:
-            asked = "/".join(["jobs", *rest])[:120]
-            return UnknownTopic(tenant, f"{asked!r} is no operation of AWS IoT Jobs")
+            asked = shorten("/".join(["jobs", *rest]), 120)
+            return UnknownTopic(tenant, f"{asked} is no operation of AWS IoT Jobs")
 
 
 _FLAT_VERBS: Final = frozenset(
@@ -150,7 +151,7 @@ _FLAT_VERBS: Final = frozenset(
 def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | UnknownTopic:
     if OPERATOR_NAME.fullmatch(operator) is None:
         return UnknownTopic(
-            tenant, f"operator name {operator[:80]!r} does not match {OPERATOR_NAME.pattern}"
+            tenant, f"operator name {shorten(operator)} does not match {OPERATOR_NAME.pattern}"
         )
     match rest:
         case [_, _] if "/".join(rest) in _FLAT_VERBS:
@@ -162,7 +163,9 @@ def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | Un
         ) and THING_NAME.fullmatch(thing):
             return OperatorTopic(tenant, operator, "jobs/executions/cancel", job_id, thing)
         case _:
-            return UnknownTopic(tenant, f"{'/'.join(rest)[:120]!r} is no command of jobbroker")
+            return UnknownTopic(
+                tenant, f"{shorten('/'.join(rest), 120)} is no command of jobbroker"
+            )
 
 
 def mounted(tenant: str, topic: str, mode: TopicMode) -> str:

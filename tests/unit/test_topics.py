@@ -101,6 +101,16 @@ def test_a_refused_topic_is_shown_in_one_printable_line(rest: str) -> None:
     assert found.reason.isprintable()
 
 
+@pytest.mark.parametrize(
+    "rest", ["$aws/things/{}/jobs/get", "$aws/things/t1/jobs/{}", "operators/{}/jobs/list"]
+)
+def test_a_refused_topic_is_not_shown_at_tenfold_length(rest: str) -> None:
+    """The cut is made after escaping, which turns one character into ten (found by fuzzing)."""
+    found = parse(rest.format("\U0002ebe1" * 120), TopicMode.PLAIN)
+    assert isinstance(found, UnknownTopic)
+    assert len(found.reason) < 250
+
+
 def test_plain_mode_has_no_prefix() -> None:
     """Without mounting there is one tenant, and topics are AWS's own."""
     assert parse("$aws/things/t1/jobs/get", TopicMode.PLAIN) == DeviceTopic(
