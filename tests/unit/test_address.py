@@ -69,6 +69,14 @@ def test_wrong_part_is_named(url: str, part: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["a" * 64, "a..b", "\udcff", "."])
+def test_a_host_that_dns_cannot_hold_is_refused(host: str) -> None:
+    """Taken, it would end the link with UnicodeError, which is no failed attempt (found by fuzzing)."""
+    with pytest.raises(ValueError, match="can be no name in DNS") as caught:
+        parse_url(f"mqtt://{host}:1883")
+    assert not isinstance(caught.value, UnicodeError)
+
+
 @given(username=_TEXT, password=st.none() | st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_credentials_survive_encoding(username: str, password: str | None) -> None:
     """Percent-encoded credentials come back as they were, whatever they hold."""
