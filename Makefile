@@ -6,7 +6,7 @@ ARGS ?=
 PYTHON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check
+.PHONY: help install demo up test chaos check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ up: install ## PostgreSQL, Mosquitto and jobbroker, data in one directory; ctrl-
 
 test: install ## all tests; ARGS="-k name" selects, JOBBROKER_TEST_SERVERS=docker|local chooses the servers
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: install ## hurt servers and brokers under load, hold them to every promise; ARGS=--short takes 2 minutes
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: install ## lint, format, types, layers; the sizes as a report
 	$(BIN)/ruff check .

@@ -1,0 +1,253 @@
+"""Who takes part: PostgreSQL, Mosquitto, the brokers, and the proxies between them. Each can be hurt and healed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from broker.bench.children import Served
+from broker.cli.callers import DatabaseCaller
+from broker.embedded.accounts import EmbeddedServerError
+from broker.embedded.mosquitto import EmbeddedMosquitto
+from broker.embedded.ports import LOOPBACK
+from broker.embedded.postgres import EmbeddedPostgres, connected
+from broker.mosquitto_config import Bind, MosquittoConfig, render_config
+from broker.serving import access_files
+from broker.settings import load_settings
+from broker.simulator.registration import join, register
+from handlers.database import create_pool
+from tests.acceptance.running_broker import Ended, run_command
+from tests.chaos.disk import SmallDisk
+from tests.chaos.operator import LISTENERS, OPERATOR, WORKERS
+from tests.chaos.processes import quiet_ports
+from tests.chaos.proxy import Proxy
+
+_LOGIN, _PASSWORD, _BROKER_PASSWORD = "jobbroker_app", "of-a-test", "of-the-broker-itself"
+_RESTART_SECONDS: Final = 0.5
+_UP_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 20.0
+
+
+@dataclass(slots=True)
+class Seat:
+    """A broker's place: its own proxies to both servers, and the process that sits there now.
+
+    What ends without our doing is started again, as a service manager does, and kept in `ended_alone`.
+    """
+
+    number: int
+    mqtt: Proxy
+    database: Proxy
+    environment: dict[str, str]
+    directory: Path
+    lives: list[Served] = field(default_factory=list)
+    ended_alone: list[str] = field(default_factory=list)
+    wanted: bool = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None while none runs."""
+        return self.lives[-1].pid if self.lives else None
+
+    async def serve(self) -> None:
+        """Start a process and wait until it takes requests."""
+        self.wanted = True
+        log = self.directory / f"broker-{self.number + 1}.{len(self.lives) + 1}.log"
+        process = Served(f"broker {self.number + 1}", log)
+        self.lives.append(process)
+        await process.serve(["broker", "serve"], self.environment)
+
+    async def kill(self) -> None:
+        """End it as a power cut would."""
+        self.wanted = False
+        if self.lives:
+            self.lives[-1].kill()
+            await self.lives[-1].wait()
+
+    async def finish(self) -> int:
+        """Stop it in order; returns its exit code."""
+        self.wanted = False
+        if not self.lives:
+            return 0
+        await self.lives[-1].end((signal.SIGTERM, _STOP_SECONDS))
+        return await self.lives[-1].wait()
+
+    async def look_after(self) -> None:
+        """Start again what ended alone, until cancelled."""
+        while True:
+            await asyncio.sleep(_RESTART_SECONDS)
+            if self.wanted and self.lives and not self.lives[-1].is_running():
+                life = self.lives[-1]
+                self.ended_alone.append(f"{life.name}: exit {await life.wait()}: {life.tail()}")
+                with suppress(EmbeddedServerError):
+                    await self.serve()
+
+
+@dataclass(slots=True)
+class Cast:
+    """All that runs. `tokens` are the things' and the operator's."""
+
+    directory: Path
+    disk: SmallDisk
+    postgres: EmbeddedPostgres
+    mosquitto: EmbeddedMosquitto
+    devices: Proxy
+    seats: list[Seat]
+    tokens: dict[str, str]
+    operator_token: str
+
+    @property
+    def proxies(self) -> list[Proxy]:
+        """All of them."""
+        return [self.devices, *(one for seat in self.seats for one in (seat.mqtt, seat.database))]
+
+    @property
+    def admin_url(self) -> str:
+        """The database as its superuser sees it, past all proxies."""
+        return self.postgres.url
+
+    async def postgres_up(self) -> None:
+        """Wait until PostgreSQL answers, starting it when it has ended. Raises EmbeddedServerError."""
+        deadline = time.monotonic() + _UP_SECONDS
+        while True:
+            if self.postgres.pid is None:
+                await self.postgres.start()
+            with suppress(OSError, asyncpg.PostgresError, TimeoutError):
+                async with asyncio.timeout(2), connected(self.admin_url) as admin:
+                    await admin.execute("SELECT 1")
+                    return
+            if time.monotonic() > deadline:
+                raise EmbeddedServerError(f"PostgreSQL is not up after {_UP_SECONDS:g} s")
+            await asyncio.sleep(0.1)
+
+    async def run(self, *arguments: str) -> Ended:
+        """Run a command of jobbroker beside the first broker."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return await run_command({**kept, **self.seats[0].environment}, *arguments)
+
+    def logs(self) -> Iterable[tuple[str, str]]:
+        """All that the brokers wrote, by the log's name."""
+        for seat in self.seats:
+            for life in seat.lives:
+                yield life.log.name, life.log.read_text(encoding="utf-8", errors="replace")
+
+
+@asynccontextmanager
+async def staged(
+    directory: Path, *, things: int, listeners: int, brokers: int, seed: int
+) -> AsyncIterator[Cast]:
+    """Start the servers, register the fleet and start the brokers; all ends with the block."""
+    async with AsyncExitStack() as stack:
+        cast = await _build(stack, directory, brokers=brokers, seed=seed)
+        for command in (("migrate",), ("ca", "init")):
+            ended = await cast.run(*command)
+            if ended.code:
+                raise EmbeddedServerError(f"jobbroker {' '.join(command)}: {ended.err}")
+        await _register(cast, things=things, listeners=listeners)
+        await cast.mosquitto.start()
+        stack.push_async_callback(cast.mosquitto.stop)
+        for proxy in cast.proxies:
+            await proxy.open()
+            stack.push_async_callback(proxy.close)
+        for seat in cast.seats:
+            stack.push_async_callback(seat.kill)
+        await asyncio.gather(*(seat.serve() for seat in cast.seats))
+        yield cast
+
+
+async def _build(stack: AsyncExitStack, directory: Path, *, brokers: int, seed: int) -> Cast:
+    disk = SmallDisk(directory / "disk")
+    await disk.mount()
+    stack.push_async_callback(disk.unmount)
+    database, internal, plain, devices, *links = quiet_ports(4 + 2 * brokers)
+    postgres = EmbeddedPostgres(disk.place / "postgres", port=database)
+    _log_elsewhere(postgres, directory)
+    await postgres.start()
+    stack.push_async_callback(postgres.stop)
+    access = directory / "mosquitto"
+    access.mkdir()
+    config = MosquittoConfig(
+        auth_directory=str(access),
+        data_directory=str(access / "data"),
+        pid_file=None,
+        internal=Bind(internal, LOOPBACK),
+        plain=Bind(plain, LOOPBACK),
+        devices=None,
+        operators=None,
+    )
+    (access / "mosquitto.conf").write_text(render_config(config))
+    seats = []
+    for number in range(brokers):
+        mqtt = Proxy(f"mqtt {number + 1}", links[2 * number], internal, seed=seed)
+        base = Proxy(f"database {number + 1}", links[2 * number + 1], database, seed=seed)
+        environment = _environment(directory, postgres.url, mqtt=mqtt.port, database=base.port)
+        seats.append(Seat(number, mqtt, base, environment, directory))
+    return Cast(
+        directory,
+        disk,
+        postgres,
+        EmbeddedMosquitto(access / "mosquitto.conf"),
+        Proxy("devices", devices, plain, seed=seed),
+        seats,
+        {},
+        "",
+    )
+
+
+def _log_elsewhere(postgres: EmbeddedPostgres, directory: Path) -> None:
+    """What PostgreSQL says of a full disk must not go to that disk."""
+    log = directory / "postgres.log"
+    log.touch()
+    postgres.directory.mkdir(parents=True)
+    postgres.log.symlink_to(log)
+
+
+def _environment(directory: Path, admin_url: str, *, mqtt: int, database: int) -> dict[str, str]:
+    name = urlsplit(admin_url).path
+    return {
+        "JOBBROKER_DATABASE_URL": f"postgresql://{_LOGIN}:{_PASSWORD}@{LOOPBACK}:{database}{name}",
+        "JOBBROKER_MIGRATION_URL": admin_url,
+        "JOBBROKER_MQTT_URL": f"mqtt://%40jobbroker:{_BROKER_PASSWORD}@{LOOPBACK}:{mqtt}",
+        "JOBBROKER_DATA_DIR": str(directory / "data"),
+        "JOBBROKER_ACCESS_DIR": str(directory / "mosquitto"),
+        "JOBBROKER_MQTT_PID_FILE": str(directory / "mosquitto" / "mosquitto.pid"),
+        "JOBBROKER_LOG_FORMAT": "json",
+    }
+
+
+async def _register(cast: Cast, *, things: int, listeners: int) -> None:
+    """Things with tokens in their two groups, the operator, and Mosquitto's files for all of them."""
+    names = [f"chaos-{number:04}" for number in range(things)]
+    pool = await create_pool(cast.admin_url, size=2)
+    try:
+        caller = DatabaseCaller(pool, "default")
+        cast.tokens = await register(caller, names)
+        await join(caller, LISTENERS, names[:listeners])
+        await join(caller, WORKERS, names[listeners:])
+        made = await caller.call(
+            "operators/create",
+            {"operatorName": OPERATOR, "role": "manager", "issueToken": True},
+        )
+        cast.operator_token = str(made["token"])
+        told = cast.seats[0].environment
+        instead = {
+            name.removeprefix("JOBBROKER_").lower(): value
+            for name, value in told.items()
+            if not name.endswith("DATABASE_URL")
+        }
+        files = access_files(load_settings(**instead, database_url=cast.admin_url), pool)
+        files.prepare()
+        with suppress(ProcessLookupError):  # Mosquitto reads them when it starts
+            await files.run_once()
+    finally:
+        await pool.close()

@@ -1,0 +1,258 @@
+"""A run from the first process to the last audit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from broker.embedded.ports import LOOPBACK
+from broker.mqtt.address import Address
+from tests.chaos.audit import audit
+from tests.chaos.cast import Cast, staged
+from tests.chaos.faults import strike
+from tests.chaos.fleet import Fleet
+from tests.chaos.invariants import Seen, Violation, settle
+from tests.chaos.ledger import Ledger, Watch
+from tests.chaos.operator import Operator
+from tests.chaos.schedule import Fault, Kind
+
+RECOVERY_SECONDS: Final = 60.0
+_ENDING_SECONDS: Final = 60.0
+_LISTENERS_SHARE: Final = 10
+_LOOK_SECONDS: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is run: times in seconds, rate in requests that change something, a second."""
+
+    seed: int
+    seconds: float
+    rate: float
+    things: int
+    brokers: int
+    faults: tuple[Fault, ...]
+    audit_every: int
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A fault that was done. Times in seconds since the moment its healing began.
+
+    first: until the first accepted answer; all: until the last request that waited then was
+    answered; None when that did not come within a minute.
+    """
+
+    fault: Fault
+    first: float | None
+    all: float | None
+    waited: int
+    note: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run came to."""
+
+    plan: Plan
+    struck: list[Struck] = field(default_factory=list)
+    not_run: list[tuple[Fault, str]] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+    audits: int = 0
+    load_seconds: float = 0.0
+    ledger: Ledger = field(default_factory=Ledger)
+    executions: int = 0
+    jobs: int = 0
+    cancelled: int = 0
+    connections: int = 0
+    notified: int = 0
+    disk: str = ""
+    stop_codes: list[int] = field(default_factory=list)
+
+    @property
+    def updates_per_s(self) -> float:
+        """Accepted changes a second, over the whole time of load, outages and all."""
+        return self.ledger.updates / self.load_seconds if self.load_seconds else 0.0
+
+
+Say = Callable[[str], None]
+
+
+async def run(plan: Plan, directory: Path, say: Say) -> Outcome:
+    """Start everything, let the load run through all faults, audit, and stop. Raises EmbeddedServerError."""
+    outcome = Outcome(plan)
+    listeners = max(1, plan.things // _LISTENERS_SHARE)
+    say("starting PostgreSQL, Mosquitto and the brokers ...")
+    async with staged(
+        directory, things=plan.things, listeners=listeners, brokers=plan.brokers, seed=plan.seed
+    ) as cast:
+        outcome.disk = cast.disk.why_not or cast.disk.kind
+        fleet = Fleet(cast.tokens, outcome.ledger, listeners=listeners, per_second=plan.rate)
+        operator = Operator(cast.operator_token, outcome.ledger, fleet, seed=plan.seed)
+        await _Run(plan, cast, fleet, operator, outcome, say).all()
+        for seat in cast.seats:
+            outcome.stop_codes.append(await seat.finish())
+    for number, code in enumerate(outcome.stop_codes, start=1):
+        if code:
+            text = f"broker {number} ended with {code} on SIGTERM"
+            outcome.violations.append(Violation("stops in order", f"broker {number}", text))
+    return outcome
+
+
+class _Run:
+    """The load, the faults and the audits of one run."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        cast: Cast,
+        fleet: Fleet,
+        operator: Operator,
+        outcome: Outcome,
+        say: Say,
+    ) -> None:
+        self._plan = plan
+        self._cast = cast
+        self._fleet = fleet
+        self._operator = operator
+        self._outcome = outcome
+        self._say = say
+        self._settled_logs: set[str] = set()
+        self._quiet_seconds = 0.0
+        self._seen: Seen | None = None
+
+    async def all(self) -> None:
+        """Connect, strike all faults with audits in between, end the load, audit once more."""
+        address = Address(LOOPBACK, self._cast.devices.port)
+        clients = asyncio.create_task(self._clients(address))
+        working = asyncio.create_task(self._work())
+        looking_after = [asyncio.create_task(seat.look_after()) for seat in self._cast.seats]
+        try:
+            await self._until_failed(clients, working)
+        finally:
+            for task in (clients, working, *looking_after):
+                task.cancel()
+            await asyncio.gather(clients, working, *looking_after, return_exceptions=True)
+
+    async def _until_failed(self, clients: asyncio.Task[None], working: asyncio.Task[None]) -> None:
+        through = asyncio.create_task(self._through(working))
+        done, _ = await asyncio.wait({clients, through}, return_when=asyncio.FIRST_COMPLETED)
+        if clients in done:
+            through.cancel()
+            with suppress(asyncio.CancelledError):
+                await through
+            clients.result()
+        through.result()
+
+    async def _clients(self, address: Address) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._fleet.run(address))
+            group.create_task(self._operator.client.run(address))
+
+    async def _work(self) -> None:
+        await self._operator.client.ready()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._operator.work())
+            for thing in self._fleet.workers:
+                group.create_task(thing.work())
+
+    async def _through(self, working: asyncio.Task[None]) -> None:
+        await self._fleet.connected()
+        self._say(f"{len(self._fleet.things)} things are connected; the load begins")
+        began = time.monotonic()
+        for fault in self._plan.faults:
+            await self._wait_for(began + self._quiet_seconds + fault.at, working)
+            if not await self._strike(fault):
+                return
+            if fault.number % self._plan.audit_every == 0 and fault is not self._plan.faults[-1]:
+                await self._pause_and_audit()
+        await self._wait_for(began + self._quiet_seconds + self._plan.seconds, working)
+        self._outcome.load_seconds = time.monotonic() - began - self._quiet_seconds
+        await self._end(working)
+
+    @staticmethod
+    async def _wait_for(moment: float, working: asyncio.Task[None]) -> None:
+        if (pause := moment - time.monotonic()) > 0:
+            done, _ = await asyncio.wait({working}, timeout=pause)
+            for task in done:
+                task.result()
+                raise RuntimeError("the load ended early")
+
+    async def _strike(self, fault: Fault) -> bool:
+        """Do it and see everything recover; returns whether it did, within a minute."""
+        if fault.kind is Kind.DISK_FULL and self._cast.disk.why_not:
+            self._outcome.not_run.append((fault, self._cast.disk.why_not))
+            self._say(f"{fault}: not run, {self._cast.disk.why_not}")
+            return True
+        watches: list[Watch] = []
+        note = await strike(self._cast, fault, lambda: watches.append(self._fleet.ledger.watch()))
+        watch = watches[0]
+        waited = len(watch.waiting)
+        deadline = watch.began + RECOVERY_SECONDS
+        while not watch.is_over and time.monotonic() < deadline:  # noqa: ASYNC110 - times, no signal
+            await asyncio.sleep(_LOOK_SECONDS)
+        first, last = (
+            None if at is None else at - watch.began
+            for at in (watch.accepted_at, watch.answered_at)
+        )
+        self._outcome.struck.append(Struck(fault, first, last, waited, note))
+        self._say(f"{fault}: {_recovered(first, last, waited)}{f'; {note}' if note else ''}")
+        if watch.is_over:
+            return True
+        left = [f"{token}: {self._fleet.ledger.waiting.get(token)}" for token in watch.waiting][:5]
+        evidence = f"{len(watch.waiting)} of {waited} requests unanswered: {left}"
+        self._outcome.violations.append(Violation("recovers", str(fault), evidence))
+        self._outcome.load_seconds = time.monotonic() - watch.began
+        return False
+
+    async def _pause_and_audit(self) -> None:
+        """Shut the gate, look at everything, and let the load go on."""
+        began = time.monotonic()
+        self._fleet.gate.shut()
+        seen = await self._audit()
+        if not self._outcome.violations:
+            settle(seen.stories, seen.rows)
+        self._fleet.gate.open()
+        self._quiet_seconds += time.monotonic() - began
+
+    async def _end(self, working: asyncio.Task[None]) -> None:
+        """Let each device end the job at hand, and look at everything for the last time."""
+        self._fleet.gate.ending = True
+        await asyncio.wait({working}, timeout=_ENDING_SECONDS)
+        if working.done():
+            working.result()
+        self._fleet.gate.shut()
+        seen = await self._audit()
+        outcome = self._outcome
+        outcome.executions, outcome.jobs = len(seen.rows), len(seen.jobs)
+        outcome.cancelled = self._operator.cancelled
+        outcome.connections = sum(thing.client.connections for thing in self._fleet.things)
+        outcome.notified = sum(known.notified for known in self._fleet.ledger.known.values())
+
+    async def _audit(self) -> Seen:
+        began = time.monotonic()
+        seen, wrong = await audit(self._cast, self._fleet, settled_logs=self._settled_logs)
+        for seat in self._cast.seats:
+            seat.ended_alone.clear()
+        self._outcome.audits += 1
+        self._outcome.violations += wrong
+        took = time.monotonic() - began
+        self._say(
+            f"audit {self._outcome.audits}: {len(seen.stories):,} executions by the ledger, "
+            f"{len(seen.rows):,} rows, {self._fleet.ledger.updates:,} accepted updates: "
+            f"{len(wrong) or 'no'} violations ({took:.1f} s)"
+        )
+        return seen
+
+
+def _recovered(first: float | None, last: float | None, waited: int) -> str:
+    if first is None:
+        return f"nothing was accepted within {RECOVERY_SECONDS:g} s"
+    if last is None:
+        return f"accepted after {first:.2f} s; not all {waited} that waited were answered"
+    return f"accepted after {first:.2f} s, all {waited} that waited answered after {last:.2f} s"

@@ -1,0 +1,137 @@
+"""Which faults happen, when and for how long: all of it drawn from a seed, so that a run can be had again."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What goes wrong."""
+
+    BROKERS_KILLED = "kill -9 of all brokers"
+    ONE_BROKER_KILLED = "kill -9 of one of two brokers"
+    MOSQUITTO_KILLED = "kill -9 of Mosquitto"
+    POSTGRES_KILLED = "kill -9 of PostgreSQL"
+    CHECKPOINT_KILLED = "kill -9 of PostgreSQL in a checkpoint"
+    BROKER_STOPPED = "SIGSTOP of a broker"
+    MOSQUITTO_STOPPED = "SIGSTOP of Mosquitto"
+    POSTGRES_STOPPED = "SIGSTOP of PostgreSQL"
+    DEVICES_CUT = "devices - Mosquitto cut"
+    DEVICES_DELAYED = "devices - Mosquitto delayed"
+    DEVICES_STALLED = "devices - Mosquitto silent"
+    MQTT_CUT = "broker - Mosquitto cut"
+    MQTT_DELAYED = "broker - Mosquitto delayed"
+    MQTT_STALLED = "broker - Mosquitto silent"
+    DATABASE_CUT = "broker - PostgreSQL cut"
+    DATABASE_DELAYED = "broker - PostgreSQL delayed"
+    DATABASE_STALLED = "broker - PostgreSQL silent"
+    DISK_FULL = "PostgreSQL's disk full"
+
+
+# Seconds between the blow and its healing, before they are fitted into the run.
+_LASTS: Final[dict[Kind, tuple[float, float]]] = {
+    Kind.BROKERS_KILLED: (0.0, 4.0),
+    Kind.ONE_BROKER_KILLED: (0.0, 20.0),
+    Kind.MOSQUITTO_KILLED: (0.0, 4.0),
+    Kind.POSTGRES_KILLED: (0.0, 4.0),
+    Kind.CHECKPOINT_KILLED: (0.0, 4.0),
+    Kind.BROKER_STOPPED: (1.0, 30.0),
+    Kind.MOSQUITTO_STOPPED: (1.0, 30.0),
+    Kind.POSTGRES_STOPPED: (1.0, 30.0),
+    Kind.DEVICES_CUT: (0.0, 6.0),
+    Kind.DEVICES_DELAYED: (2.0, 10.0),
+    Kind.DEVICES_STALLED: (1.0, 25.0),
+    Kind.MQTT_CUT: (0.0, 6.0),
+    Kind.MQTT_DELAYED: (2.0, 10.0),
+    Kind.MQTT_STALLED: (1.0, 25.0),
+    Kind.DATABASE_CUT: (0.0, 6.0),
+    Kind.DATABASE_DELAYED: (2.0, 10.0),
+    Kind.DATABASE_STALLED: (1.0, 25.0),
+    Kind.DISK_FULL: (3.0, 10.0),
+}
+OF_ONE_OF_TWO: Final = frozenset({Kind.ONE_BROKER_KILLED})
+DELAYS: Final = frozenset({Kind.DEVICES_DELAYED, Kind.MQTT_DELAYED, Kind.DATABASE_DELAYED})
+# Of the run's time at most this share passes between blow and healing: the rest is for recovery and load.
+_AT_FAULT: Final = 0.35
+_SLOWEST_SECONDS: Final = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One blow. Times in seconds: `at` since the load began, `lasts` until it is healed.
+
+    seat: the broker it falls on, None for all. latency and jitter: of delays, one way.
+    """
+
+    number: int
+    kind: Kind
+    at: float
+    lasts: float
+    seat: int | None = None
+    latency: float = 0.0
+    jitter: float = 0.0
+
+    def __str__(self) -> str:
+        """One line for people."""
+        whom = "" if self.seat is None else f" (broker {self.seat + 1})"
+        slow = (
+            f", {1000 * self.latency:.0f} + {1000 * self.jitter:.0f} ms"
+            if self.kind in DELAYS
+            else ""
+        )
+        return f"{self.number:3d}. at {self.at:6.1f} s: {self.kind}{whom}, {self.lasts:.1f} s{slow}"
+
+
+def kinds_for(brokers: int) -> list[Kind]:
+    """The kinds that make sense with so many brokers."""
+    return [kind for kind in Kind if brokers > 1 or kind not in OF_ONE_OF_TWO]
+
+
+def draw(seed: int, count: int, seconds: float, *, brokers: int = 2) -> list[Fault]:
+    """Return `count` faults spread over a run of `seconds`; equal arguments give an equal schedule.
+
+    Every kind comes once before any comes twice. Raises ValueError without faults or brokers.
+    """
+    if count < 1 or brokers < 1:
+        raise ValueError(f"{count} faults on {brokers} brokers: at least one of each is needed")
+    random_ = random.Random(seed)  # noqa: S311 - a schedule, no secret
+    kinds = _dealt(random_, kinds_for(brokers), count)
+    faults = [_drawn(random_, number, kind, brokers) for number, kind in enumerate(kinds, start=1)]
+    shrink = min(1.0, _AT_FAULT * seconds / sum(fault.lasts for fault in faults))
+    step = seconds / count
+    at = 0.0
+    fitted = []
+    for fault in faults:
+        jittered = at + random_.uniform(0.0, 0.3) * step
+        fitted.append(replace(fault, at=round(jittered, 1), lasts=round(fault.lasts * shrink, 2)))
+        at += step
+    return fitted
+
+
+def _dealt(random_: random.Random, kinds: list[Kind], count: int) -> list[Kind]:
+    dealt: list[Kind] = []
+    while len(dealt) < count:
+        deck = list(kinds)
+        random_.shuffle(deck)
+        dealt += deck
+    return dealt[:count]
+
+
+def _drawn(random_: random.Random, number: int, kind: Kind, brokers: int) -> Fault:
+    lasts = random_.uniform(*_LASTS[kind])
+    seat: int | None = random_.randrange(brokers)
+    if kind is Kind.BROKERS_KILLED:
+        seat = None
+    elif kind not in (Kind.ONE_BROKER_KILLED, Kind.BROKER_STOPPED):
+        # The broker's links: of one of them, or of all.
+        all_of_them = random_.random() < 1 / 2 or brokers == 1
+        touches_seats = kind.startswith("broker - ")
+        seat = None if all_of_them or not touches_seats else seat
+    latency = random_.uniform(0.02, _SLOWEST_SECONDS)
+    jitter = random_.uniform(0.0, latency)
+    if kind not in DELAYS:
+        latency = jitter = 0.0
+    return Fault(number, kind, 0.0, lasts, seat, round(latency, 3), round(jitter, 3))
