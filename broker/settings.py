@@ -89,9 +89,13 @@ class LocalSettings(BaseSettings):
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            url = urlsplit(value.get_secret_value())
+            expected = "expected postgresql://user:password@host:port/database"
+            try:
+                url = urlsplit(value.get_secret_value())
+            except ValueError:
+                raise ValueError(expected) from None  # its own words would show the password
             if url.scheme not in ("postgresql", "postgres") or not url.path.strip("/"):
-                raise ValueError("expected postgresql://user:password@host:port/database")
+                raise ValueError(expected)
         return value
 
     @field_validator("mqtt_url", "operator_url")

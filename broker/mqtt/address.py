@@ -96,6 +96,9 @@ def _location(location: str) -> tuple[str, int | None]:
 
 
 def _port(text: str) -> int:
-    if not _PORT.fullmatch(text) or not 1 <= int(text) <= _LAST_PORT:
-        raise ValueError(f"MQTT URL: port {text[:16]!r} must be a number from 1 to {_LAST_PORT}")
+    if not _PORT.fullmatch(text):
+        # Not shown: where the @ was forgotten, the password stands here.
+        raise ValueError(f"MQTT URL: port must be a number from 1 to {_LAST_PORT}")
+    if not 1 <= int(text) <= _LAST_PORT:
+        raise ValueError(f"MQTT URL: port {text} must be a number from 1 to {_LAST_PORT}")
     return int(text)

@@ -60,6 +60,8 @@ def test_url_is_read(url: str, expected: ServerUrl) -> None:
         ("mqtt://u:secret%@h", "password"),
         ("mqtt://u:secret%FF@h", "password"),
         ("mqtt://u:secret@h:99999", "port"),
+        ("mqtt://u:secret", "port"),
+        ("mqtt://u:secret:h:1883", "port"),
     ],
 )
 def test_wrong_part_is_named(url: str, part: str) -> None:

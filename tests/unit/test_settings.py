@@ -44,6 +44,17 @@ def test_required_variables_are_enough(environment: pytest.MonkeyPatch) -> None:
     assert settings.tls_context() is None
 
 
+@pytest.mark.parametrize("name", ["DATABASE_URL", "MIGRATION_URL"])
+def test_a_wrong_database_url_does_not_show_its_password(
+    environment: pytest.MonkeyPatch, name: str
+) -> None:
+    """Python's own words for a host with such a character quote all of the URL's middle (found by fuzzing)."""
+    environment.setenv(f"JOBBROKER_{name}", "postgresql://ann:very-secret@\u2100/jobs")
+    with pytest.raises(SettingsError, match=f"JOBBROKER_{name}: expected postgresql://") as problem:
+        load_settings()
+    assert "very-secret" not in str(problem.value)
+
+
 def test_an_empty_variable_is_an_unset_one(environment: pytest.MonkeyPatch) -> None:
     """Compose files pass empty values for what nobody set."""
     environment.setenv("JOBBROKER_LANES", "")
