@@ -6,7 +6,7 @@ ARGS ?=
 PYTHON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check
+.PHONY: help install demo up test chaos check fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: install ## all tests; ARGS="-k name" selects, JOBBROKER_TEST_SERVERS=docke
 
 chaos: install ## hurt servers and brokers under load, hold them to every promise; ARGS=--short takes 2 minutes
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: install ## 100,000 odd inputs into all that takes any; ARGS="--inputs N --seed N --only NAME --json"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: install ## lint, format, types, layers; the sizes as a report
 	$(BIN)/ruff check .

@@ -1,0 +1,233 @@
+"""Operators' payloads: bytes to a command or a refusal, for each verb."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from schema import commands, decode
+from schema.errors import Rejected
+from tests.fuzz import odd
+from tests.fuzz.oracle import ACCEPTED, JOB_ID, NAME, check_details, check_refusal, strict_json
+from tests.fuzz.requests import a_token, some_details
+
+Example = tuple[str, bytes, bool]
+Make = Callable[[Random], Any]
+
+_THINGS: Final = ("t0", "t1", "t2", "t3", "T:4_-")
+_GROUPS: Final = ("g0", "g1", "g2", "G:3_-")
+JOBS: Final = ("j0", "j1", "j2", "J_3-")
+
+
+def _pick(*values: object) -> Make:
+    return lambda rng: rng.choice(values)
+
+
+def _arns(rng: Random) -> list[str]:
+    kinds = [f"thing/{name}" for name in _THINGS] + [f"thinggroup/{name}" for name in _GROUPS]
+    home = rng.choice(("us-east-1:000000000000", ":", "eu-central-1:123456789012"))
+    return [f"arn:aws:iot:{home}:{kind}" for kind in rng.sample(kinds, rng.randint(1, 4))]
+
+
+def _document(rng: Random) -> object:
+    as_object: dict[str, object] = {"operation": odd.plain_text(rng, 200), "n": [1, 1.5, None, {}]}
+    as_text = json.dumps(as_object, ensure_ascii=rng.random() < 0.5, indent=rng.choice((None, 2)))
+    full = '{"a":"' + "x" * (32_768 - 8) + '"}'
+    return rng.choice((as_object, as_text, "{}", " \n{}\n ", full, {}))
+
+
+def _attributes(rng: Random) -> dict[str, str]:
+    return {
+        f"a.{n}": rng.choice(("", "1", "x,y@z/[]", "v" * 800))
+        for n in range(rng.choice((0, 1, 50)))
+    }
+
+
+def _params(rng: Random) -> dict[str, object]:
+    return {odd.plain_text(rng, 40): rng.choice((1, 2.5, None, "\n\\N", ["x"], {"y": 2**70}))}
+
+
+def _seed_target(rng: Random) -> dict[str, object]:
+    kinds: list[dict[str, object]] = [
+        {"target_device_id": rng.choice(_THINGS)},
+        {"target_group_id": rng.choice(_GROUPS)},
+        {"target_all": True},
+    ]
+    return rng.choice(kinds)
+
+
+_SEED_JOB: Final = "jobs/create, seed"
+_FLAG: Final = _pick(True, False)
+_TEXT: Make = lambda rng: odd.plain_text(rng, 2028)  # noqa: E731 - one of a table of makers
+_VERSION: Final = _pick(0, 1, 2, 2**63 - 1)
+_THING, _GROUP, _OPERATOR = _pick(*_THINGS), _pick(*_GROUPS), _pick("ann", "bob", "x" * 128)
+_PAGE: Final[dict[str, Make]] = {"maxResults": _pick(1, 100, 250), "nextToken": _pick("WyJ4Il0")}
+_PAYLOAD: Final[Make] = lambda rng: {"attributes": _attributes(rng)}  # noqa: E731 - as above
+
+# Each verb's required and optional members, as docs/protocol.md has them.
+_FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
+    "jobs/create": (
+        {"targets": _arns, "document": _document},
+        {
+            "jobId": _pick(*JOBS),
+            "description": _TEXT,
+            "timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1}),
+            "targetSelection": _pick("SNAPSHOT"),
+        },
+    ),
+    _SEED_JOB: (
+        {"document_type": lambda rng: odd.plain_text(rng, 128)},
+        {
+            "job_id": _pick(*JOBS),
+            "document_params": _params,
+            "expires_in_hours": _pick(1, 0.5, 8760, 1e-9),
+        },
+    ),
+    "jobs/list": ({}, {**_PAGE, "status": _pick("IN_PROGRESS", "COMPLETED", "SCHEDULED")}),
+    "jobs/get": (
+        {},
+        {
+            **_PAGE,
+            "status": _pick("QUEUED", "TIMED_OUT"),
+            "includeDocument": _FLAG,
+            "includeExecutions": _FLAG,
+        },
+    ),
+    "jobs/cancel": (
+        {},
+        {"force": _FLAG, "reasonCode": _pick("A_1", "X" * 128), "comment": _TEXT},
+    ),
+    "jobs/delete": ({}, {"force": _FLAG}),
+    "jobs/executions/cancel": (
+        {},
+        {"force": _FLAG, "expectedVersion": _VERSION, "statusDetails": some_details},
+    ),
+    "things/create": (
+        {"thingName": _THING},
+        {"thingTypeName": _THING, "attributePayload": _PAYLOAD, "issueToken": _FLAG},
+    ),
+    "things/list": (
+        {},
+        {
+            **_PAGE,
+            "attributeName": _pick("a.0"),
+            "usePrefixAttributeValue": _FLAG,
+            "thingTypeName": _THING,
+            "namePrefixFilter": _pick("t", "T:", "_", "-"),
+        },
+    ),
+    "things/get": ({"thingName": _THING}, {}),
+    "things/delete": ({"thingName": _THING}, {"expectedVersion": _VERSION}),
+    "groups/create": (
+        {"thingGroupName": _GROUP},
+        {
+            "parentGroupName": _GROUP,
+            "thingGroupProperties": _pick({}, {"thingGroupDescription": "d"}),
+        },
+    ),
+    "groups/list": ({}, {**_PAGE, "parentGroup": _GROUP, "recursive": _FLAG}),
+    "groups/members": ({"thingGroupName": _GROUP}, {**_PAGE, "recursive": _FLAG}),
+    "groups/add": ({"thingGroupName": _GROUP, "thingName": _THING}, {}),
+    "groups/remove": (
+        {"thingGroupName": _GROUP, "thingNames": lambda rng: rng.sample(_THINGS, 3)},
+        {},
+    ),
+    "groups/delete": ({"thingGroupName": _GROUP}, {"expectedVersion": _VERSION}),
+    "operators/create": (
+        {"operatorName": _OPERATOR, "role": _pick("owner", "admin", "viewer")},
+        {"issueToken": _FLAG},
+    ),
+    "operators/list": ({}, _PAGE),
+    "operators/delete": ({"operatorName": _OPERATOR}, {}),
+}
+
+
+def _valid(verb: str) -> st.SearchStrategy[dict[str, Any]]:
+    required, optional = _FIELDS[verb]
+
+    def make(rng: Random) -> dict[str, Any]:
+        fields = odd.some(rng, {"clientToken": a_token, **optional})
+        fields |= {name: one(rng) for name, one in required.items()}
+        return fields | (_seed_target(rng) if verb == _SEED_JOB else {})
+
+    return odd.corpus(make)
+
+
+_VALID: Final = {verb: _valid(verb) for verb in _FIELDS}
+PAYLOADS: Final = {verb: odd.payloads(one) for verb, one in _VALID.items()}
+VALID_PAYLOADS: Final = {verb: odd.written(one) for verb, one in _VALID.items()}
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> Example:
+    """A verb, a payload, and whether it must be accepted."""
+    verb = draw(st.sampled_from(tuple(_FIELDS)))
+    payload, valid = draw(PAYLOADS[verb])
+    return verb.partition(",")[0], payload, valid
+
+
+def check(example: Example) -> list[str]:
+    """Decode as the broker does; what is accepted keeps to the limits, what is valid is accepted."""
+    verb, payload, valid = example
+    try:
+        fields = decode.read_object(payload)
+        token = decode.readable_token(fields)
+        command = decode.decode(verb, fields)
+    except Rejected as error:
+        if valid:
+            raise
+        return [check_refusal(error)]
+    assert len(payload) <= 262_144
+    assert payload == b"" or isinstance(strict_json(payload), dict)
+    assert command.client_token == token
+    digest = decode.fingerprint(verb, ("j1", "t1"), command)
+    assert digest == decode.fingerprint(verb, ("j1", "t1"), command)
+    assert len(digest) == 32
+    for name, value in command:
+        _check_field(name, value)
+    _check_document(command)
+    return [ACCEPTED]
+
+
+def _check_field(name: str, value: object) -> None:
+    """One member of an accepted command by its name's limits; null is absent."""
+    if isinstance(value, str) and name not in {"document", "next_token"}:
+        value.encode()
+        assert "\0" not in value, name
+    if value is None or isinstance(value, bool):
+        return
+    if name in _NAMED:
+        assert isinstance(value, str)
+        assert NAME.fullmatch(value), value
+    elif name == "job_id":
+        assert JOB_ID.fullmatch(str(value)), value
+    elif name in {"description", "comment"}:
+        assert 1 <= len(str(value)) <= 2028
+        assert not any(one in "\r\n\t" for one in str(value))
+    elif name == "status_details":
+        check_details(str(value))
+    elif name == "max_results":
+        assert 1 <= int(str(value)) <= 250
+    elif name == "expected_version":
+        assert 0 <= int(str(value)) < 2**63
+
+
+_NAMED: Final = frozenset(
+    {
+        *("thing_name", "thing_type_name", "thing_group_name", "parent_group_name", "parent_group"),
+        *("operator_name", "target_device_id", "target_group_id", "name_prefix_filter"),
+    }
+)
+
+
+def _check_document(command: commands.Command) -> None:
+    if not isinstance(command, commands.CreateJob | commands.CreateSeedJob):
+        return
+    assert 1 <= len(command.document.encode()) <= 32_768
+    assert isinstance(strict_json(command.document), dict)
+    if isinstance(command, commands.CreateSeedJob):
+        assert 0 < (command.expires_in_hours or 1) <= 8760
