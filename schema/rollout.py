@@ -90,17 +90,32 @@ def current_rate(
 
     default is what caps a job without maximumPerMinute: none here, where AWS has 1000.
     """
+    steps = 0
+    if config is not None and config.exponential_rate is not None:
+        steps = config.exponential_rate.rate_increase_criteria.steps(
+            notified=counts.notified, succeeded=counts.succeeded
+        )
+    return rate_after(config, steps, default=default)
+
+
+def rate_after(
+    config: RolloutConfig | None, steps: int, *, default: int | None = None
+) -> int | None:
+    """The rate after so many steps of the ramp, if there is one; default and None as in current_rate."""
     ceiling = default
     if config is not None and config.maximum_per_minute is not None:
         ceiling = config.maximum_per_minute
     if config is None or config.exponential_rate is None:
         return ceiling
-    ramp = config.exponential_rate
-    steps = ramp.rate_increase_criteria.steps(notified=counts.notified, succeeded=counts.succeeded)
-    rate = ramp.after(steps)
+    rate = config.exponential_rate.after(steps)
     if ceiling is None:
         return rate if rate <= THINGS_COUNTED else None
     return min(rate, ceiling)
+
+
+def per_second(rate: int) -> float:
+    """Things a second that are told at a rate of so many a minute: a little less, so as never to exceed it."""
+    return _SHARE * rate / 60
 
 
 class Pace(NamedTuple):
@@ -144,7 +159,7 @@ def due(pace: Pace, rate: int | None) -> datetime:
     """When the next thing may be notified at the earliest, so that a slow job needs no tick before."""
     if rate is None or pace.credit >= 1:
         return pace.at
-    return pace.at + timedelta(seconds=(1 - pace.credit) / _per_second(rate))
+    return pace.at + timedelta(seconds=(1 - pace.credit) / per_second(rate))
 
 
 def _refill(pace: Pace, rate: int, now: datetime) -> Pace:
@@ -152,9 +167,5 @@ def _refill(pace: Pace, rate: int, now: datetime) -> Pace:
     # Two processes read the clock in one order and take the row in the other: then nothing has passed yet. More than
     # that is a clock set back, and a row that waited for it to come round again would stop the job.
     at = pace.at if -_CATCH_UP <= passed < 0 else now
-    credit = pace.credit + max(0.0, passed) * _per_second(rate)
-    return Pace(min(credit, 1 + _CATCH_UP * _per_second(rate)), at)
-
-
-def _per_second(rate: int) -> float:
-    return _SHARE * rate / 60
+    credit = pace.credit + max(0.0, passed) * per_second(rate)
+    return Pace(min(credit, 1 + _CATCH_UP * per_second(rate)), at)
