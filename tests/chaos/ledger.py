@@ -86,6 +86,7 @@ class Watch:
 
     began: float
     waiting: set[str]
+    waited: int
     accepted_at: float | None = None
     answered_at: float | None = None
 
@@ -155,7 +156,9 @@ class Ledger:
     def watch(self) -> Watch:
         """Begin to look out: what waits for an answer now must get one."""
         now = time.monotonic()
-        self._watch = Watch(now, set(self.waiting), answered_at=None if self.waiting else now)
+        self._watch = Watch(
+            now, set(self.waiting), len(self.waiting), answered_at=None if self.waiting else now
+        )
         return self._watch
 
     def tell(self, key: Key, entry: Entry) -> None:

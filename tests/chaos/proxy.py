@@ -11,6 +11,7 @@ from typing import cast
 from broker.embedded.ports import LOOPBACK
 
 _HIGH_BYTES = 256 * 1024
+_END = b""  # in the place of data: this side will send no more
 
 
 class Proxy:
@@ -101,7 +102,7 @@ class _Side(asyncio.Protocol):
         self._early: list[bytes] = []
         self._late: deque[tuple[float, bytes]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._full = self._paused = False
+        self._full = self._paused = self._ended = False
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -153,9 +154,18 @@ class _Side(asyncio.Protocol):
             self._timer = self._loop.call_at(self._late[0][0], self._release)
 
     def _write(self, data: bytes) -> None:
-        if self.peer is not None and self.peer.transport is not None:
+        peer = self.peer
+        if peer is None or peer.transport is None or peer.transport.is_closing():
+            return
+        if data is not _END:
             self._proxy.forwarded += len(data)
-            self.peer.transport.write(data)
+            peer.transport.write(data)
+            return
+        self._ended = True
+        peer.transport.write_eof()
+        if peer._ended and self.transport is not None:
+            self.transport.close()
+            peer.transport.close()
 
     def pause_writing(self) -> None:
         if self.peer is not None:
@@ -176,10 +186,10 @@ class _Side(asyncio.Protocol):
         (self.transport.pause_reading if wanted else self.transport.resume_reading)()
 
     def eof_received(self) -> bool:
-        if self.peer is not None and self.peer.transport is not None and not self._late:
-            self.peer.transport.write_eof()
-            return True
-        return False
+        if self.peer is None:
+            return False
+        self._forward(_END)
+        return True  # half closed, until the other side has said its last word as well
 
     def abort(self) -> None:
         """Cut both sides."""

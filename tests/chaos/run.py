@@ -192,7 +192,7 @@ class _Run:
         watches: list[Watch] = []
         note = await strike(self._cast, fault, lambda: watches.append(self._fleet.ledger.watch()))
         watch = watches[0]
-        waited = len(watch.waiting)
+        waited = watch.waited
         deadline = watch.began + RECOVERY_SECONDS
         while not watch.is_over and time.monotonic() < deadline:  # noqa: ASYNC110 - times, no signal
             await asyncio.sleep(_LOOK_SECONDS)
