@@ -58,6 +58,7 @@ def test_the_first_stage_starts_at_once() -> None:
         ({"succeeded": 95, "failed": 5}, Step.START_NEXT, "95 of 100"),
         ({"succeeded": 94, "failed": 5, "queued": 1}, Step.WAIT, "94 of 100"),
         ({"succeeded": 94, "failed": 6}, Step.PAUSE, "out of reach: start the next stage by hand"),
+        ({"succeeded": 3, "failed": 6, "in_progress": 91}, Step.WAIT, "3 of 100 things (3.00 %)"),
         ({"succeeded": 90, "failed": 10}, Step.PAUSE, "10 of 100 things (10.00 %) failed; error"),
         ({"succeeded": 50, "rejected": 5, "timed_out": 5}, Step.PAUSE, "10 of 100"),
         ({"succeeded": 90, "canceled": 3, "removed": 2, "queued": 5}, Step.WAIT, "90 of 95"),

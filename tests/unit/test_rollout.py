@@ -345,6 +345,13 @@ def test_times_read_out_of_order_make_nothing_of_nothing(rate: int, offsets: lis
     assert total <= 1 + rate * 0.96 * passed / 60 + 1e-6
 
 
+def test_times_read_out_of_order_lose_nothing() -> None:
+    """A tick whose time is before the last one's changes nothing: the next has what it would have had without."""
+    pace = grant(rollout.start(NOW), 60, NOW, most=9).pace
+    later = grant(pace, 60, NOW + timedelta(seconds=0.5), most=9).pace
+    assert grant(later, 60, NOW + timedelta(seconds=0.2), most=9).pace == later
+
+
 def test_a_clock_set_back_does_not_stop_the_job() -> None:
     """A clock that jumps an hour back costs what passed since the last tick, not an hour."""
     pace = grant(rollout.start(NOW), 600, NOW, most=9).pace
