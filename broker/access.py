@@ -21,6 +21,7 @@ import structlog
 
 from broker.atomic import replace_file
 from broker.ca import PUBLIC, CertificateAuthority
+from handlers.database import TRANSIENT
 from schema.access import (
     BROKER_USER,
     DEFAULT_TENANT,
@@ -95,7 +96,9 @@ class AccessFiles:
         Also renews each revocation list at half its life. Returns whether it reloaded. Raises what
         `load` and `reload` raise, and OSError; a reload that failed stays owed to the next call.
         """
-        snapshot = await self._load()
+        return await self._apply(await self._load())
+
+    async def _apply(self, snapshot: AccessSnapshot) -> bool:
         for claim in later_claims(snapshot.claims):
             log.error("name_taken_by_other_tenant", tenant=claim.tenant_id, name=claim.name)
         # Hundreds of thousands of lines take a while; requests are served meanwhile.
@@ -116,13 +119,19 @@ class AccessFiles:
     async def run(self) -> None:
         """Keep the files current until cancelled: on each announcement, and every minute.
 
-        A failure is logged and tried again after some seconds.
+        A failure is logged and tried again after some seconds; the database being away is no fault, and one line.
         """
+        away = False
         while True:
             self._changed.clear()
             seconds = CHECK_SECONDS
             try:
-                await self.run_once()
+                snapshot = await self._loaded(known_away=away)
+                away = snapshot is None
+                if snapshot is None:
+                    seconds = RETRY_SECONDS
+                else:
+                    await self._apply(snapshot)
             except ProcessLookupError as error:
                 # It reads them when it starts; until then there is nobody to let in.
                 log.warning("mqtt_server_not_reloaded", reason=str(error))
@@ -135,6 +144,15 @@ class AccessFiles:
                     await self._changed.wait()
                 # Collects the announcements that belong together, for one reload.
                 await asyncio.sleep(SETTLE_SECONDS)
+
+    async def _loaded(self, *, known_away: bool) -> AccessSnapshot | None:
+        """What the database says, or None while it is away, which is logged unless known."""
+        try:
+            return await self._load()
+        except TRANSIENT as error:
+            if not known_away:
+                log.warning("access_waits", error=repr(error))
+            return None
 
     def _write(self, snapshot: AccessSnapshot, *, only_missing: bool = False) -> bool:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)

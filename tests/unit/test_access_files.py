@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from datetime import UTC, datetime, timedelta
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from structlog.testing import capture_logs
 
 from broker.access import AccessFiles, reload_by_pid_file
 from broker.ca import CRL_LIFETIME, CertificateAuthority
 from schema.access import AccessSnapshot, Principal, Revoked, mosquitto_hash
+from tests.helpers import eventually
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HASH = mosquitto_hash("token", bytes(12))
@@ -25,7 +28,9 @@ class Desk:
         self.now = NOW
         self.snapshot = AccessSnapshot(("acme", "default"))
         self.reloads = 0
+        self.loads = 0
         self.broken: Exception | None = None
+        self.away: Exception | None = None
         self.authorities = {
             tenant: CertificateAuthority.create(directory / "ca" / tenant, now=NOW)
             for tenant in ("default", "acme")
@@ -49,6 +54,9 @@ class Desk:
         return (self.directory / name).read_text()
 
     async def _load(self) -> AccessSnapshot:
+        self.loads += 1
+        if self.away:
+            raise self.away
         return self.snapshot
 
     def _reload(self) -> None:
@@ -100,6 +108,22 @@ async def test_crl_is_renewed_at_half_its_life(desk: Desk) -> None:
     for name in ("crl.pem", "tenants/acme/crl.pem"):
         crl = x509.load_pem_x509_crl(desk.read(name).encode())
         assert crl.next_update_utc == desk.now + CRL_LIFETIME
+
+
+async def test_the_database_away_is_one_line_and_no_fault(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is tried, an outage is told once, without a traceback; then the files follow again."""
+    monkeypatch.setattr("broker.access.RETRY_SECONDS", 0.001)
+    desk.away = ConnectionRefusedError("PostgreSQL is down")
+    with capture_logs() as logs:
+        running = asyncio.create_task(desk.files.run())
+        await eventually(lambda: desk.loads > 3)
+        desk.away = None
+        await eventually(lambda: desk.reloads)
+        running.cancel()
+    told = [(line["event"], line["log_level"]) for line in logs]
+    assert told == [("access_waits", "warning"), ("access_reloaded", "info")]
 
 
 async def test_each_tenant_has_its_own_list(desk: Desk) -> None:
