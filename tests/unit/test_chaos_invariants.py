@@ -203,7 +203,7 @@ def test_an_execution_taken_back_may_refuse() -> None:
         stories={KEY: Story(entries)},
         rows={KEY: Row("CANCELED", 3, None), PARKED: Row("QUEUED", 1, None)},
         created={"j1": True, "j2": False},
-        jobs=_well().jobs | {"j1": JobRow("CANCELED", None, _NONE | {"CANCELED": 1})},
+        jobs={**_well().jobs, "j1": JobRow("CANCELED", None, _NONE | {"CANCELED": 1})},
     )
     assert violations(seen) == []
     twice = replace(seen, rows={**seen.rows, KEY: Row("CANCELED", 4, None)})

@@ -93,11 +93,11 @@ def test_what_things_know() -> None:
     other = {"jobId": "j2", "executionNumber": 3}
     ledger.notified("t1", {"jobs": {"QUEUED": [other], "IN_PROGRESS": [one]}})
     ledger.next_notified("t1", {"execution": one})
-    known = ledger.thing("t1")
-    assert known.pending == (("j1", 1), ("j2", 3))
-    assert known.first == (("j1", 1),)
+    assert ledger.thing("t1").pending == (("j1", 1), ("j2", 3))
+    assert ledger.thing("t1").first == (("j1", 1),)
     ledger.notified("t1", {"jobs": {}})
     ledger.next_notified("t1", {"timestamp": 1})
+    known = ledger.thing("t1")
     assert (known.pending, known.first, known.notified) == ((), (), 4)
 
 
