@@ -131,11 +131,17 @@ class Devices:
 
 @asynccontextmanager
 async def devices(
-    port: int, *, retry_seconds: float = 2.0, client_id: str | None = None
+    port: int,
+    *,
+    retry_seconds: float = 2.0,
+    client_id: str | None = None,
+    session_expiry: int = 3600,
+    receive_max: int = 1000,
 ) -> AsyncIterator[Devices]:
     """Connect with a persistent session, as a device's that sleeps at times.
 
-    It is ended with the connection, unless client_id is given to come back to it.
+    It is ended with the connection, unless client_id is given to come back to it, within
+    session_expiry seconds. At most receive_max messages are on their way to us unacknowledged.
     """
     link = Link(
         LinkSettings(
@@ -143,6 +149,8 @@ async def devices(
             client_id or f"devices-{uuid.uuid4().hex}",
             backoff_base=0.05,
             backoff_cap=0.5,
+            session_expiry=session_expiry,
+            receive_max=receive_max,
         ),
         _FILTERS,
         on_event=_unheeded,

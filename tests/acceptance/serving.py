@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,14 +158,23 @@ async def site(
     *,
     plain: bool = False,
     autosave: int = 1800,
+    limits: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Site]:
-    """A running Mosquitto and a database; whatever brokers the test starts are ended with it."""
+    """A running Mosquitto and a database; whatever brokers the test starts are ended with it.
+
+    limits: settings of Mosquitto in the place of those as deployed, by name.
+    """
     internal, mounted = free_port(), free_port()
     config = _MOSQUITTO.format(internal=internal, mounted=mounted, autosave=autosave)
-    mosquitto = await start_mosquitto(config, {})
+    mosquitto = await start_mosquitto(_limited(config, limits or {}), {})
     made = Site(mosquitto, database, mounted, internal, directory, plain)
     try:
         yield made
     finally:
         for process in made.processes:
             await process.kill()
+
+
+def _limited(config: str, limits: Mapping[str, int]) -> str:
+    kept = [line for line in config.splitlines() if line.split()[0] not in limits]
+    return "\n".join([*(f"{name} {value}" for name, value in limits.items()), *kept, ""])
