@@ -15,7 +15,7 @@ from handlers.database import TRANSIENT, Pool
 from handlers.operator_plane import Actor, Answer, execute
 from handlers.store import Told
 from schema.device import rejected_reply
-from schema.errors import Code, Conflict, Rejected
+from schema.errors import Code, Conflict, Rejected, shorten
 from schema.topics import OperatorTopic, TopicMode, mounted, operator_room, parse
 
 log = structlog.get_logger(__name__)
@@ -120,10 +120,11 @@ class OperatorDoor:
             or "\0" in asked
         ):
             raise Rejected(
-                Code.INVALID_REQUEST, f"Response Topic: {asked[:120]!r} is not inside {room}"
+                Code.INVALID_REQUEST, f"Response Topic: {shorten(asked, 120)} is not inside {room}"
             )
         if isinstance(parse(full, self._mode), OperatorTopic):
             raise Rejected(
-                Code.INVALID_REQUEST, f"Response Topic: {asked[:120]!r} is a command's own topic"
+                Code.INVALID_REQUEST,
+                f"Response Topic: {shorten(asked, 120)} is a command's own topic",
             )
         return full

@@ -43,6 +43,12 @@ async def test_a_response_topic_outside_the_room_is_refused_with_the_token() -> 
     assert (body["code"], body["clientToken"]) == ("InvalidRequest", "t-1")
 
 
+async def test_a_refused_response_topic_is_not_shown_at_tenfold_length() -> None:
+    """The cut is made after escaping, which turns one character into ten."""
+    body = await _answer("\U0002ebe1" * 120)
+    assert len(body["message"]) < 300
+
+
 async def test_a_fault_of_ours_is_answered_with_the_token() -> None:
     """Whoever waits for this clientToken hears that nothing will come of it."""
     body = await _answer(None)
