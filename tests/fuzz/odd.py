@@ -243,11 +243,11 @@ def _nearly(draw: st.DrawFn, fields: dict[str, Any]) -> Members:
         at, what = draw(st.integers(0, max(0, len(pairs) - 1))), draw(_EDITS)
         if what == 0:
             del pairs[at : at + 1]
-        elif what == 1 or not pairs:
-            pairs.insert(at, (draw(texts()), draw(values())))
-        elif what == 2:
+        elif what <= 4 or not pairs:
+            pairs.insert(at, (draw(_MEMBER), draw(values())))
+        elif what == 5:
             pairs.append((pairs[at][0], draw(values())))  # a name that comes twice
-        elif what == 3 and isinstance(pairs[at][1], dict):
+        elif what == 6 and isinstance(pairs[at][1], dict):
             inner = (*pairs[at][1].items(), (draw(texts()), draw(values())))
             pairs[at] = (pairs[at][0], Members(inner))
         else:
@@ -256,7 +256,16 @@ def _nearly(draw: st.DrawFn, fields: dict[str, Any]) -> Members:
 
 
 _TIMES: Final = st.sampled_from((1, 1, 2))
-_EDITS: Final = st.integers(0, 9)
+_MEMBERS: Final = (
+    *("status", "statusDetails", "expectedVersion", "executionNumber", "stepTimeoutInMinutes"),
+    *("includeJobDocument", "includeJobExecutionState", "clientToken", "jobId", "thingName"),
+    *("targets", "document", "description", "timeoutConfig", "targetSelection", "force", "comment"),
+    *("reasonCode", "maxResults", "nextToken", "attributePayload", "attributes", "thingNames"),
+    *("thingGroupName", "parentGroupName", "thingGroupProperties", "operatorName", "role"),
+    *("document_type", "document_params", "target_all", "expires_in_hours", "abortConfig"),
+)
+_MEMBER: Final = st.one_of(st.sampled_from(_MEMBERS), st.sampled_from(_MEMBERS), _TEXTS)
+_EDITS: Final = st.integers(0, 10)
 
 
 # Of the size that the broker's link takes at most, and around our own limit.

@@ -92,6 +92,8 @@ _STREAMS: Final = st.tuples(
     st.sampled_from((_SUBACK, _SUBACK, b"")),
     st.lists(st.sampled_from(_PACKETS), max_size=6),
 ).map(lambda parts: parts[0] + parts[1] + b"".join(parts[2]))
+_FEW_AT_ONCE: Final = st.sampled_from((1, 3, 64, 65_536))
+_MORE_AT_ONCE: Final = st.sampled_from((100, 1000, 65_536))
 _WHOLE: Final = st.sampled_from((True, False, False))
 
 
@@ -101,7 +103,7 @@ def examples(draw: st.DrawFn) -> Example:
     stream = draw(_STREAMS)
     if not draw(_WHOLE):
         stream = draw(odd.mutated(stream))
-    return stream, draw(st.booleans()), draw(st.sampled_from((1, 3, 64, 65_536)))
+    return stream, draw(st.booleans()), draw(_FEW_AT_ONCE if len(stream) < 200 else _MORE_AT_ONCE)
 
 
 class _Transport:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz import addresses, commands, database, packets, replies, requests, tokens, topics
+from tests.fuzz import (
+    addresses,
+    commands,
+    database,
+    packets,
+    replies,
+    requests,
+    rooms,
+    tokens,
+    topics,
+)
 from tests.fuzz.engine import Target, plainly
 
 # In percent of all inputs.
 SHARES: Final = {
     "topics": 16,
+    "rooms": 2,
     "requests": 24,
-    "commands": 20,
+    "commands": 22,
     "replies": 4,
-    "tokens": 8,
-    "packets": 8,
+    "tokens": 6,
+    "packets": 6,
     "addresses": 5,
     "device-plane": 10,
     "operator-plane": 5,
@@ -31,6 +42,13 @@ def pure() -> list[Target]:
             "topics.check",
             topics.examples(),
             plainly(topics.check),
+        ),
+        Target(
+            "rooms",
+            "where operators ask to be answered",
+            "rooms.check",
+            rooms.examples(),
+            rooms.opened,
         ),
         Target(
             "requests",

@@ -30,10 +30,10 @@ def examples(draw: st.DrawFn) -> Example:
         parts = draw(st.lists(st.sampled_from(_ARN_PARTS), min_size=1, max_size=8))
         return "arn", ":".join(parts)
     if kind == 1:
-        name = draw(st.one_of(st.sampled_from(("t1", "x" * 128, "x" * 129)), odd.texts()))
+        name = draw(_NAMES)
         return "arn", f"arn:aws:iot:us-east-1:000000000000:{draw(_TARGETS)}/{name}"
     if kind == 2:
-        return "token", draw(odd.texts())
+        return "token", draw(_TOKENS)
     listing = draw(st.sampled_from(tuple(_KINDS)))
     key = draw(st.lists(odd.values(), max_size=3))
     text = odd.write([listing, *key], ascii_only=draw(st.booleans()))
@@ -44,6 +44,17 @@ def examples(draw: st.DrawFn) -> Example:
     return "token", draw(st.sampled_from((token, token.rstrip("="), token + "=")))
 
 
+_NAMES: Final = st.one_of(st.sampled_from(("t1", "x" * 128, "x" * 129)), odd.texts())
+_TOKENS: Final = st.one_of(
+    odd.texts(),
+    st.sampled_from(
+        [
+            *(paging.encode("jobs", number) for number in (0, 1, 2**63 - 1, 2**63, -1)),
+            *(paging.encode("things", name) for name in ("t1", "x" * 128, "x" * 129, "", "a b")),
+            *(paging.encode("both", "t1", number) for number in (1, 2**63)),
+        ]
+    ),
+)
 _TARGETS: Final = st.sampled_from(("thing", "thinggroup", "job"))
 
 
