@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from schema.presign import Signer
 
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def compile_document(document: str, parameters: Mapping[str, str] | None = None)
 
     Raises Rejected (InvalidRequest) naming a placeholder that is unknown, unterminated or without its parameter.
     """
-    if "${" not in document and "\\u00" not in document:
+    if not _may_have_one(document):
         return Template((document,))
     parts: list[Part] = []
     end = 0
@@ -193,10 +193,14 @@ def _signed(part: Presigned, values: Values, presigning: Presigning | None) -> s
     )
 
 
+def _may_have_one(json_text: str) -> bool:
+    # Both characters are ASCII: as escapes they begin with \u00.
+    return "${" in json_text or "\\u00" in json_text
+
+
 def _filled(token: str, parameters: Mapping[str, str], document: str) -> list[Part] | None:
     """A JSON string's parts; None when it has nothing to fill and stays as it is."""
-    text = from_json(token)
-    if "${" not in text:
+    if not _may_have_one(token) or "${" not in (text := from_json(token)):
         return None
     try:
         pieces = list(split(text, parameters))
