@@ -73,7 +73,7 @@ LARGEST_PACKET = 268_435_455
 PINGREQ = PingReqPacket().write()
 _PUBACK = struct.Struct(">BBH")
 _PUBACK_TYPE = 0x40
-_PUBACK_REASON_AT = 4
+_PUBACK_BODY = struct.Struct(">HB")
 _QOS = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE)
 _MOST_SLASHES = 200
 _MOST_TOPIC_BYTES = 65_535
@@ -142,10 +142,14 @@ def _unknown_puback(data: bytes, at: int) -> tuple[PubAckPacket, int] | None:
     # Mosquitto answers 0x95 (packet too large) beyond its message_size_limit, a code that PUBACK
     # does not have; taken for malformed, the same message would end every connection after.
     size = _frame_size(data, at)
-    if data[at] != _PUBACK_TYPE or size is None or size <= _PUBACK_REASON_AT:
+    if data[at] != _PUBACK_TYPE or size is None or size > len(data) - at:
         return None
-    _, _, packet_id = _PUBACK.unpack_from(data, at)
-    reason = data[at + _PUBACK_REASON_AT]
+    body = at + 2
+    while data[body - 1] >= _HIGH_BIT:
+        body += 1
+    if at + size - body < _PUBACK_BODY.size:
+        return None
+    packet_id, reason = _PUBACK_BODY.unpack_from(data, body)
     if reason < _HIGH_BIT or _is_puback_reason(reason):
         return None
     code = PubAckReasonCode.UNSPECIFIED_ERROR

@@ -30,6 +30,23 @@ _STREAM = (
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
+@pytest.mark.parametrize("data", [b"\x40\x82\x00", b"\x40\x82\x00\x01", b"\x40\x03\x00"])
+def test_a_puback_that_is_not_all_there_does_not_raise(data: bytes) -> None:
+    """Its reason code is looked at only where there is one (found by fuzzing)."""
+    assert read_packets(data, 1000).packets == []
+
+
+def test_a_long_puback_with_a_code_of_mosquittos_own_is_read() -> None:
+    """Its packet id and code stand behind a length of two bytes."""
+    text = b"\x1f" + (150).to_bytes(2, "big") + b"x" * 150
+    body = b"\x01\x02\x95" + b"\x99\x01" + text
+    reading = read_packets(b"\x40" + bytes([0x80 | len(body) & 0x7F, len(body) >> 7]) + body, 1000)
+    [packet] = reading.packets
+    assert isinstance(packet, PubAckPacket)
+    assert (packet.packet_id, packet.reason_str) == (0x0102, "reason code 0x95")
+    assert reading.fault is None
+
+
 @given(st.integers(0, len(_STREAM)))
 def test_packets_split_anywhere_are_joined(cut: int) -> None:
     """However TCP cuts the stream, the same packets come out and nothing is lost."""
