@@ -15,7 +15,7 @@ from broker.embedded.postgres import connected
 from tests.chaos import processes
 from tests.chaos.cast import Cast, Seat
 from tests.chaos.proxy import Proxy
-from tests.chaos.schedule import DELAYS, Fault, Kind
+from tests.chaos.schedule import CUTS, DELAYS, DEVICES_LINK, MQTT_LINK, Fault, Kind
 
 Healing = Callable[[], None]
 """To be called at the moment when healing begins: recovery is counted from there."""
@@ -31,7 +31,7 @@ async def strike(cast: Cast, fault: Fault, healing: Healing) -> str:
 
     When this returns, everything runs again; whether it works again is for others to see.
     """
-    return await _HOW[fault.kind](cast, fault, healing)
+    return await _HOW.get(fault.kind, _disturb)(cast, fault, healing)
 
 
 async def _kill_brokers(cast: Cast, fault: Fault, healing: Healing) -> str:
@@ -120,7 +120,7 @@ async def _disturb(cast: Cast, fault: Fault, healing: Healing) -> str:
     for proxy in _proxies(cast, fault):
         if fault.kind in DELAYS:
             proxy.delay(fault.latency, fault.jitter)
-        elif fault.kind in (Kind.DEVICES_CUT, Kind.MQTT_CUT, Kind.DATABASE_CUT):
+        elif fault.kind in CUTS:
             await proxy.cut()
         else:
             proxy.stall()
@@ -161,10 +161,10 @@ def _seats(cast: Cast, fault: Fault) -> list[Seat]:
 
 
 def _proxies(cast: Cast, fault: Fault) -> list[Proxy]:
-    if fault.kind.startswith("devices"):
+    if fault.victim == DEVICES_LINK:
         return [cast.devices]
     seats = _seats(cast, fault)
-    return [seat.mqtt if "Mosquitto" in fault.kind else seat.database for seat in seats]
+    return [seat.mqtt if fault.victim == MQTT_LINK else seat.database for seat in seats]
 
 
 _HOW: Final[dict[Kind, Callable[[Cast, Fault, Healing], Awaitable[str]]]] = {
@@ -176,6 +176,5 @@ _HOW: Final[dict[Kind, Callable[[Cast, Fault, Healing], Awaitable[str]]]] = {
     Kind.BROKER_STOPPED: _stop_broker,
     Kind.MOSQUITTO_STOPPED: _stop_mosquitto,
     Kind.POSTGRES_STOPPED: _stop_postgres,
-    **dict.fromkeys((kind for kind in Kind if " - " in kind), _disturb),
     Kind.DISK_FULL: _fill_disk,
 }

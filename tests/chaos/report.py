@@ -46,7 +46,8 @@ def _figures(outcome: Outcome) -> list[str]:
     return [
         (
             f"{ledger.updates:,} updates accepted ({outcome.updates_per_s:,.0f} a second over "
-            f"{outcome.load_seconds:,.0f} s, outages included)"
+            f"{outcome.load_seconds:,.0f} s, outages included; {outcome.well_per_s:,.0f} a second "
+            f"between recovery and the next fault, of {outcome.plan.rate:,.0f} asked for)"
         ),
         (
             f"{ledger.retried:,} requests sent again for want of an answer, {ledger.repeated_answers:,} answers "
@@ -78,6 +79,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "audits": outcome.audits,
         "updates": ledger.updates,
         "updates_per_s": round(outcome.updates_per_s, 1),
+        "updates_per_s_between_faults": round(outcome.well_per_s, 1),
         "load_s": round(outcome.load_seconds, 1),
         "retried": ledger.retried,
         "repeated_answers": ledger.repeated_answers,

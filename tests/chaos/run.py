@@ -19,7 +19,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.invariants import Seen, Violation, settle
 from tests.chaos.ledger import Ledger, Watch
 from tests.chaos.operator import Operator
-from tests.chaos.schedule import Fault, Kind
+from tests.chaos.schedule import Fault, Kind, blows
 
 RECOVERY_SECONDS: Final = 60.0
 _ENDING_SECONDS: Final = 60.0
@@ -65,6 +65,8 @@ class Outcome:
     violations: list[Violation] = field(default_factory=list)
     audits: int = 0
     load_seconds: float = 0.0
+    well_seconds: float = 0.0
+    well_updates: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     executions: int = 0
     jobs: int = 0
@@ -78,6 +80,11 @@ class Outcome:
     def updates_per_s(self) -> float:
         """Accepted changes a second, over the whole time of load, outages and all."""
         return self.ledger.updates / self.load_seconds if self.load_seconds else 0.0
+
+    @property
+    def well_per_s(self) -> float:
+        """The same from each recovery to the next fault."""
+        return self.well_updates / self.well_seconds if self.well_seconds else 0.0
 
 
 Say = Callable[[str], None]
@@ -123,7 +130,7 @@ class _Run:
         self._outcome = outcome
         self._say = say
         self._settled_logs: set[str] = set()
-        self._quiet_seconds = 0.0
+        self._began = self._quiet_seconds = 0.0
         self._seen: Seen | None = None
 
     async def all(self) -> None:
@@ -164,35 +171,43 @@ class _Run:
     async def _through(self, working: asyncio.Task[None]) -> None:
         await self._fleet.connected()
         self._say(f"{len(self._fleet.things)} things are connected; the load begins")
-        began = time.monotonic()
-        for fault in self._plan.faults:
-            await self._wait_for(began + self._quiet_seconds + fault.at, working)
-            if not await self._strike(fault):
+        self._began = time.monotonic()
+        for blow in blows(self._plan.faults):
+            well, updates = time.monotonic(), self._fleet.ledger.updates
+            await self._wait_for(blow[0].at, working)
+            self._outcome.well_seconds += time.monotonic() - well
+            self._outcome.well_updates += self._fleet.ledger.updates - updates
+            if not await self._strike(blow):
                 return
-            if fault.number % self._plan.audit_every == 0 and fault is not self._plan.faults[-1]:
+            done = range(blow[0].number, blow[-1].number + 1)
+            if any(number % self._plan.audit_every == 0 for number in done):
                 await self._pause_and_audit()
-        await self._wait_for(began + self._quiet_seconds + self._plan.seconds, working)
-        self._outcome.load_seconds = time.monotonic() - began - self._quiet_seconds
+        await self._wait_for(self._plan.seconds, working)
+        self._outcome.load_seconds = self._loaded_seconds()
         await self._end(working)
 
-    @staticmethod
-    async def _wait_for(moment: float, working: asyncio.Task[None]) -> None:
-        if (pause := moment - time.monotonic()) > 0:
+    def _loaded_seconds(self) -> float:
+        """How long the load has run, without the pauses for audits."""
+        return time.monotonic() - self._began - self._quiet_seconds
+
+    async def _wait_for(self, at: float, working: asyncio.Task[None]) -> None:
+        if (pause := at - self._loaded_seconds()) > 0:
             done, _ = await asyncio.wait({working}, timeout=pause)
             for task in done:
                 task.result()
                 raise RuntimeError("the load ended early")
 
-    async def _strike(self, fault: Fault) -> bool:
+    async def _strike(self, blow: list[Fault]) -> bool:
         """Do it and see everything recover; returns whether it did, within a minute."""
-        if fault.kind is Kind.DISK_FULL and self._cast.disk.why_not:
-            self._outcome.not_run.append((fault, self._cast.disk.why_not))
-            self._say(f"{fault}: not run, {self._cast.disk.why_not}")
+        blow = [fault for fault in blow if self._can_be_done(fault)]
+        if not blow:
             return True
         watches: list[Watch] = []
-        note = await strike(self._cast, fault, lambda: watches.append(self._fleet.ledger.watch()))
-        watch = watches[0]
-        waited = watch.waited
+        # Of two at once the later healing is where recovery begins.
+        notes = await asyncio.gather(
+            *(strike(self._cast, one, lambda: watches.append(self._watch())) for one in blow)
+        )
+        watch = watches[-1]
         deadline = watch.began + RECOVERY_SECONDS
         while not watch.is_over and time.monotonic() < deadline:  # noqa: ASYNC110 - times, no signal
             await asyncio.sleep(_LOOK_SECONDS)
@@ -200,15 +215,30 @@ class _Run:
             None if at is None else at - watch.began
             for at in (watch.accepted_at, watch.answered_at)
         )
-        self._outcome.struck.append(Struck(fault, first, last, waited, note))
-        self._say(f"{fault}: {_recovered(first, last, waited)}{f'; {note}' if note else ''}")
-        if watch.is_over:
-            return True
-        left = [f"{token}: {self._fleet.ledger.waiting.get(token)}" for token in watch.waiting][:5]
-        evidence = f"{len(watch.waiting)} of {waited} requests unanswered: {left}"
-        self._outcome.violations.append(Violation("recovers", str(fault), evidence))
-        self._outcome.load_seconds = time.monotonic() - watch.began
-        return False
+        for fault, note in zip(blow, notes, strict=True):
+            self._outcome.struck.append(Struck(fault, first, last, watch.waited, note))
+            self._say(f"{fault}: {_recovered(first, last, watch.waited)}{note and '; '}{note}")
+        if not watch.is_over:
+            self._give_up(blow, watch)
+        return watch.is_over
+
+    def _watch(self) -> Watch:
+        return self._fleet.ledger.watch()
+
+    def _can_be_done(self, fault: Fault) -> bool:
+        why_not = self._cast.disk.why_not if fault.kind is Kind.DISK_FULL else None
+        if why_not:
+            self._outcome.not_run.append((fault, why_not))
+            self._say(f"{fault}: not run, {why_not}")
+        return not why_not
+
+    def _give_up(self, blow: list[Fault], watch: Watch) -> None:
+        waiting = self._fleet.ledger.waiting
+        left = [f"{token}: {waiting.get(token)}" for token in watch.waiting][:5]
+        evidence = f"{len(watch.waiting)} of {watch.waited} requests unanswered: {left}"
+        about = " with ".join(map(str, blow))
+        self._outcome.violations.append(Violation("recovers", about, evidence))
+        self._outcome.load_seconds = self._loaded_seconds()
 
     async def _pause_and_audit(self) -> None:
         """Shut the gate, look at everything, and let the load go on."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Final
 
 
@@ -31,39 +33,49 @@ class Kind(StrEnum):
     DISK_FULL = "PostgreSQL's disk full"
 
 
-# Seconds between the blow and its healing, before they are fitted into the run.
-_LASTS: Final[dict[Kind, tuple[float, float]]] = {
-    Kind.BROKERS_KILLED: (0.0, 4.0),
-    Kind.ONE_BROKER_KILLED: (0.0, 20.0),
-    Kind.MOSQUITTO_KILLED: (0.0, 4.0),
-    Kind.POSTGRES_KILLED: (0.0, 4.0),
-    Kind.CHECKPOINT_KILLED: (0.0, 4.0),
-    Kind.BROKER_STOPPED: (1.0, 30.0),
-    Kind.MOSQUITTO_STOPPED: (1.0, 30.0),
-    Kind.POSTGRES_STOPPED: (1.0, 30.0),
-    Kind.DEVICES_CUT: (0.0, 6.0),
-    Kind.DEVICES_DELAYED: (2.0, 10.0),
-    Kind.DEVICES_STALLED: (1.0, 25.0),
-    Kind.MQTT_CUT: (0.0, 6.0),
-    Kind.MQTT_DELAYED: (2.0, 10.0),
-    Kind.MQTT_STALLED: (1.0, 25.0),
-    Kind.DATABASE_CUT: (0.0, 6.0),
-    Kind.DATABASE_DELAYED: (2.0, 10.0),
-    Kind.DATABASE_STALLED: (1.0, 25.0),
-    Kind.DISK_FULL: (3.0, 10.0),
+DEVICES_LINK, MQTT_LINK, DATABASE_LINK = (
+    "devices - Mosquitto",
+    "broker - Mosquitto",
+    "broker - PostgreSQL",
+)
+# Who is hurt, and seconds between the blow and its healing, before they are fitted into the run.
+_KINDS: Final[dict[Kind, tuple[str, float, float]]] = {
+    Kind.BROKERS_KILLED: ("broker", 0.0, 4.0),
+    Kind.ONE_BROKER_KILLED: ("broker", 0.0, 20.0),
+    Kind.MOSQUITTO_KILLED: ("Mosquitto", 0.0, 4.0),
+    Kind.POSTGRES_KILLED: ("PostgreSQL", 0.0, 4.0),
+    Kind.CHECKPOINT_KILLED: ("PostgreSQL", 0.0, 4.0),
+    Kind.BROKER_STOPPED: ("broker", 1.0, 30.0),
+    Kind.MOSQUITTO_STOPPED: ("Mosquitto", 1.0, 30.0),
+    Kind.POSTGRES_STOPPED: ("PostgreSQL", 1.0, 30.0),
+    Kind.DEVICES_CUT: (DEVICES_LINK, 0.0, 6.0),
+    Kind.DEVICES_DELAYED: (DEVICES_LINK, 2.0, 10.0),
+    Kind.DEVICES_STALLED: (DEVICES_LINK, 1.0, 25.0),
+    Kind.MQTT_CUT: (MQTT_LINK, 0.0, 6.0),
+    Kind.MQTT_DELAYED: (MQTT_LINK, 2.0, 10.0),
+    Kind.MQTT_STALLED: (MQTT_LINK, 1.0, 25.0),
+    Kind.DATABASE_CUT: (DATABASE_LINK, 0.0, 6.0),
+    Kind.DATABASE_DELAYED: (DATABASE_LINK, 2.0, 10.0),
+    Kind.DATABASE_STALLED: (DATABASE_LINK, 1.0, 25.0),
+    Kind.DISK_FULL: ("PostgreSQL", 3.0, 10.0),
 }
 OF_ONE_OF_TWO: Final = frozenset({Kind.ONE_BROKER_KILLED})
+CUTS: Final = frozenset({Kind.DEVICES_CUT, Kind.MQTT_CUT, Kind.DATABASE_CUT})
 DELAYS: Final = frozenset({Kind.DEVICES_DELAYED, Kind.MQTT_DELAYED, Kind.DATABASE_DELAYED})
 # Of the run's time at most this share passes between blow and healing: the rest is for recovery and load.
 _AT_FAULT: Final = 0.35
 _SLOWEST_SECONDS: Final = 0.15
+# Long runs have some faults at once, which says less about each of them and more about all.
+_PAIRED_FROM: Final = 30
+_PAIRED_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One blow. Times in seconds: `at` since the load began, `lasts` until it is healed.
 
-    seat: the broker it falls on, None for all. latency and jitter: of delays, one way.
+    seat: the broker it falls on, None for all. latency and jitter: of delays, one way. with_next:
+    the following one is done at the same time.
     """
 
     number: int
@@ -73,6 +85,12 @@ class Fault:
     seat: int | None = None
     latency: float = 0.0
     jitter: float = 0.0
+    with_next: bool = False
+
+    @property
+    def victim(self) -> str:
+        """Who or what is hurt: faults of different ones can be done at once."""
+        return _KINDS[self.kind][0]
 
     def __str__(self) -> str:
         """One line for people."""
@@ -82,7 +100,8 @@ class Fault:
             if self.kind in DELAYS
             else ""
         )
-        return f"{self.number:3d}. at {self.at:6.1f} s: {self.kind}{whom}, {self.lasts:.1f} s{slow}"
+        and_ = " with" if self.with_next else ""
+        return f"{self.number:3d}. at {self.at:6.1f} s: {self.kind}{whom}, {self.lasts:.1f} s{slow}{and_}"
 
 
 def kinds_for(brokers: int) -> list[Kind]:
@@ -108,7 +127,29 @@ def draw(seed: int, count: int, seconds: float, *, brokers: int = 2) -> list[Fau
         jittered = at + random_.uniform(0.0, 0.3) * step
         fitted.append(replace(fault, at=round(jittered, 1), lasts=round(fault.lasts * shrink, 2)))
         at += step
-    return fitted
+    return _paired(random_, fitted) if count >= _PAIRED_FROM else fitted
+
+
+def blows(faults: Iterable[Fault]) -> Iterator[list[Fault]]:
+    """The faults in order, those that are done at once together."""
+    blow: list[Fault] = []
+    for fault in faults:
+        blow.append(fault)
+        if not fault.with_next:
+            yield blow
+            blow = []
+
+
+def _paired(random_: random.Random, faults: list[Fault]) -> list[Fault]:
+    """Have some fall together with the next one, where they hurt different ones."""
+    paired: list[Fault] = []
+    for fault, following in zip_longest(faults, faults[1:]):
+        second = bool(paired) and paired[-1].with_next
+        fits = following is not None and fault.victim != following.victim
+        together = fits and not second and random_.random() < _PAIRED_SHARE
+        at = paired[-1].at if second else fault.at
+        paired.append(replace(fault, at=at, with_next=together))
+    return paired
 
 
 def _dealt(random_: random.Random, kinds: list[Kind], count: int) -> list[Kind]:
@@ -121,15 +162,15 @@ def _dealt(random_: random.Random, kinds: list[Kind], count: int) -> list[Kind]:
 
 
 def _drawn(random_: random.Random, number: int, kind: Kind, brokers: int) -> Fault:
-    lasts = random_.uniform(*_LASTS[kind])
+    victim, shortest, longest = _KINDS[kind]
+    lasts = random_.uniform(shortest, longest)
     seat: int | None = random_.randrange(brokers)
     if kind is Kind.BROKERS_KILLED:
         seat = None
     elif kind not in (Kind.ONE_BROKER_KILLED, Kind.BROKER_STOPPED):
         # The broker's links: of one of them, or of all.
         all_of_them = random_.random() < 1 / 2 or brokers == 1
-        touches_seats = kind.startswith("broker - ")
-        seat = None if all_of_them or not touches_seats else seat
+        seat = None if all_of_them or victim not in (MQTT_LINK, DATABASE_LINK) else seat
     latency = random_.uniform(0.02, _SLOWEST_SECONDS)
     jitter = random_.uniform(0.0, latency)
     if kind not in DELAYS:

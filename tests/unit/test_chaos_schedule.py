@@ -10,7 +10,7 @@ from tests.chaos import report
 from tests.chaos.invariants import Violation
 from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.run import Outcome, Plan, Struck
-from tests.chaos.schedule import DELAYS, Kind, draw, kinds_for
+from tests.chaos.schedule import DELAYS, Kind, blows, draw, kinds_for
 
 
 def test_a_seed_is_a_schedule() -> None:
@@ -51,6 +51,18 @@ def test_whom_it_falls_on() -> None:
     assert {fault.seat for fault in alone} <= {0, None}
     with pytest.raises(ValueError, match="0 faults"):
         draw(1, 0, 60)
+
+
+def test_faults_at_once_hurt_different_ones() -> None:
+    """Some of a long run, never more than two together, begin at the same moment; none of a short run."""
+    together = [blow for seed in range(9) for blow in blows(draw(seed, 60, 1800)) if len(blow) > 1]
+    assert together
+    for first, second in together:
+        assert first.victim != second.victim
+        assert first.at == second.at
+    faults = draw(1, 60, 1800)
+    assert [fault for blow in blows(faults) for fault in blow] == faults
+    assert all(len(blow) == 1 for blow in blows(draw(1, 18, 80)))
 
 
 def test_the_ledger_keeps_first_answers() -> None:
