@@ -1,10 +1,10 @@
 """Job templates: names, ARNs, and AWS's managed templates as data.
 
-The managed templates' names, documents and parameters' keys are those of AWS "Use AWS managed templates to deploy common
-remote operations". Their descriptions, and the expressions of downloadUrl, filePath, runAsUser and pathToHandler, are
-those of AWS "Create a job from AWS managed templates by using the AWS CLI"; the parameters' descriptions are ours. For
-other parameters AWS publishes no expression: ours is that of downloadUrl. The device's side is any handler of such
-documents, the AWS IoT Device Client for one.
+The managed templates' names, documents and parameters' keys are those of AWS "Use AWS managed templates to deploy
+common remote operations". Their descriptions, and the expressions of downloadUrl, filePath, runAsUser and
+pathToHandler, are those of AWS "Create a job from AWS managed templates by using the AWS CLI"; the parameters'
+descriptions are ours. For other parameters AWS publishes no expression: ours is that of downloadUrl. The device's side
+is any handler of such documents, the AWS IoT Device Client for one.
 """
 
 from __future__ import annotations
