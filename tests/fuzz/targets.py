@@ -17,18 +17,18 @@ from tests.fuzz import (
 )
 from tests.fuzz.engine import Target, plainly
 
-# In percent of all inputs.
+# In percent of all inputs; each packet that is not UTF-8 costs 10 ms, which is the codec unwinding a panic.
 SHARES: Final = {
-    "topics": 16,
+    "topics": 17,
     "rooms": 2,
-    "requests": 24,
+    "requests": 26,
     "commands": 22,
     "replies": 4,
-    "tokens": 6,
-    "packets": 6,
+    "tokens": 7,
+    "packets": 3,
     "addresses": 5,
     "device-plane": 10,
-    "operator-plane": 5,
+    "operator-plane": 4,
 }
 DATABASE: Final = ("device-plane", "operator-plane")
 
