@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schema.sql import queries
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from handlers.database import Connection
 
 _SQL = queries("plane")
+_NEWEST: Final = 2**63 - 1  # above every audit_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +54,9 @@ async def latest(
     most: int = 100,
 ) -> list[Entry]:
     """Lines of one subject (`job/ID`, `thing/NAME`, ...) or of all, newest first."""
-    rows = await connection.fetch(_SQL["list_audit"], tenant_id, subject, before, most)
+    page = (tenant_id, _NEWEST if before is None else before, most)
+    if subject is None:
+        rows = await connection.fetch(_SQL["list_audit"], *page)
+    else:
+        rows = await connection.fetch(_SQL["list_audit_of_subject"], *page, subject)
     return [Entry(**{**dict(row), "details": json.loads(row["details"])}) for row in rows]

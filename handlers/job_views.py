@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from handlers.context import Context, Outcome, not_found
 from schema import paging
@@ -22,18 +22,17 @@ if TYPE_CHECKING:
     from schema.commands import GetJob, ListJobs
 
 _SQL = queries("jobs")
+_NEWEST: Final = 2**63 - 1  # above every job_uid
 
 
 async def list_jobs(context: Context, command: ListJobs) -> Outcome:
     """Jobs, newest first, by status if asked (AWS: ListJobs, with description and counts beyond it)."""
     before = paging.decode("jobs", command.next_token, (int,))
-    rows = await context.connection.fetch(
-        _SQL["list_jobs"],
-        context.tenant_id,
-        command.status,
-        before and before[0],
-        command.max_results + 1,
-    )
+    page = (context.tenant_id, before[0] if before else _NEWEST, command.max_results + 1)
+    if command.status is None:
+        rows = await context.connection.fetch(_SQL["list_jobs"], *page)
+    else:
+        rows = await context.connection.fetch(_SQL["list_jobs_in_status"], *page, command.status)
     shown = rows[: command.max_results]
     body: dict[str, object] = {"jobs": [_summary(context.home, row) for row in shown]}
     if len(rows) > len(shown):

@@ -23,10 +23,10 @@ VALUES ($1, $2, 'certificate', $3, $4, $5);
 WITH live AS (
     SELECT credential_id
     FROM credentials
-    WHERE tenant_id = $1 AND principal = ANY ($2::text[]) AND revoked_at IS NULL
+    WHERE tenant_id = $1 AND principal = ANY ($2::text[]) AND principal <> '' AND revoked_at IS NULL
       AND ($3::text IS NULL OR kind = $3)
       AND ($4::text IS NULL OR serial = $4)
-    ORDER BY credential_id
+    ORDER BY principal, credential_id
     FOR NO KEY UPDATE
 )
 UPDATE credentials
@@ -39,14 +39,14 @@ RETURNING credentials.credential_id;
 -- Purpose: forget revoked tokens of a principal, of which nothing needs to be known any more.
 -- Params: $1 tenant, $2 principal.
 DELETE FROM credentials
-WHERE tenant_id = $1 AND principal = $2 AND kind = 'token' AND revoked_at IS NOT NULL;
+WHERE tenant_id = $1 AND principal = $2 AND principal <> '' AND kind = 'token' AND revoked_at IS NOT NULL;
 
 -- name: list_credentials
 -- Purpose: show a principal's credentials, newest first.
 -- Params: $1 tenant, $2 principal.
 SELECT kind, serial, fingerprint, not_after, created_at, revoked_at
 FROM credentials
-WHERE tenant_id = $1 AND principal = $2
+WHERE tenant_id = $1 AND principal = $2 AND principal <> ''
 ORDER BY created_at DESC, credential_id;
 
 -- name: list_token_digests
@@ -55,7 +55,7 @@ ORDER BY created_at DESC, credential_id;
 SELECT token_sha256
 FROM credentials
 JOIN principals ON principals.tenant_id = credentials.tenant_id AND principals.name = credentials.principal
-WHERE credentials.tenant_id = $1 AND principal = $2 AND credentials.kind = 'token' AND revoked_at IS NULL;
+WHERE credentials.tenant_id = $1 AND principal = $2 AND principal <> '' AND credentials.kind = 'token' AND revoked_at IS NULL;
 
 -- name: list_access
 -- Purpose: find who has lines in the MQTT server's files: all operators, and things with a live token.
@@ -64,7 +64,7 @@ SELECT p.name, p.kind, o.role, c.mosquitto_hash
 FROM principals p
 LEFT JOIN operators o ON o.tenant_id = p.tenant_id AND o.operator_name = p.name
 LEFT JOIN credentials c
-    ON c.tenant_id = p.tenant_id AND c.principal = p.name AND c.kind = 'token' AND c.revoked_at IS NULL
+    ON c.tenant_id = p.tenant_id AND c.principal = p.name AND c.principal <> '' AND c.kind = 'token' AND c.revoked_at IS NULL
 WHERE p.tenant_id = $1 AND (p.kind = 'operator' OR c.mosquitto_hash IS NOT NULL)
 ORDER BY p.name;
 

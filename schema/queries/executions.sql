@@ -60,7 +60,13 @@ CROSS JOIN LATERAL (SELECT * FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = e
 -- name: load_documents
 -- Documents by job incarnation.
 -- params: tenant, job uids
-SELECT job_uid, document FROM jobs WHERE tenant_id = $1 AND job_uid = ANY ($2::bigint[]);
+SELECT found.job_uid, found.document
+FROM unnest($2::bigint[]) AS wanted (job_uid)
+CROSS JOIN LATERAL (
+    SELECT x.job_uid, x.document FROM jobs x
+    WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid = wanted.job_uid
+    OFFSET 0
+) found;
 
 -- name: insert_executions
 -- New executions, all QUEUED at the same time.
@@ -119,8 +125,14 @@ WITH gone AS (
     DELETE FROM executions e
     USING unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[])
           AS d (thing_name, job_id, execution_number)
-    WHERE e.tenant_id = $1 AND e.thing_name = d.thing_name AND e.job_id = d.job_id
-      AND e.execution_number = d.execution_number
+    CROSS JOIN LATERAL (
+        SELECT x.ctid
+        FROM executions x
+        WHERE x.tenant_id = $1 AND x.thing_name = d.thing_name AND x.job_id = d.job_id
+          AND x.execution_number = d.execution_number
+        OFFSET 0
+    ) found
+    WHERE e.ctid = found.ctid AND e.tenant_id = $1
     RETURNING 1
 )
 SELECT count(*) FROM gone;
@@ -142,7 +154,7 @@ WITH locked AS MATERIALIZED (
     JOIN unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
                 $9::bigint[], $10::bigint[])
          AS d (job_id, queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled) USING (job_id)
-    WHERE c.tenant_id = $1 AND c.job_id = l.job_id
+    WHERE c.tenant_id = $1 AND c.job_id = l.job_id AND c.job_id = ANY ($2::text[])
     RETURNING c.job_id, c.queued + c.in_progress AS live
 )
 SELECT job_id FROM changed WHERE live = 0;
@@ -160,8 +172,9 @@ WITH due AS MATERIALIZED (
 UPDATE jobs j
 SET status = 'COMPLETED', completed_at = $3, updated_at = $3
 FROM due
-JOIN job_counts c ON c.tenant_id = $1 AND c.job_id = due.job_id AND c.queued + c.in_progress = 0
-WHERE j.tenant_id = $1 AND j.job_id = due.job_id
+JOIN job_counts c ON c.tenant_id = $1 AND c.job_id = due.job_id AND c.job_id = ANY ($2::text[])
+    AND c.queued + c.in_progress = 0
+WHERE j.tenant_id = $1 AND j.job_id = due.job_id AND j.job_id = ANY ($2::text[])
 RETURNING j.job_id;
 
 -- name: load_jobs_for_events
@@ -172,7 +185,7 @@ SELECT j.job_id, j.target_selection, j.description, j.comment, j.reason_code, j.
            AS targets,
        c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
 FROM jobs j
-JOIN job_counts c USING (tenant_id, job_id)
+JOIN job_counts c ON c.tenant_id = $1 AND c.job_id = j.job_id AND c.job_id = ANY ($2::text[])
 WHERE j.tenant_id = $1 AND j.job_id = ANY ($2::text[]);
 
 -- name: load_tenant
@@ -191,7 +204,14 @@ RETURNING outbox_id;
 -- name: find_due
 -- Keys of the things' executions whose timer has fired, first ones first. The caller holds the things.
 -- params: tenant, thing names, now, most
-SELECT thing_name, job_id, execution_number FROM executions
-WHERE tenant_id = $1 AND thing_name = ANY ($2::text[]) AND timeout_at <= $3
-ORDER BY timeout_at
+SELECT e.thing_name, e.job_id, e.execution_number
+FROM unnest($2::text[]) AS wanted (thing_name)
+CROSS JOIN LATERAL (
+    SELECT x.*
+    FROM executions x
+    WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.status = 'IN_PROGRESS' AND x.timeout_at <= $3
+    ORDER BY (x.status = 'QUEUED'), x.queued_at, x.job_id
+    LIMIT $4
+) e
+ORDER BY e.timeout_at
 LIMIT $4;

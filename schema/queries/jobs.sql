@@ -9,7 +9,7 @@ SELECT job_id, status, request_sha256, total_targets, description FROM jobs WHER
 -- The newest job of one content by one operator, among the last thousand and not older than $4.
 -- params: tenant, operator, request digest, how old
 SELECT job_id, status, request_sha256, total_targets, description
-FROM (SELECT * FROM jobs WHERE tenant_id = $1 ORDER BY job_uid DESC LIMIT 1000) AS last
+FROM (SELECT * FROM jobs WHERE tenant_id = $1 AND job_uid > 0 ORDER BY job_uid DESC LIMIT 1000) AS last
 WHERE created_by = $2 AND request_sha256 = $3 AND created_at > clock_timestamp() - $4::interval
 ORDER BY job_uid DESC
 LIMIT 1;
@@ -30,9 +30,9 @@ SELECT gen_random_uuid()::text;
 SELECT w.kind, w.name
 FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w (kind, name, position)
 WHERE (w.kind = 'thing' AND NOT EXISTS (
-          SELECT FROM things t WHERE t.tenant_id = $1 AND t.thing_name = w.name))
+          SELECT FROM things t WHERE t.tenant_id = $1 AND t.thing_name = w.name OFFSET 0))
    OR (w.kind = 'thinggroup' AND NOT EXISTS (
-          SELECT FROM thing_groups g WHERE g.tenant_id = $1 AND g.group_name = w.name))
+          SELECT FROM thing_groups g WHERE g.tenant_id = $1 AND g.group_name = w.name OFFSET 0))
 ORDER BY w.position;
 
 -- name: insert_job
@@ -65,13 +65,22 @@ WITH RECURSIVE wanted AS (
     JOIN reached r ON g.parent_group = r.group_name
     WHERE g.tenant_id = $1
 ), members AS (
-    SELECT t.thing_name
-    FROM things t
-    WHERE t.tenant_id = $1 AND t.thing_name IN (SELECT target_name FROM wanted WHERE target_kind = 'thing')
+    SELECT found.thing_name
+    FROM wanted w
+    CROSS JOIN LATERAL (
+        SELECT t.thing_name FROM things t WHERE t.tenant_id = $1 AND t.thing_name = w.target_name OFFSET 0
+    ) found
+    WHERE w.target_kind = 'thing'
     UNION
-    SELECT m.thing_name
-    FROM thing_group_members m
-    WHERE m.tenant_id = $1 AND m.group_name IN (SELECT group_name FROM reached)
+    SELECT found.thing_name
+    FROM reached r
+    CROSS JOIN LATERAL (
+        SELECT m.thing_name FROM thing_group_members m
+        WHERE m.tenant_id = $1 AND m.group_name = r.group_name
+          -- always true, and only the key can tell: beside one large group the other index looks as good
+          AND (m.group_name, m.thing_name) > (r.group_name, '')
+        OFFSET 0
+    ) found
     UNION
     SELECT t.thing_name
     FROM things t
@@ -122,15 +131,33 @@ UPDATE jobs SET status = $3, updated_at = $4, pending_work = 'DELETE' WHERE tena
 
 -- name: list_jobs
 -- Jobs newest first, from before a key on.
--- params: tenant, status or null, before job_uid or null, most
+-- params: tenant, before job_uid, most
 SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.target_selection, j.description, j.dialect, j.total_targets,
        j.created_at, j.updated_at, j.completed_at,
        c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
-FROM jobs j
-JOIN job_counts c USING (tenant_id, job_id)
-WHERE j.tenant_id = $1 AND ($2::text IS NULL OR j.status = $2) AND ($3::bigint IS NULL OR j.job_uid < $3)
-ORDER BY j.job_uid DESC
-LIMIT $4;
+FROM (
+    SELECT * FROM jobs x
+    WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid < $2
+    ORDER BY x.job_uid DESC
+    LIMIT $3
+) j
+CROSS JOIN LATERAL (SELECT * FROM job_counts x WHERE x.tenant_id = $1 AND x.job_id = j.job_id OFFSET 0) c
+ORDER BY j.job_uid DESC;
+
+-- name: list_jobs_in_status
+-- Jobs of one status newest first, from before a key on.
+-- params: tenant, before job_uid, most, status
+SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.target_selection, j.description, j.dialect, j.total_targets,
+       j.created_at, j.updated_at, j.completed_at,
+       c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
+FROM (
+    SELECT * FROM jobs x
+    WHERE x.tenant_id = $1 AND x.status = $4 AND x.job_uid >= 0 AND x.job_uid < $2
+    ORDER BY x.job_uid DESC
+    LIMIT $3
+) j
+CROSS JOIN LATERAL (SELECT * FROM job_counts x WHERE x.tenant_id = $1 AND x.job_id = j.job_id OFFSET 0) c
+ORDER BY j.job_uid DESC;
 
 -- name: get_job
 -- A job with its targets and counts.
@@ -230,14 +257,14 @@ LIMIT $4
 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: forget_audit
--- Audit lines older than $2; returns how many.
+-- Audit lines older than $2; returns how many. Only the first ones are looked at: lines are written in order of time.
 -- params: tenant, how old, most
 WITH gone AS (
     DELETE FROM audit_log a
-    WHERE a.tenant_id = $1 AND a.audit_id IN (
-        SELECT o.audit_id FROM audit_log o
-        WHERE o.tenant_id = $1 AND o.at < clock_timestamp() - $2::interval
-        ORDER BY o.audit_id LIMIT $3)
+    WHERE a.tenant_id = $1 AND a.audit_id = ANY (array(
+        SELECT o.audit_id
+        FROM (SELECT audit_id, at FROM audit_log WHERE tenant_id = $1 ORDER BY audit_id LIMIT $3) o
+        WHERE o.at < clock_timestamp() - $2::interval))
     RETURNING 1
 )
 SELECT count(*) FROM gone;

@@ -8,13 +8,13 @@ SELECT tenant_id, owner_slot, oldest, depth FROM sweep_outbox();
 -- Take rows that nobody tells: without owner, or of dead slots ($3). Rows that another process is claiming are left to it.
 -- params: tenant, our slot, dead slots, most
 UPDATE outbox o SET owner_slot = $2
-WHERE o.tenant_id = $1 AND o.outbox_id IN (
+WHERE o.tenant_id = $1 AND o.outbox_id = ANY (array(
     SELECT c.outbox_id FROM outbox c
     WHERE c.tenant_id = $1 AND (c.owner_slot IS NULL OR c.owner_slot = ANY ($3::integer[]))
     ORDER BY c.outbox_id
     LIMIT $4
     FOR UPDATE SKIP LOCKED
-);
+));
 
 -- name: load_outbox
 -- Our own rows after $3, oldest first: what a former life of this slot left, or what did not fit into memory.
@@ -65,8 +65,9 @@ WHERE t.tenant_id = $1 AND t.told_id IN (
 -- Operators' answers that no retry will ask for any more.
 -- params: tenant, how long they are kept, most
 DELETE FROM operator_requests r
-WHERE r.tenant_id = $1 AND (r.operator_name, r.client_token) IN (
-    SELECT o.operator_name, o.client_token FROM operator_requests o
-    WHERE o.tenant_id = $1 AND o.created_at < clock_timestamp() - $2::interval
+WHERE r.tenant_id = $1 AND r.ctid = ANY (array(
+    SELECT o.ctid FROM operator_requests o
+    WHERE o.tenant_id = $1 AND o.created_at > '-infinity' AND o.created_at < (SELECT clock_timestamp() - $2::interval)
+    ORDER BY o.created_at
     LIMIT $3
-);
+));

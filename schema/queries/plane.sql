@@ -26,9 +26,17 @@ VALUES ($1, $2, $3, $4, $5);
 INSERT INTO audit_log (tenant_id, actor, role, action, subject, details) VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: list_audit
--- The log of one subject, or all of it, newest first, from before a key on.
--- params: tenant, subject or null, before audit_id or null, most
+-- The log, newest first, from before a key on.
+-- params: tenant, before audit_id, most
 SELECT audit_id, at, actor, role, action, subject, details FROM audit_log
-WHERE tenant_id = $1 AND ($2::text IS NULL OR subject = $2) AND ($3::bigint IS NULL OR audit_id < $3)
+WHERE tenant_id = $1 AND audit_id < $2
 ORDER BY audit_id DESC
-LIMIT $4;
+LIMIT $3;
+
+-- name: list_audit_of_subject
+-- The log of one subject, newest first, from before a key on.
+-- params: tenant, before audit_id, most, subject
+SELECT audit_id, at, actor, role, action, subject, details FROM audit_log
+WHERE tenant_id = $1 AND subject = $4 AND subject <> '' AND audit_id < $2
+ORDER BY audit_id DESC
+LIMIT $3;

@@ -20,7 +20,8 @@ DELETE FROM principals WHERE tenant_id = $1 AND name = $2 AND kind = $3;
 -- name: has_credentials
 -- Whether somebody has a live credential.
 -- params: tenant, name
-SELECT EXISTS (SELECT FROM credentials WHERE tenant_id = $1 AND principal = $2 AND revoked_at IS NULL);
+SELECT EXISTS (SELECT FROM credentials
+               WHERE tenant_id = $1 AND principal = $2 AND principal <> '' AND revoked_at IS NULL);
 
 -- name: insert_things
 -- Things of one configuration; those that exist stay as they are. Returns the new ones.
@@ -57,15 +58,19 @@ SELECT group_name FROM thing_group_members WHERE tenant_id = $1 AND thing_name =
 -- name: find_live_executions
 -- All live executions of a thing that is about to go, however many.
 -- params: tenant, thing
-SELECT job_id, execution_number FROM executions
-WHERE tenant_id = $1 AND thing_name = $2 AND status IN ('QUEUED', 'IN_PROGRESS')
+SELECT job_id, execution_number
+FROM (
+    SELECT x.job_id, x.execution_number FROM executions x
+    WHERE x.tenant_id = $1 AND x.thing_name = $2 AND x.status IN ('QUEUED', 'IN_PROGRESS')
+    OFFSET 0
+) e
 ORDER BY job_id, execution_number;
 
 -- name: find_missing_things
 -- Those of the names that are no things.
 -- params: tenant, names
 SELECT n FROM unnest($2::text[]) AS n
-WHERE NOT EXISTS (SELECT FROM things t WHERE t.tenant_id = $1 AND t.thing_name = n)
+WHERE NOT EXISTS (SELECT FROM things t WHERE t.tenant_id = $1 AND t.thing_name = n OFFSET 0)
 ORDER BY n;
 
 -- name: get_group
@@ -153,9 +158,16 @@ WITH RECURSIVE below AS (
     JOIN below b ON g.parent_group = b.group_name
     WHERE g.tenant_id = $1 AND $5::boolean
 )
-SELECT DISTINCT thing_name FROM thing_group_members
-WHERE tenant_id = $1 AND group_name IN (SELECT group_name FROM below) AND thing_name > $2
-ORDER BY thing_name
+SELECT DISTINCT found.thing_name
+FROM below b
+CROSS JOIN LATERAL (
+    SELECT m.thing_name
+    FROM thing_group_members m
+    WHERE m.tenant_id = $1 AND m.group_name = b.group_name AND m.thing_name > $2
+    ORDER BY m.thing_name
+    LIMIT $3
+) found
+ORDER BY found.thing_name
 LIMIT $3;
 
 -- name: insert_operator
