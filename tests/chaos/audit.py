@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import asyncpg
@@ -13,7 +13,7 @@ import asyncpg
 from broker.embedded.postgres import connected
 from tests.chaos.cast import Cast
 from tests.chaos.fleet import Fleet, Thing
-from tests.chaos.invariants import JobRow, Row, Seen, Violation, violations
+from tests.chaos.invariants import JobRow, Row, Seen, Violation, told_is_true, violations
 from tests.chaos.ledger import Shown
 
 ANSWER_SECONDS: Final = 60.0
@@ -71,7 +71,7 @@ async def _look(
     cast: Cast, fleet: Fleet, admin: asyncpg.Connection, settled_logs: set[str]
 ) -> Seen:
     ledger = fleet.ledger
-    gets, nexts = await _asked(fleet)
+    gets, nexts = await _asked(fleet.things)
     return Seen(
         stories=ledger.stories,
         waiting=dict(ledger.waiting),
@@ -90,7 +90,22 @@ async def _look(
     )
 
 
-async def _asked(fleet: Fleet) -> tuple[dict[str, Shown], dict[str, Shown]]:
+async def spot_check(fleet: Fleet) -> list[Violation]:
+    """Whether what was told to the listeners is how it stands, within seconds; nobody may give them anything meanwhile.
+
+    In the course of a run, since later changes would tell again what has been lost.
+    """
+    known = {thing.name: fleet.ledger.thing(thing.name) for thing in fleet.listeners}
+    deadline = time.monotonic() + _TOLD_SECONDS
+    while True:
+        gets, nexts = await _asked(fleet.listeners)
+        wrong = list(told_is_true(Seen(known=known, gets=gets, nexts=nexts)))
+        if not wrong or time.monotonic() > deadline:
+            return wrong
+        await asyncio.sleep(0.2)
+
+
+async def _asked(things: Iterable[Thing]) -> tuple[dict[str, Shown], dict[str, Shown]]:
     """What each thing is answered now; one that gets no answer in time is left out, and waits in the ledger."""
     gate = asyncio.Semaphore(_AT_ONCE)
     gets: dict[str, Shown] = {}
@@ -107,7 +122,7 @@ async def _asked(fleet: Fleet) -> tuple[dict[str, Shown], dict[str, Shown]]:
             except TimeoutError:
                 return
 
-    await asyncio.gather(*(ask(thing) for thing in fleet.things))
+    await asyncio.gather(*(ask(thing) for thing in things))
     return gets, nexts
 
 

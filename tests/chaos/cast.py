@@ -28,7 +28,7 @@ from broker.simulator.registration import join, register
 from handlers.database import create_pool
 from tests.acceptance.running_broker import Ended, run_command
 from tests.chaos.disk import SmallDisk
-from tests.chaos.operator import LISTENERS, OPERATOR, WORKERS
+from tests.chaos.operator import OPERATOR, WORKERS
 from tests.chaos.processes import quiet_ports
 from tests.chaos.proxy import Proxy
 
@@ -256,7 +256,6 @@ async def _register(cast: Cast, *, things: int, listeners: int) -> None:
     try:
         caller = DatabaseCaller(pool, "default")
         cast.tokens = await register(caller, names)
-        await join(caller, LISTENERS, names[:listeners])
         await join(caller, WORKERS, names[listeners:])
         made = await caller.call(
             "operators/create",

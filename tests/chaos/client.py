@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import Callable, Coroutine
@@ -27,6 +28,7 @@ _KEEP_ALIVE: Final = 10
 _SESSION_SECONDS: Final = 3600
 _CONNECT_SECONDS: Final = 5.0
 _BACK_OFF: Final = (0.1, 1.0)
+_AWAKE, _NAP = (0.5, 3.0), (0.5, 4.0)
 Body = dict[str, Any]
 
 
@@ -42,7 +44,9 @@ class Answer:
 
 
 class Client:
-    """A thing's or an operator's. `on_message` gets what is no answer; `on_subscribed` follows a new session.
+    """A thing's or an operator's, who keeps one session for good.
+
+    `on_message` gets what is no answer; `on_subscribed` follows a new session; `may_nap` lets it sleep for seconds.
 
     Tokens begin with the name and a dot, which is how an answer finds its request again.
     """
@@ -56,12 +60,14 @@ class Client:
         *,
         on_message: Callable[[str, Body], None],
         on_subscribed: Callable[[], Coroutine[None, None, None]] | None = None,
+        may_nap: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
         self.ledger = ledger
         self._filters = filters
         self._on_message = on_message
         self._on_subscribed = on_subscribed
+        self._may_nap = may_nap
         self._settings = ConnectSettings(
             name,
             username=name,
@@ -97,13 +103,26 @@ class Client:
                 await asyncio.sleep(self._random.uniform(*_BACK_OFF))
                 continue
             self.connections += 1
+            away = _BACK_OFF
             try:
-                await self._lost.wait()
+                if await self._grows_tired():
+                    away = _NAP
+                    connection.close()
+                    await connection.wait_closed()
             finally:
                 self._ready.clear()
                 self._connection = None
                 connection.abort()
-            await asyncio.sleep(self._random.uniform(*_BACK_OFF))
+            await asyncio.sleep(self._random.uniform(*away))
+
+    async def _grows_tired(self) -> bool:
+        """Wait until the connection is lost, or until it is time for a nap; returns whether it is."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), self._random.uniform(*_AWAKE))
+                return False
+            if self._may_nap():
+                return True
 
     async def ready(self) -> None:
         """Wait until connected and subscribed."""

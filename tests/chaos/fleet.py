@@ -30,6 +30,11 @@ class Gate:
         self._open = asyncio.Event()
         self._open.set()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether requests may begin."""
+        return self._open.is_set()
+
     async def passed(self) -> None:
         """Wait while it is shut."""
         await self._open.wait()
@@ -46,7 +51,16 @@ class Gate:
 class Thing:
     """One device: asks for its next job, reports progress and an end, and listens."""
 
-    def __init__(self, name: str, token: str, ledger: Ledger, gate: Gate, *, every: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        token: str,
+        ledger: Ledger,
+        gate: Gate,
+        *,
+        every: float,
+        naps: bool = False,
+    ) -> None:
         self.name = name
         self._ledger = ledger
         self._known = ledger.thing(name)
@@ -62,6 +76,7 @@ class Thing:
             ledger,
             on_message=self._hear,
             on_subscribed=self._learn,
+            may_nap=lambda: naps and gate.is_open,
         )
 
     def _topic(self, rest: str) -> str:
@@ -174,7 +189,7 @@ class Thing:
 
 
 class Fleet:
-    """All things. `workers` work, `listeners` are told of jobs and leave them alone."""
+    """All things. `workers` work, `listeners` are told of jobs and leave them alone; half of those sleep at times."""
 
     def __init__(
         self, tokens: dict[str, str], ledger: Ledger, *, listeners: int, per_second: float
@@ -183,7 +198,17 @@ class Fleet:
         self.gate = Gate()
         names = list(tokens)
         every = (len(names) - listeners) / per_second
-        made = [Thing(name, tokens[name], ledger, self.gate, every=every) for name in names]
+        made = [
+            Thing(
+                name,
+                tokens[name],
+                ledger,
+                self.gate,
+                every=every,
+                naps=number < listeners and number % 2 == 0,
+            )
+            for number, name in enumerate(names)
+        ]
         self.listeners, self.workers = made[:listeners], made[listeners:]
 
     @property

@@ -167,20 +167,26 @@ def jobs_end(seen: Seen) -> Iterator[Violation]:
             yield Violation("accepted is stored", job, f"{wanted} was accepted; row: {found}")
 
 
-def told_is_true(seen: Seen) -> Iterator[Violation]:
-    """Each thing's last notify is its pending list, its last notify-next the first of it; a get says the rows."""
+def gets_say_the_rows(seen: Seen) -> Iterator[Violation]:
+    """What the broker answers to a get, and of `$next`, is what the rows say."""
     pending: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for (thing, job, number), row in seen.rows.items():
         if row.status in LIVE:
             pending[thing].add((job, number))
-    for thing, known in seen.known.items():
-        get, first = seen.gets.get(thing), seen.nexts.get(thing)
-        if get is None or first is None:
-            continue
+    for thing, get in seen.gets.items():
+        first = seen.nexts.get(thing, ())
         if len(get) < _NOTIFY_SHOWS and set(get) != pending[thing]:
             yield Violation("get says the rows", thing, f"get {get}, rows {pending[thing]}")
         if first != get[:1]:
             yield Violation("get says the rows", thing, f"$next {first}, get {get}")
+
+
+def told_is_true(seen: Seen) -> Iterator[Violation]:
+    """Each thing's last notify is its pending list, and its last notify-next the first of it."""
+    for thing, known in seen.known.items():
+        get, first = seen.gets.get(thing), seen.nexts.get(thing)
+        if get is None or first is None:
+            continue
         # A set: who is first tells notify-next; and one that started may stand elsewhere since.
         if set(known.pending or ()) != set(get):
             evidence = f"told {known.pending} by {known.by}, get {get}"
@@ -219,6 +225,7 @@ CHECKS: Final[tuple[Callable[[Seen], Iterator[Violation]], ...]] = (
     all_are_answered,
     counters_equal_rows,
     jobs_end,
+    gets_say_the_rows,
     told_is_true,
     nothing_is_stuck,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from typing import Final
 
 from broker.cli.kinds import target_arn
@@ -13,11 +12,11 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.ledger import Ledger
 
 OPERATOR: Final = "chaos-operator"
-WORKERS, LISTENERS = "chaos-workers", "chaos-listeners"
+WORKERS: Final = "chaos-workers"
 _ENOUGH: Final = 3.0
 _LOOK_SECONDS: Final = 0.1
-_LISTENERS_SECONDS: Final = 1.0
-_LISTENERS_HOLD: Final = 4
+_LISTENERS_SECONDS: Final = 0.2
+_LISTENERS_HOLD: Final = 2
 _HEARS: Final = ("jobs/create/+", "jobs/+/cancel/+", "jobs/+/executions/+/cancel/+")
 
 
@@ -29,7 +28,9 @@ class Operator:
         self._fleet = fleet
         self._random = random.Random(seed)  # noqa: S311 - which job is cancelled, no secret
         self._jobs = 0
-        self._given: deque[str] = deque()
+        self._given: dict[str, list[str]] = {thing.name: [] for thing in fleet.listeners}
+        self.still = asyncio.Lock()
+        """Held: the listeners are given and taken nothing."""
         self.cancelled = 0
         self.client = Client(
             OPERATOR,
@@ -49,7 +50,7 @@ class Operator:
         while await self._goes_on(_LOOK_SECONDS):
             if self._fleet.depth() >= _ENOUGH:
                 continue
-            job = await self._create(WORKERS)
+            job = await self._create(f"thinggroup/{WORKERS}")
             chance = self._random.random()
             if chance < 1 / 10:
                 await self._cancel(job)
@@ -58,13 +59,14 @@ class Operator:
 
     async def _tease_listeners(self) -> None:
         while await self._goes_on(_LISTENERS_SECONDS):
-            self._given.append(await self._create(LISTENERS))
-            if len(self._given) > _LISTENERS_HOLD:
-                # Not always the oldest: whether the first leaves or another one, both are told.
-                at = self._random.randrange(2)
-                job = self._given[at]
-                del self._given[at]
-                await self._cancel(job)
+            async with self.still:
+                # One at a time: what is lost must not be told by chance with the next change.
+                name, given = self._random.choice(list(self._given.items()))
+                if len(given) < _LISTENERS_HOLD:
+                    given.append(await self._create(f"thing/{name}"))
+                else:
+                    # Not always the oldest: whether the first leaves or another one, both are told.
+                    await self._cancel(given.pop(self._random.randrange(_LISTENERS_HOLD)))
 
     async def _goes_on(self, seconds: float) -> bool:
         """Wait, also at the gate; returns whether there is still to be work."""
@@ -72,14 +74,15 @@ class Operator:
         await self._fleet.gate.passed()
         return not self._fleet.gate.ending
 
-    async def _create(self, group: str) -> str:
+    async def _create(self, target: str) -> str:
         self._jobs += 1
-        job = f"{group}-{self._jobs:05}"
+        kind, _, name = target.partition("/")
+        job = f"chaos-{self._jobs:06}"
         answer = await self._ask(
             "jobs/create",
             {
                 "jobId": job,
-                "targets": [target_arn("thinggroup", group)],
+                "targets": [target_arn(kind, name)],
                 "document": {"operation": "install", "package": job},
             },
         )

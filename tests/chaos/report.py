@@ -77,6 +77,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "not_run": [{"kind": str(fault.kind), "why": why} for fault, why in outcome.not_run],
         "violations": [one._asdict() for one in outcome.violations],
         "audits": outcome.audits,
+        "spot_checks": outcome.spot_checks,
         "updates": ledger.updates,
         "updates_per_s": round(outcome.updates_per_s, 1),
         "updates_per_s_between_faults": round(outcome.well_per_s, 1),
@@ -125,7 +126,8 @@ def _head(outcome: Outcome, command: str) -> Iterator[str]:
     yield (
         f"{len(outcome.struck)} faults in {outcome.load_seconds / 60:.0f} minutes, under "
         f"{plan.rate:,.0f} updates a second asked for by {plan.things} devices of {plan.brokers} brokers, "
-        f"one PostgreSQL and one Mosquitto: {verdict}, in {outcome.audits} audits."
+        f"one PostgreSQL and one Mosquitto: {verdict}, in {outcome.audits} audits and "
+        f"{outcome.spot_checks} looks at what listeners were told after a server or all brokers died."
     )
     yield ""
     yield from (f"- {figure}" for figure in _figures(outcome))

@@ -12,14 +12,14 @@ from typing import Final
 
 from broker.embedded.ports import LOOPBACK
 from broker.mqtt.address import Address
-from tests.chaos.audit import audit
+from tests.chaos.audit import audit, spot_check
 from tests.chaos.cast import Cast, staged
 from tests.chaos.faults import strike
 from tests.chaos.fleet import Fleet
 from tests.chaos.invariants import Seen, Violation, settle
 from tests.chaos.ledger import Ledger, Watch
 from tests.chaos.operator import Operator
-from tests.chaos.schedule import Fault, Kind, blows
+from tests.chaos.schedule import FORGETS, Fault, Kind, blows
 
 RECOVERY_SECONDS: Final = 60.0
 _ENDING_SECONDS: Final = 60.0
@@ -64,6 +64,7 @@ class Outcome:
     not_run: list[tuple[Fault, str]] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     audits: int = 0
+    spot_checks: int = 0
     load_seconds: float = 0.0
     well_seconds: float = 0.0
     well_updates: int = 0
@@ -220,7 +221,17 @@ class _Run:
             self._say(f"{fault}: {_recovered(first, last, watch.waited)}{note and '; '}{note}")
         if not watch.is_over:
             self._give_up(blow, watch)
+        elif any(fault.kind in FORGETS for fault in blow):
+            await self._spot_check()
         return watch.is_over
+
+    async def _spot_check(self) -> None:
+        async with self._operator.still:
+            wrong = await spot_check(self._fleet)
+        self._outcome.spot_checks += 1
+        self._outcome.violations += wrong
+        if wrong:
+            self._say(f"     {len(wrong)} listeners were not told what is: {wrong[0]}")
 
     def _watch(self) -> Watch:
         return self._fleet.ledger.watch()

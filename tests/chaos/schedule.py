@@ -60,6 +60,8 @@ _KINDS: Final[dict[Kind, tuple[str, float, float]]] = {
     Kind.DISK_FULL: ("PostgreSQL", 3.0, 10.0),
 }
 OF_ONE_OF_TWO: Final = frozenset({Kind.ONE_BROKER_KILLED})
+# Whoever dies forgets what it was about to tell.
+FORGETS: Final = frozenset({Kind.BROKERS_KILLED, Kind.MOSQUITTO_KILLED})
 CUTS: Final = frozenset({Kind.DEVICES_CUT, Kind.MQTT_CUT, Kind.DATABASE_CUT})
 DELAYS: Final = frozenset({Kind.DEVICES_DELAYED, Kind.MQTT_DELAYED, Kind.DATABASE_DELAYED})
 # Of the run's time at most this share passes between blow and healing: the rest is for recovery and load.
