@@ -6,7 +6,7 @@ ARGS ?=
 PYTHON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check fuzz
+.PHONY: help install demo up test chaos soak check fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ chaos: install ## hurt servers and brokers under load, hold them to every promis
 
 fuzz: install ## 100,000 odd inputs into all that takes any; ARGS="--inputs N --seed N --only NAME --json"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: install ## 5,000 connected things for half an hour: nothing may grow; ARGS="--minutes 2 --things 500"
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 check: install ## lint, format, types, layers; the sizes as a report
 	$(BIN)/ruff check .

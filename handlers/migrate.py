@@ -28,7 +28,8 @@ TRIES: Final = 60
 # as a step's statements come to them, they would be a deadlock at nearly every try.
 _BUSY: Final = ("things", "executions", "job_counts", "jobs", "outbox")
 _PRESENT: Final = """
-SELECT name FROM unnest($1::text[]) WITH ORDINALITY AS t (name, place) WHERE to_regclass(name) IS NOT NULL ORDER BY place
+SELECT name FROM unnest($1::text[]) WITH ORDINALITY AS t (name, place)
+WHERE to_regclass(name) IS NOT NULL ORDER BY place
 """
 
 _OLDEST = """

@@ -17,7 +17,7 @@ import uvloop
 
 from broker.bench.client import Client
 from broker.bench.figures import latency
-from broker.bench.workloads import ClosedUpdates, Cycles, OpenLoop, Window, Workload
+from broker.bench.workloads import ClosedUpdates, Cycles, Lives, OpenLoop, Window, Workload
 from broker.mqtt.address import parse_url
 from broker.mqtt.connection import ConnectError
 from broker.serving import allow_many_files
@@ -71,6 +71,8 @@ class Load:
                 workload: Workload = ClosedUpdates(clients, order["jobs"], order["outstanding"])
             case "cycles":
                 workload = Cycles(clients)
+            case "lives":
+                workload = Lives(clients)
             case _:
                 operator = self._clients.get(order["operator"])
                 workload = OpenLoop(

@@ -172,6 +172,65 @@ class Cycles(Asking):
             self.ask(client, self._starts[client.name], time.monotonic())
 
 
+class Lives(Asking):
+    """Each client does whatever it is told of by notify-next: starts it, reports progress, then success.
+
+    Somebody else creates the jobs, and so decides how many lives there are a second.
+    """
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        super().__init__(clients)
+        self._busy: dict[str, bytes] = {}  # what each client sent last about its job
+        self._told: set[str] = set()  # of something while it asked
+        self._starts = {
+            one.name: Template(
+                f"$aws/things/{one.name}/jobs/start-next", b'{"stepTimeoutInMinutes":60}'
+            )
+            for one in clients
+        }
+
+    def start(self) -> None:
+        """Ask for what was told before."""
+        for client in self.clients:
+            self._begin(client)
+
+    def hear(self, client: Client, topic: str, payload: bytes) -> None:
+        """Take an answer, or begin what is next."""
+        if not topic.endswith("/notify-next"):
+            super().hear(client, topic, payload)
+        elif member(payload, b"jobId") is not None:
+            self._told.add(client.name)
+            self._begin(client)
+
+    def answered(self, client: Client, topic: str, payload: bytes, took: float) -> None:
+        """Send the next message of the life; it is done when its success is accepted."""
+        if topic.endswith("/start-next/accepted"):
+            job = member(payload, b"jobId")
+            if job is None:
+                del self._busy[client.name]
+                if client.name in self._told:
+                    self._begin(client)
+                return
+            topic = f"$aws/things/{client.name}/jobs/{job.decode()}/update/accepted"
+        elif self._busy[client.name] == DONE:
+            super().answered(client, topic, payload, took)
+            del self._busy[client.name]  # what comes next is told by notify-next
+            return
+        report = DONE if self._busy[client.name] == PROGRESS else PROGRESS
+        self._busy[client.name] = report
+        self.ask(client, Template(topic.removesuffix("/accepted"), report), time.monotonic())
+
+    def refused(self, client: Client) -> None:
+        """Wait for the next job."""
+        self._busy.pop(client.name, None)
+
+    def _begin(self, client: Client) -> None:
+        if not self.stopped and client.name not in self._busy:
+            self._busy[client.name] = b""
+            self._told.discard(client.name)
+            self.ask(client, self._starts[client.name], time.monotonic())
+
+
 class OpenLoop(Asking):
     """Updates at a given rate, and beside them jobs that an operator creates for one thing each.
 
