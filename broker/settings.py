@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from broker.document_hosts import AllowedHosts
 from broker.mqtt.address import ServerUrl, parse_url
 from schema.errors import shorten
 from schema.topics import TopicMode
@@ -166,6 +167,11 @@ class Settings(LocalSettings):
         64 * 1024 * 1024, ge=0, description="memory for job documents that were sent lately, bytes"
     )
 
+    document_hosts: str | None = Field(
+        None,
+        description="from where documentSource may be read: HOST, HOST:PORT, and for private"
+        " addresses ADDRESS or NETWORK/BITS, by commas; unset: from nowhere",
+    )
     retention_days: int = Field(
         730,
         ge=1,
@@ -173,6 +179,12 @@ class Settings(LocalSettings):
         description="jobs that ended longer ago are deleted with their executions, and audit lines"
         " of that age; 730 as on AWS",
     )
+
+    @field_validator("document_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str | None) -> str | None:
+        AllowedHosts.parse(value or "")
+        return value
 
     @field_validator("mqtt_ca_file", "mqtt_cert_file", "mqtt_key_file")
     @classmethod

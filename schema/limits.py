@@ -40,6 +40,7 @@ START_DAYS: Final = 366  # AWS: a year ahead, counted with its leap day
 END_DAYS: Final = 731  # AWS: two years from creation
 WINDOW_MINUTES: Final = 1430  # 23 h 50 min
 WINDOWS_PER_JOB: Final = 25
+SOURCE_URL_CHARS: Final = 1350  # AWS: documentSource
 PLACEHOLDERS: Final = 50  # in a job document; AWS allowed 10
 PARAMETER_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 PARAMETER_CHARS: Final = 30720
