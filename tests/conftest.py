@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,11 +83,18 @@ async def database(
     postgres_server: PostgresServer, template_database: str
 ) -> AsyncIterator[Database]:
     """A migrated database of the test's own."""
+    async with clone(postgres_server, template_database) as database:
+        yield database
+
+
+@asynccontextmanager
+async def clone(server: PostgresServer, template: str) -> AsyncIterator[Database]:
+    """A database made from a template, dropped afterwards."""
     name = f"test_{uuid.uuid4().hex}"
-    async with connected(postgres_server.url_of("postgres")) as admin:
-        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template_database}"')
-    yield _database(postgres_server, name)
-    async with connected(postgres_server.url_of("postgres")) as admin:
+    async with connected(server.url_of("postgres")) as admin:
+        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield _database(server, name)
+    async with connected(server.url_of("postgres")) as admin:
         await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
