@@ -12,6 +12,7 @@ from tests.chaos.client import Answer, Client
 from tests.chaos.ledger import Entry, Ledger, Shown, first_of, shown
 
 _IDLE_SECONDS: Final = 10.0
+_CAUGHT_UP_SECONDS: Final = 1.0
 _HEARS: Final = (
     "notify",
     "notify-next",
@@ -183,8 +184,8 @@ class Thing:
         if (pause := self._due - loop.time()) > 0:
             await asyncio.sleep(pause)
             await self._gate.passed()
-        # What an outage cost is not caught up with: the rate is that of a fleet, not of a queue.
-        self._due = max(self._due + self._every, loop.time())
+        # A moment is caught up with, an outage is not: the rate is that of a fleet, not of a queue.
+        self._due = max(self._due + self._every, loop.time() - _CAUGHT_UP_SECONDS)
         return await self.client.ask(self._topic(rest), body, token=token)
 
 
