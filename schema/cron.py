@@ -114,7 +114,7 @@ class Cron:
         """The first beginning later than `moment` (aware); None when there is none until the end of 2199."""
         moment = moment.astimezone(UTC)
         for day in self._days_from(moment.date()):
-            if (found := self._on(day, moment + timedelta.resolution, None)) is not None:
+            if (found := self._first(day, moment + timedelta.resolution)) is not None:
                 return found
         return None
 
@@ -123,21 +123,31 @@ class Cron:
         since, until = since.astimezone(UTC), until.astimezone(UTC)
         day = until.date()
         while day >= since.date():
-            found = self._on(day, None, until) if self._has(day) else None
+            found = self._last(day, until) if self._has(day) else None
             if found is not None:
                 return found if found > since else None
             day -= timedelta(days=1)
         return None
 
-    def _on(self, day: date, least: datetime | None, most: datetime | None) -> datetime | None:
-        times = [
-            datetime.combine(day, time(hour, minute), UTC)
-            for hour in self.hours
-            for minute in self.minutes
-        ]
-        if least is not None:
-            return next((one for one in times if one >= least), None)
-        return next((one for one in reversed(times) if most is None or one <= most), None)
+    def _first(self, day: date, least: datetime) -> datetime | None:
+        """The day's first beginning not before `least`."""
+        for hour in self.hours:
+            if (day, hour) >= (least.date(), least.hour):
+                for minute in self.minutes:
+                    found = datetime.combine(day, time(hour, minute), UTC)
+                    if found >= least:
+                        return found
+        return None
+
+    def _last(self, day: date, most: datetime) -> datetime | None:
+        """The day's last beginning not after `most`."""
+        for hour in reversed(self.hours):
+            if (day, hour) <= (most.date(), most.hour):
+                for minute in reversed(self.minutes):
+                    found = datetime.combine(day, time(hour, minute), UTC)
+                    if found <= most:
+                        return found
+        return None
 
     def _has(self, day: date) -> bool:
         return (

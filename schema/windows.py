@@ -37,7 +37,7 @@ _TIME: Final = re.compile(
 )
 _SHOWN: Final = "%Y-%m-%d %H:%M"
 # Windows that follow each other without a gap are one opening; looked at this far, to end.
-_JOINED_MOST: Final = 1500
+_JOINED_MOST: Final = 100
 
 
 class EndBehavior(StrEnum):
@@ -254,7 +254,8 @@ def _check_windows(found: Schedule, now: datetime, selection: str, *, field: str
         )
     for index, one in enumerate(found.windows):
         alone = Schedule(found.start_at, found.end_at, found.end_behavior, (one,))
-        if alone.next_open(now) is None and not alone.is_open(now):
+        first = max(now, found.start_at or now)
+        if not alone.is_open(first) and not alone.upcoming(first, 1):
             raise Rejected(
                 Code.INVALID_REQUEST,
                 f"{field}.{index}.startTime: {shorten(one.cron.text)} opens no window"
