@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -108,12 +108,15 @@ async def tenant_transaction(connection: Connection, tenant_id: str) -> AsyncIte
 
 
 async def _roll_back(connection: Connection) -> None:
-    if connection.is_closed():
-        return
+    """Never raises but for being cancelled: why the transaction ended is what the caller must hear."""
     try:
+        if connection.is_closed():
+            return
         # Bounded, also while asyncpg still cancels the statement before: who is being stopped must not wait for a
         # server that is silent.
         async with asyncio.timeout(_ROLLBACK_SECONDS):
             await connection.execute("ROLLBACK")
     except TRANSIENT:
-        connection.terminate()  # never again from the pool, whatever state it is in
+        # A pool has taken back a connection that was lost; asking it anything is an error then.
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()  # never again from the pool, whatever state it is in

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from handlers.database import TRANSIENT, create_pool, tenant_transaction
+from handlers.database import TRANSIENT, Connection, create_pool, tenant_transaction
 from tests.conftest import Database
 from tests.factories import add_things
+from tests.helpers import eventually
 
 
 async def test_a_database_that_takes_no_writes_for_now_is_waited_for(database: Database) -> None:
@@ -41,6 +42,35 @@ async def test_a_statement_of_before_a_migration_is_run_again(database: Database
             assert await connection.fetch(read) == []
     await pool.close()
     await admin.close()
+
+
+async def test_a_lost_connection_does_not_hide_why_the_transaction_ended(
+    database: Database,
+) -> None:
+    """A task that is told to stop while its connection is being lost does stop: nothing takes that error's place."""
+    admin = await asyncpg.connect(database.admin_url)
+    pool = await create_pool(database.url, size=1)
+
+    async def lose_it_and_be_told_to_stop() -> None:
+        async with pool.acquire() as connection, tenant_transaction(connection, "default"):
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            await admin.execute("SELECT pg_terminate_backend($1)", pid)
+            await eventually(lambda: _is_taken_back(connection))
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await lose_it_and_be_told_to_stop()
+    await pool.close()
+    await admin.close()
+
+
+def _is_taken_back(connection: Connection) -> bool:
+    """Whether the pool has taken it back, as it does when it is lost: asking it anything is an error then."""
+    try:
+        connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+    return False
 
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
