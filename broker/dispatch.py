@@ -1,7 +1,8 @@
 """From an inbound message to its answer: sorted into lanes, decided in batches, answered, and only then acknowledged.
 
-A lane is one tenant's share of things (or one operator), worked one batch at a time, so that what a device sent first
-is decided first. A batch is whatever arrived while the lane's last one was being committed: no waiting for more.
+A lane is one tenant's things, or a share of them (or one operator), worked one batch at a time, so that what a device
+sent first is decided first. A batch is whatever arrived while the lane's last one was being committed: no waiting for
+more. While the database is at work on it, the requests for the next one are decoded, and the last one's replies leave.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 from zlib import crc32
 
@@ -50,7 +52,7 @@ class _Item(NamedTuple):
 
     link: Link
     inbound: Inbound
-    topic: DeviceTopic | OperatorTopic
+    asked: Ask | OperatorTopic
 
 
 @dataclass(slots=True)
@@ -80,19 +82,21 @@ class Dispatcher:
         *,
         mode: TopicMode,
         slot: int,
-        lanes: int = 4,
+        lanes: int = 1,
         batch_most: int = 512,
         most_waiting: int = 4000,
+        nobody_hears: Callable[[str, str], bool] = lambda _tenant, _topic: False,
     ) -> None:
         self._pool = pool
         self._documents = documents
         self._notifier = notifier
-        self._answer_operator = answer_operator
+        self._operator_answer = answer_operator
         self._mode = mode
         self._slot = slot
         self._lane_count = lanes
         self._batch_most = batch_most
         self._most_waiting = most_waiting
+        self._nobody_hears = nobody_hears
         self._held = 0
         self._room = asyncio.Event()
         self._lanes: dict[str, _Lane] = {}
@@ -116,6 +120,12 @@ class Dispatcher:
         """Serve one link until it is closed; returns when all that was taken from it is answered."""
         async with asyncio.TaskGroup() as workers:
             self._taking = workers.create_task(self._take(link, workers), name="take")
+        log.warning(
+            "xcounted",
+            requests=self.counted.requests,
+            batches=self.counted.batches,
+            per=self.counted.requests / max(1, self.counted.batches),
+        )
 
     def stop_taking(self) -> None:
         """Answer what was taken and let `run` return; the rest stays with the MQTT server."""
@@ -139,7 +149,8 @@ class Dispatcher:
             match topic:
                 case DeviceTopic(tenant, thing):
                     lane = f"{tenant} things {crc32(thing.encode()) % self._lane_count}"
-                    self._enqueue(lane, _Item(link, inbound, topic), workers)
+                    ask = executions.read(topic, inbound.payload, duplicate=inbound.duplicate)
+                    self._enqueue(lane, _Item(link, inbound, ask), workers)
                 case OperatorTopic(tenant, operator):
                     self._enqueue(
                         f"{tenant} operator {operator}", _Item(link, inbound, topic), workers
@@ -157,45 +168,55 @@ class Dispatcher:
         self._held += 1
         if not lane.busy:
             lane.busy = True
-            workers.create_task(self._work(name, lane), name=name)
+            workers.create_task(self._work(name, lane, workers), name=name)
 
-    async def _work(self, name: str, lane: _Lane) -> None:
+    async def _work(self, name: str, lane: _Lane, workers: asyncio.TaskGroup) -> None:
+        while lane.waiting:
+            asked = lane.waiting[0].asked
+            if isinstance(asked, OperatorTopic):
+                await self._answer_operator(asked, lane.waiting.popleft())
+            else:
+                await self._answer_things(asked.topic.tenant, lane, workers)
+        lane.busy = False
+        self._lanes.pop(name, None)  # an idle lane is not kept: names come from outside
+
+    async def _answer_things(self, tenant: str, lane: _Lane, workers: asyncio.TaskGroup) -> None:
+        """Answer batch after batch, each told while the database is already at work on the next one."""
+        done: tuple[list[_Item], Answered] | None = None
         while lane.waiting:
             batch = [
                 lane.waiting.popleft() for _ in range(min(len(lane.waiting), self._batch_most))
             ]
-            try:
-                if isinstance(batch[0].topic, DeviceTopic):
-                    await self._answer_devices(batch[0].topic.tenant, batch)
-                else:
-                    await self._answer_operators(batch)
-            finally:
-                self._held -= len(batch)
-                self._room.set()
-        lane.busy = False
-        self._lanes.pop(name, None)  # an idle lane is not kept: names come from outside
+            asks = [item.asked for item in batch if isinstance(item.asked, Ask)]
+            deciding = workers.create_task(self._decide(tenant, asks))
+            if done is not None:
+                await asyncio.sleep(0)  # its first statement goes out before that
+                await self._tell(*done)
+            done = (batch, await deciding)
+        if done is not None:
+            await self._tell(*done)
 
-    async def _answer_devices(self, tenant: str, batch: list[_Item]) -> None:
-        asks = [
-            Ask(item.topic, item.inbound.payload, item.inbound.duplicate)
-            for item in batch
-            if isinstance(item.topic, DeviceTopic)
-        ]
-        answered = await self._decide(tenant, asks)
+    async def _tell(self, batch: list[_Item], answered: Answered) -> None:
+        """Publish a batch's replies, acknowledge its requests when they are out, and have the rest told."""
         await reach(Place.BEFORE_PUBLISH)
-        by_link: dict[Link, list[tuple[Inbound, Outbound]]] = {}
+        by_link: dict[Link, tuple[list[Outbound], list[Inbound]]] = {}
         for item, reply in zip(batch, answered.replies, strict=True):
+            outbounds, inbounds = by_link.setdefault(item.link, ([], []))
             topic = f"{item.inbound.topic}/{'accepted' if reply.accepted else 'rejected'}"
-            by_link.setdefault(item.link, []).append((item.inbound, Outbound(topic, reply.payload)))
+            outbounds.append(Outbound(topic, reply.payload))
+            inbounds.append(item.inbound)
             if reply.code is not None:
                 self._count_rejected(item.inbound, reply.code, reply.payload)
         self.counted.requests += len(batch)
         self.counted.batches += 1
-        for link, pairs in by_link.items():
-            self._publish_then_acknowledge(
-                link, [reply for _, reply in pairs], [inbound for inbound, _ in pairs]
-            )
+        for link, (outbounds, inbounds) in by_link.items():
+            self._publish_then_acknowledge(link, outbounds, inbounds)
         self._notifier.tell(answered.told)
+        self._answered(len(batch))
+
+    def _answered(self, requests: int) -> None:
+        self._held -= requests
+        self._room.set()
 
     async def _decide(self, tenant: str, asks: Sequence[Ask]) -> Answered:
         """Answer a batch, over the database's absences; a batch that cannot be decided is cut down to the culprit."""
@@ -209,6 +230,7 @@ class Dispatcher:
                     asks,
                     slot=self._slot,
                     before_commit=lambda: reach(Place.BEFORE_COMMIT),
+                    nobody_hears=partial(self._nobody_hears, tenant),
                 )
             except (*TRANSIENT, Conflict) as error:
                 pause = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
@@ -235,13 +257,12 @@ class Dispatcher:
                     [told for part in parts for told in part.told],
                 )
 
-    async def _answer_operators(self, batch: list[_Item]) -> None:
-        for item in batch:
-            if isinstance(item.topic, OperatorTopic):
-                outbounds = await self._answer_operator(item.topic, item.inbound)
-                await reach(Place.BEFORE_PUBLISH)
-                self.counted.requests += 1
-                self._publish_then_acknowledge(item.link, outbounds, [item.inbound])
+    async def _answer_operator(self, topic: OperatorTopic, item: _Item) -> None:
+        outbounds = await self._operator_answer(topic, item.inbound)
+        await reach(Place.BEFORE_PUBLISH)
+        self.counted.requests += 1
+        self._publish_then_acknowledge(item.link, outbounds, [item.inbound])
+        self._answered(1)
 
     def _refuse_topic(self, link: Link, inbound: Inbound, reason: str) -> None:
         error = Rejected(Code.INVALID_TOPIC, f"topic: {reason}")

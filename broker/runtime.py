@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import structlog
 
+from broker.audience import Audience
 from broker.dispatch import Dispatcher
 from broker.listener import listen
 from broker.mqtt.link import (
@@ -58,6 +59,7 @@ class Broker:
         self._lost_at: float | None = None  # since then the MQTT server may have lost what we told
         self._documents = Documents(settings.document_cache_bytes)
         self._filters = subscriptions(settings.mqtt_topics)
+        self._audience = Audience(settings.mqtt_topics)
         self.link = self._make_link(slot.number, self._filters, self._on_link_event)
         self.notifier = Notifier(
             pool, self._documents, self.link, mode=settings.mqtt_topics, slot=slot.number
@@ -156,6 +158,7 @@ class Broker:
             lanes=settings.lanes,
             batch_most=settings.batch_most,
             most_waiting=4 * settings.receive_maximum,
+            nobody_hears=self._audience.nobody_hears,
         )
 
     def _make_link(
@@ -174,6 +177,7 @@ class Broker:
             ),
             filters,
             on_event=on_event,
+            on_unheard=self._audience.note_unheard,
         )
 
     def _on_link_event(self, event: LinkEvent) -> None:
@@ -223,7 +227,12 @@ class Broker:
         return False
 
     async def _do_work(self) -> bool:
-        done = await chunks.run_once(self._pool, slot=self._slot.number, progress=self._progress)
+        done = await chunks.run_once(
+            self._pool,
+            slot=self._slot.number,
+            progress=self._progress,
+            nobody_hears=self._audience.nobody_hears,
+        )
         self.notifier.tell(done.told)
         for failure in done.failures:
             log.error(

@@ -161,7 +161,7 @@ class Settings(LocalSettings):
         1000, ge=1, le=65535, description="most requests taken from the MQTT server unacknowledged"
     )
     lanes: int = Field(
-        4, ge=1, le=64, description="batches at work at once, each for its own share of the things"
+        1, ge=1, le=64, description="batches at work at once, each for its own share of the things"
     )
     document_cache_bytes: int = Field(
         64 * 1024 * 1024, ge=0, description="memory for job documents that were sent lately, bytes"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from handlers import store
@@ -16,7 +17,7 @@ from handlers.context import told_of
 from handlers.database import TRANSIENT, tenant_transaction
 from handlers.rollouts import CHUNK, is_rolled_out, roll_out_chunk
 from schema import lifecycle
-from schema.changes import Change
+from schema.changes import Change, NobodyHears, never
 from schema.errors import Conflict
 from schema.lifecycle import Execution, Status
 from schema.sql import queries
@@ -75,6 +76,7 @@ class _Job:
     work: str
     force: bool
     slot: int | None
+    nobody_hears: NobodyHears
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,18 @@ class _Chunk:
     after: Key | None = None  # where the next chunk begins; None when the work is done
 
 
-async def run_once(pool: Pool, *, slot: int | None, progress: Progress) -> Worked:
+async def run_once(
+    pool: Pool,
+    *,
+    slot: int | None,
+    progress: Progress,
+    nobody_hears: Callable[[str, str], bool] = lambda _tenant, _topic: False,
+) -> Worked:
     """Do some chunks of what is owed to jobs, over all tenants, the jobs taking turns.
 
-    Call again at once while `more`, and from time to time otherwise: another process may have died over its work.
-    Transient errors of the database are raised, with what was done before them already committed and in the outbox.
+    nobody_hears: of a tenant and a live event's topic, whether nobody listens to it. Call again at once while `more`,
+    and from time to time otherwise: another process may have died over its work. Transient errors of the database are
+    raised, with what was done before them already committed and in the outbox.
     """
     async with pool.acquire() as connection:
         found = await connection.fetch(_SQL["find_work"])
@@ -101,7 +110,14 @@ async def run_once(pool: Pool, *, slot: int | None, progress: Progress) -> Worke
             more = True
             break
         try:
-            done = await work_on_job(pool, tenant_id, job_id, slot=slot, progress=progress)
+            done = await work_on_job(
+                pool,
+                tenant_id,
+                job_id,
+                slot=slot,
+                progress=progress,
+                nobody_hears=partial(nobody_hears, tenant_id),
+            )
         except TRANSIENT:
             raise
         except Conflict:
@@ -117,7 +133,13 @@ async def run_once(pool: Pool, *, slot: int | None, progress: Progress) -> Worke
 
 
 async def work_on_job(
-    pool: Pool, tenant_id: str, job_id: str, *, slot: int | None, progress: Progress
+    pool: Pool,
+    tenant_id: str,
+    job_id: str,
+    *,
+    slot: int | None,
+    progress: Progress,
+    nobody_hears: NobodyHears = never,
 ) -> _Chunk | None:
     """Do one chunk of a job in one transaction; None when another process is at it or nothing is owed.
 
@@ -138,6 +160,7 @@ async def work_on_job(
                 row["work"],
                 row["force_canceled"],
                 slot,
+                nobody_hears,
             )
             hint = (job.job_uid, job.work)
             after = progress.after.get(hint, _START)
@@ -153,7 +176,9 @@ async def work_on_job(
 
 
 async def _roll_out(job: _Job, _after: Key) -> _Chunk:
-    told = await roll_out_chunk(job.connection, job.tenant_id, job.job_id, slot=job.slot)
+    told = await roll_out_chunk(
+        job.connection, job.tenant_id, job.job_id, slot=job.slot, nobody_hears=job.nobody_hears
+    )
     if not await is_rolled_out(job.connection, job.tenant_id, job.job_id):
         return _Chunk(told_of(told), _START)
     now = await _lock_counts(job)

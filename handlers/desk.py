@@ -40,11 +40,15 @@ Key = tuple[str, str, int]
 
 
 class Ask(NamedTuple):
-    """One request as it arrived: duplicate is MQTT's DUP flag, which says that it may have been handled before."""
+    """One request as it arrived: duplicate is MQTT's DUP flag, which says that it may have been handled before.
+
+    decoded: what `handlers.executions.read` has made of it, if it was read already.
+    """
 
     topic: DeviceTopic
     payload: bytes
     duplicate: bool = False
+    decoded: Request | Decided | None = None
 
 
 class Decided(NamedTuple):

@@ -13,10 +13,11 @@ from handlers import store
 from handlers.database import tenant_transaction
 from handlers.desk import CHANGING, Ask, Decided, Desk
 from schema import device
+from schema.changes import NobodyHears, never
 from schema.device import Request
 from schema.errors import Code, Conflict, Rejected
 from schema.pending import CHANGES_PER_BATCH
-from schema.topics import Operation
+from schema.topics import DeviceTopic, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -45,6 +46,12 @@ class Answered:
     told: list[Told]
 
 
+def read(topic: DeviceTopic, payload: bytes, *, duplicate: bool = False) -> Ask:
+    """A request decoded, which can be done while the database is at work on those before it."""
+    ask = Ask(topic, payload, duplicate)
+    return Ask(topic, payload, duplicate, _decode(ask))
+
+
 async def answer(
     pool: Pool,
     documents: Documents,
@@ -53,12 +60,14 @@ async def answer(
     *,
     slot: int | None,
     before_commit: Callable[[], Awaitable[None]] | None = None,
+    nobody_hears: NobodyHears = never,
 ) -> Answered:
     """Decide and store a tenant's requests; each gets exactly one reply.
 
     Nothing is stored for a request that is rejected. before_commit is awaited inside each transaction, when all is
-    written. Raises the driver's transient errors (handlers.database.TRANSIENT), with nothing stored of the rounds not
-    yet done: the caller keeps the requests and asks again.
+    written. nobody_hears says which live events need not be made. Raises the driver's transient errors
+    (handlers.database.TRANSIENT), with nothing stored of the rounds not yet done: the caller keeps the requests and
+    asks again.
     """
     replies: list[Reply] = []
     told: list[Told] = []
@@ -66,7 +75,13 @@ async def answer(
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 done = await _round(
-                    pool, documents, tenant_id, batch, slot=slot, before_commit=before_commit
+                    pool,
+                    documents,
+                    tenant_id,
+                    batch,
+                    slot=slot,
+                    before_commit=before_commit,
+                    nobody_hears=nobody_hears,
                 )
             except Conflict:
                 if attempt == _ATTEMPTS:
@@ -102,8 +117,9 @@ async def _round(
     *,
     slot: int | None,
     before_commit: Callable[[], Awaitable[None]] | None,
+    nobody_hears: NobodyHears,
 ) -> Answered:
-    decoded = [_decode(ask) for ask in asks]
+    decoded = [ask.decoded or _decode(ask) for ask in asks]
     async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
         desk = await Desk.open(
             connection, tenant_id, [one for one in decoded if isinstance(one, Request)]
@@ -121,6 +137,7 @@ async def _round(
                 queues=desk.queues,
                 now=desk.now,
                 slot=slot,
+                nobody_hears=nobody_hears,
             )
         wanted = {uid for one in decided if (uid := one.document_of) is not None}
         texts = await documents.load(connection, tenant_id, wanted) if wanted else {}

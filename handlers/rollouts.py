@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from handlers import store
-from schema.changes import Change
+from schema.changes import Change, NobodyHears, never
 from schema.lifecycle import queued
 from schema.sql import queries
 
@@ -26,7 +26,12 @@ async def freeze_snapshot(connection: Connection, tenant_id: str, job_id: str) -
 
 
 async def roll_out_chunk(
-    connection: Connection, tenant_id: str, job_id: str, *, slot: int | None
+    connection: Connection,
+    tenant_id: str,
+    job_id: str,
+    *,
+    slot: int | None,
+    nobody_hears: NobodyHears = never,
 ) -> Told | None:
     """Make QUEUED executions of the next frozen chunk, for those of its things that still exist."""
     names = await connection.fetchval(_SQL["take_chunk"], tenant_id, job_id)
@@ -39,7 +44,15 @@ async def roll_out_chunk(
     heads = dict.fromkeys(things, 1)
     loaded = await store.load_queues(connection, tenant_id, things, heads=heads)
     queues = {name: [one.execution for one in queue] for name, queue in loaded.items()}
-    return await store.save(connection, tenant_id, changes, queues=queues, now=now, slot=slot)
+    return await store.save(
+        connection,
+        tenant_id,
+        changes,
+        queues=queues,
+        now=now,
+        slot=slot,
+        nobody_hears=nobody_hears,
+    )
 
 
 async def is_rolled_out(connection: Connection, tenant_id: str, job_id: str) -> bool:

@@ -15,10 +15,12 @@ from schema import events
 from schema.arns import Home
 from schema.changes import (
     Change,
+    NobodyHears,
     about,
     collapsed,
     execution_events,
     is_progress,
+    never,
     notifications,
 )
 from schema.device import seconds
@@ -165,7 +167,7 @@ def _loaded(row: asyncpg.Record) -> Loaded:
     )
 
 
-async def save(
+async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
     connection: Connection,
     tenant_id: str,
     changes: Sequence[Change],
@@ -174,14 +176,15 @@ async def save(
     now: datetime,
     slot: int | None,
     messages: Sequence[tuple[str, str]] = (),
+    nobody_hears: NobodyHears = never,
 ) -> Told | None:
     """Write a batch of changes with all that follows from them; returns what is to be told, if anything.
 
     changes: steps in the order in which they were decided; several of one execution are written once and told each.
     queues: each changed thing's live executions before the changes, as loaded under its lock. Counters move by deltas,
     jobs whose last execution ended complete, notifications (reference 1.8) and events (by the tenant's switches, after
-    `messages`) go into one outbox row owned by `slot`. Raises Conflict, the transaction being of no use any more, when
-    a row was no longer what the decision was made on.
+    `messages`; live ones only where somebody hears them) go into one outbox row owned by `slot`. Raises Conflict, the
+    transaction being of no use any more, when a row was no longer what the decision was made on.
     """
     net = collapsed(changes)
     tenant = await _write_executions(connection, tenant_id, net)
@@ -196,6 +199,7 @@ async def save(
             home=Home(tenant["aws_region"], tenant["aws_account"]),
             first_id=uuid.uuid4().int,
             now=now,
+            nobody_hears=nobody_hears,
         ),
     ]
     if over:

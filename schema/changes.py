@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,6 +11,14 @@ from schema import events
 from schema.arns import Home
 from schema.lifecycle import Execution
 from schema.pending import arranged, first_changed, list_changed
+
+NobodyHears = Callable[[str], bool]
+"""Says of a live event's topic (without tenant) whether nobody listens to it."""
+
+
+def never(_topic: str) -> bool:
+    """Take somebody to listen to everything."""
+    return False
 
 
 class Change(NamedTuple):
@@ -78,18 +86,26 @@ def execution_events(
     home: Home,
     first_id: int,
     now: datetime,
+    nobody_hears: NobodyHears = never,
 ) -> list[tuple[str, str]]:
     """The events of these changes that the tenant wants, as (topic without tenant, payload).
 
     wanted: the switches that are on. first_id: 128 random bits; event ids count on from it, which is as unique as one
-    random number each and costs a tenth.
+    random number each and costs a tenth. nobody_hears: asked of each topic of a live event.
     """
     told = []
+    quiet: dict[tuple[str, str], bool] = {}
     for number, change in enumerate(changes):
         operation, switch = events.execution_operation(change.before, change.after)
         if switch not in wanted:
             continue
         execution = about(change)
+        if switch in events.LIVE:
+            about_what = (execution.job_id, operation)
+            if about_what not in quiet:
+                quiet[about_what] = nobody_hears(events.execution_topic(*about_what))
+            if quiet[about_what]:
+                continue
         told.append(
             events.execution_event(
                 operation,

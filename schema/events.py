@@ -25,6 +25,10 @@ IN_PROGRESS: Final = "in_progress"
 PROGRESS: Final = "progress"
 ALL: Final = frozenset({JOB, JOB_EXECUTION, QUEUED, IN_PROGRESS, PROGRESS})
 
+# What AWS lacks, and what is of use only while somebody looks on: how far executions have come.
+LIVE: Final = frozenset({QUEUED, IN_PROGRESS, PROGRESS})
+_OF_EXECUTIONS: Final = "$aws/events/jobExecution/"
+
 _COUNTED: Final = {
     "canceled": "numberOfCanceledThings",
     "rejected": "numberOfRejectedThings",
@@ -55,6 +59,16 @@ def execution_operation(before: Execution | None, after: Execution | None) -> tu
     return ("progress", PROGRESS)
 
 
+def execution_topic(job_id: str, operation: str) -> str:
+    """Where an execution's event goes (without tenant)."""
+    return f"{_OF_EXECUTIONS}{job_id}/{operation}"
+
+
+def is_live(topic: str) -> bool:
+    """Whether a topic, with or without its tenant, is that of a live event."""
+    return topic.rpartition("/")[2] in LIVE and _OF_EXECUTIONS in topic
+
+
 def execution_event(
     operation: str,
     execution: Execution,
@@ -73,7 +87,7 @@ def execution_event(
         f'"statusDetails":{execution.details or "{}"},'
         f'"executionNumber":{execution.execution_number},"versionNumber":{execution.version}}}'
     )
-    return (f"$aws/events/jobExecution/{execution.job_id}/{operation}", payload)
+    return (execution_topic(execution.job_id, operation), payload)
 
 
 def job_event(

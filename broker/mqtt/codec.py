@@ -37,6 +37,7 @@ from mqtt5 import (
 
 __all__ = [
     "LARGEST_PACKET",
+    "NOBODY_HEARD",
     "PINGREQ",
     "ConnAckPacket",
     "ConnAckReasonCode",
@@ -78,6 +79,8 @@ _QOS = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE)
 _MOST_SLASHES = 200
 _MOST_TOPIC_BYTES = 65_535
 _HIGH_BIT = 0x80
+NOBODY_HEARD = 0x10
+"""PUBACK's reason code "No matching subscribers" (MQTT 5, 3.4.2.1)."""
 _NONCHARACTERS = "".join(
     f"{chr(plane + 0xFFFE)}-{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
 )

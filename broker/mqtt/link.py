@@ -58,7 +58,8 @@ class Link:
     """A session with the MQTT server that outlives its connections.
 
     `run` keeps it connected and subscribed to `filters` (QoS 1); messages are received,
-    published and acknowledged in lists. `on_event` is told what happens, in the event loop.
+    published and acknowledged in lists. `on_event` is told what happens, in the event loop, and
+    `on_unheard` the topic of each message that the server had nobody to give to.
     Raises ValueError on settings that CONNECT cannot carry.
 
     Neither memory nor the server's window grows with a slow reader: at most `receive_max`
@@ -71,6 +72,7 @@ class Link:
         filters: Sequence[str],
         *,
         on_event: Callable[[LinkEvent], None],
+        on_unheard: Callable[[str], None] = lambda _topic: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._settings = settings
@@ -78,7 +80,7 @@ class Link:
         self._filters = list(filters)
         self._on_event = on_event
         self._uniform = uniform
-        self._outgoing = Outgoing(lambda denied: on_event(_denied_event(denied)))
+        self._outgoing = Outgoing(lambda denied: on_event(_denied_event(denied)), on_unheard)
         self._incoming = Incoming(2 * settings.receive_max)
         self._connection: Connection | None = None
         self._connack: ConnAckPacket | None = None

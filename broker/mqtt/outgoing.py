@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from broker.mqtt.codec import (
     LARGEST_PACKET,
+    NOBODY_HEARD,
     PubAckPacket,
     encode_publish,
     refusal,
@@ -42,8 +43,13 @@ class Outgoing:
     Never more than the server's Receive Maximum are in flight (4.9).
     """
 
-    def __init__(self, on_denied: Callable[[Denied], None]) -> None:
+    def __init__(
+        self,
+        on_denied: Callable[[Denied], None],
+        on_unheard: Callable[[str], None] = lambda _topic: None,
+    ) -> None:
         self._on_denied = on_denied
+        self._on_unheard = on_unheard
         self._queue: deque[tuple[Outbound, _Batch]] = deque()
         self._in_flight: dict[int, tuple[Outbound, _Batch]] = {}
         self._again: deque[int] = deque()
@@ -116,10 +122,12 @@ class Outgoing:
         self._credit += 1
         message, batch = entry
         reason = refusal(packet.reason_code, packet.reason_str)
-        if reason is None:
-            batch.settle()
-        else:
+        if reason is not None:
             self._deny(message, batch, reason)
+            return
+        batch.settle()
+        if int(packet.reason_code) == NOBODY_HEARD:
+            self._on_unheard(message.topic)
 
     def next_packet_id(self) -> int:
         """Return a packet id that no message in flight has."""

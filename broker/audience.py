@@ -1,0 +1,45 @@
+"""Who listens to live events: what the MQTT server says of it, so that nothing is made for nobody.
+
+MQTT 5, 3.4.2.1: a PUBACK's reason code 0x10 (No matching subscribers) tells that a message was delivered to nobody, not
+even to the session of somebody who is away. A fleet's progress is most of all that could be told, and mostly nobody
+asks: then each update would cost another third for nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from schema.events import is_live
+from schema.topics import TopicMode, mounted
+
+QUIET_SECONDS: Final = 0.25
+_MOST_TOPICS: Final = 4096
+
+
+class Audience:
+    """Topics of live events that nobody heard a moment ago, as the MQTT server knows them.
+
+    Such an event need not be made for the next QUIET_SECONDS; after that one is tried again. So whoever subscribes is
+    told of all that happens from then on, after at most so long; of executions that ended, at once: those events and
+    all that is AWS's own are always sent.
+    """
+
+    def __init__(self, mode: TopicMode, clock: Callable[[], float] = time.monotonic) -> None:
+        self._mode = mode
+        self._clock = clock
+        self._quiet_until: dict[str, float] = {}
+
+    def note_unheard(self, topic: str) -> None:
+        """Take in that a message reached nobody."""
+        if not is_live(topic):
+            return
+        if len(self._quiet_until) >= _MOST_TOPICS:
+            self._quiet_until.clear()  # costs no more than trying each once more
+        self._quiet_until[topic] = self._clock() + QUIET_SECONDS
+
+    def nobody_hears(self, tenant: str, topic: str) -> bool:
+        """Whether nobody listens to this topic of a tenant, as far as we were told lately."""
+        until = self._quiet_until.get(mounted(tenant, topic, self._mode))
+        return until is not None and self._clock() < until
