@@ -19,8 +19,9 @@ import uvloop
 from broker.embedded.accounts import EmbeddedServerError
 from broker.serving import allow_many_files
 from tests import sections
+from tests.chaos.outcome import Outcome, Plan
 from tests.chaos.report import SECTION, as_json, lines, markdown
-from tests.chaos.run import Outcome, Plan, run
+from tests.chaos.run import run
 from tests.chaos.schedule import draw
 
 _SHOWN_VIOLATIONS: Final = 40

@@ -12,7 +12,7 @@ from typing import Any, Final
 from broker.bench.figures import median
 from broker.bench.machine import describe
 from tests.chaos.invariants import CHECKS
-from tests.chaos.run import Outcome, Struck
+from tests.chaos.outcome import Outcome, Struck
 from tests.chaos.schedule import DELAYS, Kind
 
 SECTION: Final = "chaos"

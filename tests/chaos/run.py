@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from broker.embedded.accounts import EmbeddedServerError
 from broker.embedded.ports import LOOPBACK
 from broker.mqtt.address import Address
 from tests.chaos.audit import audit, spot_check
@@ -17,75 +17,15 @@ from tests.chaos.cast import Cast, staged
 from tests.chaos.faults import strike
 from tests.chaos.fleet import Fleet
 from tests.chaos.invariants import Seen, Violation, settle
-from tests.chaos.ledger import Ledger, Watch
+from tests.chaos.ledger import Watch
 from tests.chaos.operator import Operator
+from tests.chaos.outcome import Outcome, Plan, Struck
 from tests.chaos.schedule import FORGETS, Fault, Kind, blows
 
 RECOVERY_SECONDS: Final = 60.0
 _ENDING_SECONDS: Final = 60.0
 _LISTENERS_SHARE: Final = 10
 _LOOK_SECONDS: Final = 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is run: times in seconds, rate in requests that change something, a second."""
-
-    seed: int
-    seconds: float
-    rate: float
-    things: int
-    brokers: int
-    faults: tuple[Fault, ...]
-    audit_every: int
-
-
-@dataclass(frozen=True, slots=True)
-class Struck:
-    """A fault that was done. Times in seconds since the moment its healing began.
-
-    first: until the first accepted answer; all: until the last request that waited then was
-    answered; None when that did not come within a minute.
-    """
-
-    fault: Fault
-    first: float | None
-    all: float | None
-    waited: int
-    note: str
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a run came to."""
-
-    plan: Plan
-    struck: list[Struck] = field(default_factory=list)
-    not_run: list[tuple[Fault, str]] = field(default_factory=list)
-    violations: list[Violation] = field(default_factory=list)
-    audits: int = 0
-    spot_checks: int = 0
-    load_seconds: float = 0.0
-    well_seconds: float = 0.0
-    well_updates: int = 0
-    ledger: Ledger = field(default_factory=Ledger)
-    executions: int = 0
-    jobs: int = 0
-    cancelled: int = 0
-    connections: int = 0
-    notified: int = 0
-    disk: str = ""
-    stop_codes: list[int] = field(default_factory=list)
-
-    @property
-    def updates_per_s(self) -> float:
-        """Accepted changes a second, over the whole time of load, outages and all."""
-        return self.ledger.updates / self.load_seconds if self.load_seconds else 0.0
-
-    @property
-    def well_per_s(self) -> float:
-        """The same from each recovery to the next fault."""
-        return self.well_updates / self.well_seconds if self.well_seconds else 0.0
 
 
 Say = Callable[[str], None]
@@ -205,9 +145,13 @@ class _Run:
             return True
         watches: list[Watch] = []
         # Of two at once the later healing is where recovery begins.
-        notes = await asyncio.gather(
-            *(strike(self._cast, one, lambda: watches.append(self._watch())) for one in blow)
-        )
+        try:
+            notes = await asyncio.gather(
+                *(strike(self._cast, one, lambda: watches.append(self._watch())) for one in blow)
+            )
+        except EmbeddedServerError as error:
+            self._broken("starts again", blow, str(error))
+            return False
         watch = watches[-1]
         deadline = watch.began + RECOVERY_SECONDS
         while not watch.is_over and time.monotonic() < deadline:  # noqa: ASYNC110 - times, no signal
@@ -247,8 +191,11 @@ class _Run:
         waiting = self._fleet.ledger.waiting
         left = [f"{token}: {waiting.get(token)}" for token in watch.waiting][:5]
         evidence = f"{len(watch.waiting)} of {watch.waited} requests unanswered: {left}"
-        about = " with ".join(map(str, blow))
-        self._outcome.violations.append(Violation("recovers", about, evidence))
+        self._broken("recovers", blow, evidence)
+
+    def _broken(self, promise: str, blow: list[Fault], evidence: str) -> None:
+        about = "; ".join(map(str, blow))
+        self._outcome.violations.append(Violation(promise, about, evidence))
         self._outcome.load_seconds = self._loaded_seconds()
 
     async def _pause_and_audit(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos import report
 from tests.chaos.invariants import Violation
 from tests.chaos.ledger import Entry, Ledger
-from tests.chaos.run import Outcome, Plan, Struck
+from tests.chaos.outcome import Outcome, Plan, Struck
 from tests.chaos.schedule import DELAYS, Kind, blows, draw, kinds_for
 
 
