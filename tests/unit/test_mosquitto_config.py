@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.mosquitto_config import DEPLOYED, Bind, MosquittoConfig, render_config
+from handlers import outbox
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,6 +20,12 @@ def settings(text: str) -> list[str]:
 def test_deployed_file_is_the_rendered_one() -> None:
     """mosquitto.conf at the top of the repository says exactly what the renderer says."""
     assert (ROOT / "mosquitto.conf").read_text() == render_config(DEPLOYED)
+
+
+def test_what_was_told_is_remembered_over_two_saves() -> None:
+    """What Mosquitto forgets in a crash is what it has not saved yet: the broker must still know of it."""
+    (saved,) = (line for line in settings(render_config(DEPLOYED)) if "autosave_interval" in line)
+    assert outbox.LATELY.total_seconds() >= 2 * int(saved.split()[1])
 
 
 def test_embedded_differs_only_in_places() -> None:
