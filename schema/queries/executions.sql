@@ -9,17 +9,23 @@
 -- database's clock, which orders things; read after the locks, so that a later holder reads a later time.
 -- params: tenant, thing names sorted
 SELECT array(
-    SELECT t.thing_name
-    FROM things t
-    WHERE t.tenant_id = $1 AND t.thing_name = ANY (string_to_array($2, E'\n'))
-    ORDER BY t.thing_name
-    FOR NO KEY UPDATE
+    SELECT found.thing_name
+    FROM unnest(string_to_array($2, E'\n')) AS wanted (thing_name)
+    CROSS JOIN LATERAL (
+        SELECT t.thing_name FROM things t
+        WHERE t.tenant_id = $1 AND t.thing_name = wanted.thing_name
+        FOR NO KEY UPDATE
+    ) found
 ) AS thing_names, clock_timestamp() AS now;
 
 -- name: find_things
 -- The things that exist among $2, not locked: for requests that only read.
 -- params: tenant, thing names
-SELECT t.thing_name FROM things t WHERE t.tenant_id = $1 AND t.thing_name = ANY ($2::text[]);
+SELECT found.thing_name
+FROM unnest($2::text[]) AS wanted (thing_name)
+CROSS JOIN LATERAL (
+    SELECT t.thing_name FROM things t WHERE t.tenant_id = $1 AND t.thing_name = wanted.thing_name OFFSET 0
+) found;
 
 -- name: load_queues
 -- Each thing's live executions in AWS's order, at most as many as $3 says of it, with what their jobs say.

@@ -10,7 +10,12 @@ ON CONFLICT (tenant_id, name) DO NOTHING;
 -- name: find_taken
 -- Those of the names that are the other kind's.
 -- params: tenant, names, kind
-SELECT name, kind FROM principals WHERE tenant_id = $1 AND name = ANY ($2::text[]) AND kind <> $3 ORDER BY name;
+SELECT found.name, found.kind
+FROM unnest($2::text[]) AS wanted (name)
+CROSS JOIN LATERAL (
+    SELECT p.name, p.kind FROM principals p WHERE p.tenant_id = $1 AND p.name = wanted.name AND p.kind <> $3 OFFSET 0
+) found
+ORDER BY found.name;
 
 -- name: delete_principal
 -- A thing or an operator goes, with memberships and all.
