@@ -19,7 +19,7 @@ from tests.helpers import eventually
 from tests.integration import million
 from tests.integration.device_plane import Plane
 from tests.integration.everyday import TENANT, Day, live, names
-from tests.integration.explained import Mode, Statement, Watched, tell_plans, watched
+from tests.integration.explained import Mode, Spare, Statement, Watched, tell_plans, watched
 from tests.servers import PostgresServer
 
 MODES: tuple[Mode, ...] = ("force_custom_plan", "force_generic_plan")
@@ -67,6 +67,7 @@ class Fleet:
     """A database with a million executions, analysed; seen: what ran in each state of the statistics before."""
 
     database: Database
+    spare: Spare
     seen: dict[str, Sequence[Statement]]
 
 
@@ -97,7 +98,14 @@ async def fleet(postgres_server: PostgresServer, template_database: str) -> Asyn
                 for mode in MODES:
                     await fresh.plans(mode)
                     seen[f"{state}, {mode}"] = await _a_day(fresh, admin)
-        yield Fleet(database, seen)
+        yield Fleet(database, _spare(admin), seen)
+
+
+def _spare(admin: asyncpg.Connection) -> Spare:
+    # Before 17 the planner takes `= ANY (array)` on a key's second column for a filter while it believes the table
+    # small: then all of a tenant's jobs are read (not things, not executions) until autovacuum has analysed them.
+    many = 2 * (million.JOBS + million.OLD) + 500
+    return Spare() if admin.get_server_version() >= (17,) else Spare(many, many // 10)
 
 
 async def _keep_plans(auto: Watched, generic: Watched, admin: asyncpg.Connection) -> None:
@@ -120,7 +128,7 @@ async def _a_day(one: Watched, admin: asyncpg.Connection) -> Sequence[Statement]
 async def test_no_statement_looks_at_more_than_it_is_about(fleet: Fleet, state: str) -> None:
     """No growing table is read whole or sorted; rows and pages are bounded by the batch or the page of a list."""
     seen = fleet.seen[state]
-    faults = {fault for one in seen for fault in one.faults(million.GROWING)}
+    faults = {fault for one in seen for fault in one.faults(million.GROWING, fleet.spare)}
     assert not faults, "\n".join(sorted(faults))
     assert not HOT - {one.name for one in seen}
 
@@ -133,7 +141,9 @@ async def test_a_table_read_whole_is_seen(fleet: Fleet) -> None:
         await one.connection.execute("SET LOCAL enable_seqscan = on")
         await one.connection.fetch("SELECT FROM executions WHERE force_canceled")
         await one.connection.execute("ROLLBACK")
-    faults = [fault for statement in one.seen for fault in statement.faults(million.GROWING)]
+    faults = [
+        fault for statement in one.seen for fault in statement.faults(million.GROWING, fleet.spare)
+    ]
     assert any("looks at" in fault and "_idx" in fault for fault in faults), faults
     assert any("touches" in fault for fault in faults), faults
     assert any("reads all of executions" in fault for fault in faults), faults
