@@ -57,6 +57,7 @@ class _Reply:
 
     token: str | None = None
     now: datetime | None = None
+    digest: bytes | None = None  # of a command with a token, which may have been answered before
 
     def accepted(self, outcome: Outcome) -> Answer:
         return Answer(True, {**outcome.body, **self._envelope()}, outcome.told)  # noqa: FBT003 - says it all
@@ -117,13 +118,29 @@ async def _attempt(
                 context = replace(context, slot=slot, duplicate=duplicate)
                 outcome = await _carry_out(context, topic, payload, reply)
         except Rejected as refusal:
-            return reply.rejected(refusal)
+            return await _refused(connection, actor, reply, refusal)
         except asyncpg.IntegrityConstraintViolationError as error:
             meaning = translated(error)
             if isinstance(meaning, Rejected):
-                return reply.rejected(meaning)
+                return await _refused(connection, actor, reply, meaning)
             raise meaning from error
     return reply.accepted(outcome)
+
+
+async def _refused(
+    connection: Connection, actor: Actor, reply: _Reply, refusal: Rejected
+) -> Answer:
+    """A refusal, unless the same command was carried out meanwhile: it is in its own way then, and has its answer.
+
+    A command that is sent again may come to another process while the first is still at it.
+    """
+    if reply.token is not None and reply.digest is not None:
+        async with tenant_transaction(connection, actor.tenant_id):
+            found = (actor.tenant_id, actor.name, reply.token)
+            row = await connection.fetchrow(_SQL["find_request"], *found)
+        if row is not None and row["request_sha256"] == reply.digest:
+            return reply.accepted(Outcome(json.loads(row["reply"])))
+    return reply.rejected(refusal)
 
 
 async def _identify(connection: Connection, actor: Actor, reply: _Reply) -> Context:
@@ -152,6 +169,7 @@ async def _carry_out(
         return await _HANDLERS[topic.verb](context, command, topic)
     digest = decode.fingerprint(topic.verb, (topic.job_id, topic.thing), command)
     token = command.client_token
+    reply.digest = None if token is None else digest
     if token is not None and (first := await _first_answer(context, token, digest)) is not None:
         return first
     outcome = await _HANDLERS[topic.verb](context, command, topic)

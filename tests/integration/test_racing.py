@@ -12,6 +12,7 @@ from handlers.database import Pool, create_pool
 from handlers.executions import answer
 from tests.conftest import Database
 from tests.factories import add_job, add_things, counts_equal_rows
+from tests.helpers import eventually
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job
 
@@ -115,3 +116,33 @@ async def test_a_new_job_against_the_end_of_the_old_one(
     assert told == {row["thing_name"]: 1 if row["new_came_first"] else 2 for row in came_first}
     assert len(came_first) == len(THINGS)
     assert await counts_equal_rows(pool)
+
+
+async def test_a_command_that_two_processes_carry_out_at_once_has_one_answer(
+    pool: Pool, database: Database, admin: asyncpg.Connection
+) -> None:
+    """Sent again for want of an answer, it comes to two processes: the later one says what the first one did."""
+    await add_things(pool, "t1")
+    await add_job(pool, "j1", ["t1"])
+    other = await create_pool(database.url, size=1)
+    command = {"force": True, "clientToken": "once"}
+    blocked = (
+        "SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = $1"
+    )
+    async with admin.transaction():
+        # Both look for an earlier answer, find none, and wait for the thing.
+        await admin.execute("SELECT FROM things WHERE thing_name = 't1' FOR UPDATE")
+        asked = [
+            asyncio.create_task(Desk(one).send("jobs/j1/executions/t1/cancel", command))
+            for one in (pool, other)
+        ]
+        watching = await asyncpg.connect(database.admin_url)
+        await eventually(lambda: watching.fetchval(blocked, database.name))
+        await watching.close()
+    first, second = await asyncio.gather(*asked)
+    await other.close()
+
+    assert first.accepted, first.body
+    assert second.accepted, second.body
+    assert first.body["executionState"] == second.body["executionState"]
+    assert await admin.fetchval("SELECT version_number FROM executions") == 2
