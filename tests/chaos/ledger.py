@@ -110,7 +110,7 @@ class Ledger:
         self.updates = 0
         self.longest_wait = 0.0
         self._watch: Watch | None = None
-        self._answered: dict[str, deque[tuple[str, bool]]] = {}
+        self._answered: dict[str, deque[tuple[str, str, bool]]] = {}
 
     # Requests
 
@@ -132,16 +132,17 @@ class Ledger:
         self.rejected += not accepted
         self._note(token, now, accepted=accepted)
         before = self._answered.setdefault(waiting.who, deque(maxlen=_REMEMBERED_ANSWERS))
-        before.append((token, accepted))
+        before.append((token, waiting.topic, accepted))
         return waiting
 
     def _again(self, token: str, *, accepted: bool) -> None:
         self.repeated_answers += 1
         who = token.partition(".")[0]
-        for known, was_accepted in self._answered.get(who, ()):
+        for known, topic, was_accepted in self._answered.get(who, ()):
             # Accepted first and refused later is what a forced cancel in between does.
             if known == token and accepted and not was_accepted:
-                self.contradictions.append(f"{token} was rejected first and accepted later")
+                text = f"{token} to {topic} was rejected first and accepted later"
+                self.contradictions.append(text)
 
     def _note(self, token: str, now: float, *, accepted: bool) -> None:
         watch = self._watch

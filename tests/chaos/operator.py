@@ -47,15 +47,18 @@ class Operator:
             group.create_task(self._tease_listeners())
 
     async def _feed_workers(self) -> None:
+        job = ""
         while await self._goes_on(_LOOK_SECONDS):
             if self._fleet.depth() >= _ENOUGH:
                 continue
-            job = await self._create(f"thinggroup/{WORKERS}")
+            before, job = job, await self._create(f"thinggroup/{WORKERS}")
             chance = self._random.random()
             if chance < 1 / 10:
                 await self._cancel(job)
-            elif chance < 1 / 2:
-                await self._cancel_one(job)
+            elif chance < 1 / 2 and before:
+                # The one before: this one may not have come to all things yet, and a refusal for that
+                # reason may well be followed by an acceptance of the same command sent again.
+                await self._cancel_one(before)
 
     async def _tease_listeners(self) -> None:
         while await self._goes_on(_LISTENERS_SECONDS):

@@ -80,7 +80,7 @@ def test_the_ledger_keeps_first_answers() -> None:
     ledger.sending("t1.2", "t1", "topic")
     ledger.answered("t1.2", accepted=False)
     ledger.answered("t1.2", accepted=True)
-    assert ledger.contradictions == ["t1.2 was rejected first and accepted later"]
+    assert ledger.contradictions == ["t1.2 to topic was rejected first and accepted later"]
 
 
 def test_a_watch_ends_with_the_last_of_those_that_waited() -> None:
