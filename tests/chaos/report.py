@@ -125,7 +125,7 @@ def _head(outcome: Outcome, command: str) -> Iterator[str]:
     yield ""
     yield (
         f"{len(outcome.struck)} faults in {outcome.load_seconds / 60:.0f} minutes, under "
-        f"{plan.rate:,.0f} updates a second asked for by {plan.things} devices of {plan.brokers} brokers, "
+        f"{plan.rate:,.0f} updates a second asked for by {plan.things} devices, with {plan.brokers} brokers, "
         f"one PostgreSQL and one Mosquitto: {verdict}, in {outcome.audits} audits and "
         f"{outcome.spot_checks} looks at what listeners were told after a server or all brokers died."
     )
@@ -134,7 +134,8 @@ def _head(outcome: Outcome, command: str) -> Iterator[str]:
     yield (
         f"- Machine: {machine['cpu']}, {machine['cores']} cores for all of it, {machine['memory_gb']} GB, "
         f"{machine['system']}; Python {machine['python']}, Mosquitto {machine['mosquitto']}; "
-        f"PostgreSQL with fsync and synchronous_commit on, its disk: {outcome.disk}."
+        f"PostgreSQL with fsync and synchronous_commit on, its disk: {outcome.disk}; "
+        "Mosquitto saves its sessions every 5 s, so that it comes back from a kill with what it knew some seconds ago."
     )
     yield f"- Made on {datetime.now(UTC):%Y-%m-%d} by this command, which does all of it again:"
     yield f"\n```bash\n{command}\n```\n"

@@ -228,7 +228,8 @@ class _Run:
         for seat in self._cast.seats:
             seat.ended_alone.clear()
         self._outcome.audits += 1
-        self._outcome.violations += wrong
+        known = set(self._outcome.violations)
+        self._outcome.violations += [one for one in wrong if one not in known]
         took = time.monotonic() - began
         self._say(
             f"audit {self._outcome.audits}: {len(seen.stories):,} executions by the ledger, "
