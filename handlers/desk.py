@@ -70,9 +70,7 @@ class Decided(NamedTuple):
 
 
 def _digest(ask: Ask) -> bytes:
-    return blake2b(
-        b"%b\0%b" % (ask.topic.operation.encode(), ask.payload), digest_size=DIGEST_BYTES
-    ).digest()
+    return blake2b(ask.payload, digest_size=DIGEST_BYTES).digest()
 
 
 class Desk:
@@ -184,7 +182,9 @@ class Desk:
             found = self._named(request)
             state = found.execution
             digest = _digest(ask)
-            if not self._is_repeated(ask, request, state, digest=digest):
+            if digest not in state.recent or not self._is_repeated(
+                ask, request, state, digest=digest
+            ):
                 found = self._replace(found, self._reported(found, request, digest))
             elif request.step_minutes is not None and state.status is Status.IN_PROGRESS:
                 # A device that uses one token for all its heartbeats means each of them.
@@ -217,7 +217,7 @@ class Desk:
         ones before, sent on after the job was canceled or timed out, is refused whatever its token: else the device
         would never know.
         """
-        if not execution.remembers(digest):
+        if not execution.remembers(digest):  # the bytes of two digests beside each other
             return False
         ended_by_us = execution.status in TERMINAL and execution.status not in REPORTS
         return (

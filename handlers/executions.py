@@ -48,8 +48,7 @@ class Answered:
 
 def read(topic: DeviceTopic, payload: bytes, *, duplicate: bool = False) -> Ask:
     """A request decoded, which can be done while the database is at work on those before it."""
-    ask = Ask(topic, payload, duplicate)
-    return Ask(topic, payload, duplicate, _decode(ask))
+    return Ask(topic, payload, duplicate, _decode(topic, payload))
 
 
 async def answer(
@@ -119,7 +118,7 @@ async def _round(
     before_commit: Callable[[], Awaitable[None]] | None,
     nobody_hears: NobodyHears,
 ) -> Answered:
-    decoded = [ask.decoded or _decode(ask) for ask in asks]
+    decoded = [ask.decoded or _decode(ask.topic, ask.payload) for ask in asks]
     async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
         desk = await Desk.open(
             connection, tenant_id, [one for one in decoded if isinstance(one, Request)]
@@ -146,12 +145,12 @@ async def _round(
     return Answered([_encode(one, texts, desk.now) for one in decided], [told] if told else [])
 
 
-def _decode(ask: Ask) -> Request | Decided:
+def _decode(topic: DeviceTopic, payload: bytes) -> Request | Decided:
     token = None
     try:
-        data = device.read_object(ask.payload)
+        data = device.read_object(payload)
         token = device.read_token(data)
-        return device.decode(ask.topic, data, token)
+        return device.decode(topic, data, token)
     except Rejected as error:
         return Decided(None, error=error, token=token)
 

@@ -10,17 +10,17 @@ Sources: AWS "Jobs and job execution states"; reference tables 2.1 and 2.2; seed
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.errors import Code, Rejected
+from schema.words import Word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
 
-class Status(StrEnum):
+class Status(Word):
     """Status of an execution: one job on one thing."""
 
     QUEUED = "QUEUED"
@@ -33,7 +33,7 @@ class Status(StrEnum):
     CANCELED = "CANCELED"
 
 
-class Move(StrEnum):
+class Move(Word):
     """Why an execution's status changes. The set of reasons is closed."""
 
     START = "start-next"
@@ -48,7 +48,7 @@ class Move(StrEnum):
     REMOVE = "thing left"
 
 
-class JobStatus(StrEnum):
+class JobStatus(Word):
     """Status of a job."""
 
     SCHEDULED = "SCHEDULED"
@@ -58,7 +58,7 @@ class JobStatus(StrEnum):
     DELETION_IN_PROGRESS = "DELETION_IN_PROGRESS"
 
 
-class JobMove(StrEnum):
+class JobMove(Word):
     """Why a job's status changes."""
 
     ROLL_OUT = "start time reached"
@@ -162,10 +162,8 @@ class Execution(NamedTuple):
 
     def remembers(self, digest: bytes) -> bool:
         """Whether a request of this digest is among the last that changed it."""
-        # The plain search is quick and nearly always the answer; only a hit must be looked at digest by digest.
-        return digest in self.recent and digest in {
-            self.recent[at : at + DIGEST_BYTES] for at in range(0, len(self.recent), DIGEST_BYTES)
-        }
+        kept = self.recent
+        return digest in {kept[at : at + DIGEST_BYTES] for at in range(0, len(kept), DIGEST_BYTES)}
 
     @property
     def timeout_at(self) -> datetime | None:

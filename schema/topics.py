@@ -7,25 +7,25 @@ Inside the MQTT server each topic has its tenant in front (`default/$aws/things/
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from schema.errors import shorten
 from schema.limits import JOB_ID, OPERATOR_NAME, TENANT_ID, THING_NAME
+from schema.words import Word
 
 DEFAULT_TENANT: Final = "default"
 SHARE_GROUP: Final = "jobbroker"
 
 
-class TopicMode(StrEnum):
+class TopicMode(Word):
     """How tenants are told apart in topics."""
 
     MOUNTED = "mounted"
     PLAIN = "plain"
 
 
-class Operation(StrEnum):
+class Operation(Word):
     """A device's four requests (AWS: "Jobs device MQTT API operations")."""
 
     GET_PENDING = "get"
@@ -48,6 +48,8 @@ OPERATOR_FILTERS: Final = (
     "operators/+/jobs/+/cancel",
     "operators/+/jobs/+/delete",
     "operators/+/jobs/+/executions/+/cancel",
+    "operators/+/templates/+",
+    "operators/+/managed-templates/+",
     "operators/+/things/+",
     "operators/+/groups/+",
     "operators/+/operators/+",
@@ -141,8 +143,11 @@ _FLAT_VERBS: Final = frozenset(
     {
         "jobs/create",
         "jobs/list",
-        *(f"things/{verb}" for verb in ("create", "list", "get", "delete")),
-        *(f"groups/{verb}" for verb in ("create", "delete", "list", "add", "remove", "members")),
+        *(f"templates/{verb}" for verb in ("create", "list", "get", "delete")),
+        *(f"managed-templates/{verb}" for verb in ("list", "get")),
+        *(f"things/{verb}" for verb in ("create", "list", "get", "update", "delete")),
+        *(f"groups/{verb}" for verb in ("create", "get", "list", "update", "delete")),
+        *(f"groups/{verb}" for verb in ("add", "remove", "members")),
         *(f"operators/{verb}" for verb in ("create", "list", "delete")),
     },
 )
