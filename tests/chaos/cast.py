@@ -25,13 +25,15 @@ from broker.mosquitto_config import Bind, MosquittoConfig, render_config
 from broker.serving import access_files
 from broker.settings import load_settings
 from broker.simulator.registration import join, register
-from handlers.database import create_pool
+from handlers.database import TRANSIENT, create_pool
 from tests.acceptance.running_broker import Ended, run_command
 from tests.chaos.disk import SmallDisk
 from tests.chaos.operator import OPERATOR, WORKERS
 from tests.chaos.processes import quiet_ports
 from tests.chaos.proxy import Proxy
 
+# What a server that is away, going or coming answers.
+AWAY: Final = (*TRANSIENT, asyncpg.PostgresError)
 _LOGIN, _PASSWORD, _BROKER_PASSWORD = "jobbroker_app", "of-a-test", "of-the-broker-itself"
 _AUTOSAVE_SECONDS: Final = 5
 _RESTART_SECONDS: Final = 0.5
@@ -135,7 +137,7 @@ class Cast:
         while True:
             if self.postgres.pid is None:
                 await self.postgres.start()
-            with suppress(OSError, asyncpg.PostgresError, TimeoutError):
+            with suppress(*AWAY):
                 async with asyncio.timeout(2), connected(self.admin_url) as admin:
                     await admin.execute("SELECT 1")
                     return

@@ -13,7 +13,7 @@ import asyncpg
 
 from broker.embedded.postgres import connected
 from tests.chaos import processes
-from tests.chaos.cast import Cast, Seat
+from tests.chaos.cast import AWAY, Cast, Seat
 from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import CUTS, DELAYS, DEVICES_LINK, MQTT_LINK, Fault, Kind
 
@@ -69,27 +69,26 @@ async def _end_postgres(cast: Cast) -> None:
 
 async def _kill_in_checkpoint(cast: Cast, fault: Fault, healing: Healing) -> str:
     """CHECKPOINT, and the kill a moment later; again when it was done before that."""
-    for tries in range(1, _CHECKPOINT_TRIES + 1):
-        checkpoint = asyncio.create_task(_checkpoint(cast))
-        await asyncio.sleep(_IN_CHECKPOINT_SECONDS * (1 + tries % 3))
-        if not checkpoint.done() or tries == _CHECKPOINT_TRIES:
-            break
-        await asyncio.sleep(0.2)
-    await _end_postgres(cast)
-    done = await checkpoint
+    done = False
+    with suppress(*AWAY):
+        async with connected(cast.admin_url) as admin:
+            done = await _in_checkpoint(cast, admin)
     await asyncio.sleep(fault.lasts)
     healing()
     await cast.postgres_up()
     return "the checkpoint was done before the kill" if done else "in the checkpoint"
 
 
-async def _checkpoint(cast: Cast) -> bool:
-    """Whether it came to its end."""
-    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        async with connected(cast.admin_url) as admin:
-            await admin.execute("CHECKPOINT")
-            return True
-    return False
+async def _in_checkpoint(cast: Cast, admin: asyncpg.Connection) -> bool:
+    """End PostgreSQL while it writes a checkpoint; returns whether that was done all the same."""
+    for tries in range(1, _CHECKPOINT_TRIES + 1):
+        checkpoint = asyncio.create_task(admin.execute("CHECKPOINT"))
+        await asyncio.sleep(_IN_CHECKPOINT_SECONDS * (1 + tries % 3))
+        if not checkpoint.done() or tries == _CHECKPOINT_TRIES:
+            break
+        await asyncio.sleep(0.2)
+    await _end_postgres(cast)
+    return not isinstance((await asyncio.gather(checkpoint, return_exceptions=True))[0], Exception)
 
 
 async def _stop_broker(cast: Cast, fault: Fault, healing: Healing) -> str:
@@ -138,7 +137,7 @@ async def _fill_disk(cast: Cast, fault: Fault, healing: Healing) -> str:
     began = time.monotonic()
     while time.monotonic() - began < min(fault.lasts, _WAL_SECONDS):
         # The segment at hand may have room for a while: go on to the next.
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        with suppress(*AWAY):
             async with asyncio.timeout(1), connected(cast.admin_url) as admin:
                 for _ in range(_SWITCHES):
                     await admin.execute("SELECT pg_switch_wal(), txid_current()")
