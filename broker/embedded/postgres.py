@@ -34,10 +34,11 @@ _MEMORY_HELD = "pre-existing shared memory block"
 _PORT_TAKEN = "could not create any TCP/IP sockets"
 _TRIES = 40
 _STATUS_LINE, _READY = 7, "ready"
+# A socket's whole path, on the system that allows least (macOS); and what PostgreSQL calls it.
+_LONGEST_SOCKET, _SOCKET = 103, ".s.PGSQL.65535"
 
 SETTINGS = {
-    "listen_addresses": LOOPBACK,
-    "unix_socket_directories": "",  # TCP with a password is the only way in
+    "listen_addresses": LOOPBACK,  # for others; with a password, as through the socket
     "max_connections": "100",
     "shared_buffers": "256MB",  # a fleet's queued and running executions stay in memory
     "wal_buffers": "16MB",  # batches of several hundred rows commit at once
@@ -77,6 +78,9 @@ class EmbeddedPostgres:
         self._port = port
         self._port_is_given = port is not None
         self._cluster = self.directory / "cluster"
+        place = self.directory / "socket"
+        is_short = len(os.fsencode(place / _SOCKET)) <= _LONGEST_SOCKET
+        self._sockets = str(place) if is_short else ""
         self._account = unprivileged_account("jobbroker")
         self._programs = programs_for(self._account)
         self._child = Child("PostgreSQL", self.directory / "server.log")
@@ -96,6 +100,17 @@ class EmbeddedPostgres:
         """The address of `database` as superuser, password included; valid once started."""
         return self.url_of(self.database)
 
+    @property
+    def near_url(self) -> str:
+        """`url` by way of a socket in our directory: a statement costs half of what it costs over TCP.
+
+        It is `url` itself where the directory's path is too long for a socket.
+        """
+        if not self._sockets:
+            return self.url
+        where = f"host={quote(self._sockets, safe='')}&port={self._port}"
+        return f"postgresql://{ADMIN}:{quote(self._password())}@/{self.database}?{where}"
+
     def url_of(self, database: str) -> str:
         """Return the address of one database of this server as superuser, password included."""
         return f"postgresql://{ADMIN}:{quote(self._password())}@{LOOPBACK}:{self._port}/{database}"
@@ -110,6 +125,7 @@ class EmbeddedPostgres:
         await self._end_leftover()
         if not (self._cluster / "PG_VERSION").exists():
             await self._make_cluster()
+        self._clear_sockets()
         await self._start_server()
         await self._make_database()
         return self.url
@@ -152,6 +168,18 @@ class EmbeddedPostgres:
                 text = "\n".join([str(os.getpid()), *lines[1:]]) + "\n"
                 (self._cluster / "postmaster.pid").write_text(text, encoding="utf-8")
 
+    def _clear_sockets(self) -> None:
+        """Make the directory of sockets, for us and the server alone, without what a killed one left.
+
+        A lock file there names a process that may by now be any other, and the server would not start beside it.
+        """
+        if self._sockets:
+            place = Path(self._sockets)
+            place.mkdir(mode=0o700, exist_ok=True)
+            for left in place.iterdir():
+                left.unlink()
+            _give(place, self._account)
+
     async def _make_cluster(self) -> None:
         _write_private(self.directory / "password", secrets.token_urlsafe(32))
         self._cluster.mkdir(mode=0o700, exist_ok=True)
@@ -190,7 +218,7 @@ class EmbeddedPostgres:
             if self._port is None or (attempt > 1 and not self._port_is_given):
                 self._port = free_port()
             settings = SETTINGS | (DURABLE if self.durable else FORGETFUL)
-            settings["port"] = str(self._port)
+            settings |= {"port": str(self._port), "unix_socket_directories": self._sockets}
             words = [word for key in settings for word in ("-c", f"{key}={settings[key]}")]
             await self._child.start([*self._command("postgres"), *words])
             try:

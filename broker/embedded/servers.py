@@ -156,7 +156,8 @@ class EmbeddedServers:
             durable=self.options.durable,
         )
         stack.push_async_callback(server.stop)
-        self.admin_url = await server.start()
+        await server.start()
+        self.admin_url = server.near_url
         self._running["PostgreSQL"] = server
 
     async def _start_mosquitto(self, stack: AsyncExitStack) -> None:

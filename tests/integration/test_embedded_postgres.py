@@ -115,3 +115,34 @@ async def test_it_runs_without_root_also_below_roots_own_directory(tmp_path: Pat
     await server.start()
     assert Path(f"/proc/{server.pid}").stat().st_uid != 0
     await server.stop()
+
+
+async def test_it_is_reached_through_a_socket_of_its_own(tmp_path: Path) -> None:
+    """The near address is the same database, wants the password, and survives what a killed server left there."""
+    server = EmbeddedPostgres(tmp_path / "postgres", durable=False)
+    await server.start()
+    async with connected(server.near_url) as connection:
+        assert await connection.fetchval("SELECT inet_server_addr()") is None
+        assert await connection.fetchval("SELECT current_database()") == server.database
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(server.near_url.replace(":", ":x", 2).replace("x//", "//"))
+    server.kill()
+    await server.wait()
+    # As if the number of the killed server's process were another process's by now.
+    (lock,) = (tmp_path / "postgres" / "socket").glob("*.lock")
+    lock.write_text(lock.read_text().replace(lock.read_text().split()[0], "1", 1))
+    await server.start()
+    async with connected(server.near_url) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    await server.stop()
+
+
+async def test_a_directory_too_deep_for_sockets_is_reached_over_tcp(tmp_path: Path) -> None:
+    """Where a socket's path would be too long, the near address is the other one."""
+    deep = tmp_path / ("d" * 100)
+    server = EmbeddedPostgres(deep / "postgres", durable=False)
+    await server.start()
+    assert server.near_url == server.url
+    async with connected(server.near_url) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    await server.stop()
