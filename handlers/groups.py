@@ -1,13 +1,18 @@
-"""groups/create, list, members, add, remove, delete: a tree of groups, and things in any of them."""
+"""groups/create, get, list, update, delete, and members, add, remove: a tree of groups, and things in any of them.
+
+A group with a query is dynamic: its things are those that the query is true of, and nobody puts one in by hand.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from handlers import membership, reach
 from handlers.context import Context, Outcome, not_found
 from handlers.principals import require_version
 from schema import paging
+from schema.device import seconds
 from schema.errors import Code, Rejected, shorten
 from schema.limits import GROUP_DEPTH
 from schema.sql import queries
@@ -18,29 +23,42 @@ if TYPE_CHECKING:
     import asyncpg
 
     from handlers.database import Connection
+    from handlers.reach import Fleet
+    from handlers.store import Told
     from schema.commands import (
         ChangeMembers,
         CreateGroup,
         DeleteGroup,
+        GetGroup,
         ListGroups,
         ListMembers,
+        UpdateGroup,
     )
 
 _NAMED = 5
 _SQL = queries("registry")
+_GROUPS = queries("groups")
+# AWS has names for these; there is one of each.
+_INDEX: Final = {"indexName": "AWS_Things", "queryVersion": "2017-09-30"}
 
 
 async def create_group(context: Context, command: CreateGroup) -> Outcome:
     """Create a group, below a parent if one is named; an identical one that exists is answered as if new.
 
-    Raises Rejected: ResourceNotFound for the parent, LimitExceeded below depth 7, ResourceAlreadyExists when it exists
-    with another configuration.
+    With a query all things that it is true of are in the group when this is answered. Raises Rejected: ResourceNotFound
+    for the parent, InvalidRequest for a dynamic one, LimitExceeded below depth 7 and above 200 dynamic groups,
+    ResourceAlreadyExists when it exists with another configuration.
     """
     name, properties = command.thing_group_name, command.thing_group_properties
+    query = command.query_string
+    make_room = reach.fleet if query is None else reach.whole_fleet
+    fleet = await make_room(context.connection, context.tenant_id, context.slot)
     existing = await context.connection.fetchrow(_SQL["get_group"], context.tenant_id, name)
     if existing is not None:
         _require_same(command, existing)
-        return Outcome(_body(context, name, existing["group_id"]))
+        return Outcome(_body(context, name, existing["group_id"], query))
+    if query is not None:
+        await membership.require_room(context.connection, context.tenant_id)
     await _require_room(context, command.parent_group_name)
     group_id = await context.connection.fetchval(
         _SQL["insert_group"],
@@ -49,11 +67,102 @@ async def create_group(context: Context, command: CreateGroup) -> Outcome:
         command.parent_group_name,
         properties.thing_group_description,
         json.dumps(properties.attribute_payload.attributes),
+        query,
     )
+    told = () if query is None else await _rebuild(fleet, name, query)
     return Outcome(
-        _body(context, name, group_id),
+        _body(context, name, group_id, query),
+        told,
         subject=f"group/{name}",
-        details={"parentGroupName": command.parent_group_name},
+        details={"parentGroupName": command.parent_group_name, "queryString": query},
+    )
+
+
+async def get_group(context: Context, command: GetGroup) -> Outcome:
+    """A group with the groups above it (AWS: DescribeThingGroup). Raises Rejected (ResourceNotFound)."""
+    name = command.thing_group_name
+    row = await _get(context, name)
+    above = await context.connection.fetch(_GROUPS["list_ancestors"], context.tenant_id, name)
+    metadata: dict[str, object] = {
+        "rootToParentThingGroups": [
+            {"groupName": one["parent_group"], "groupArn": _arn(context, one["parent_group"])}
+            for one in above
+        ],
+        "creationDate": seconds(row["created_at"]),
+    }
+    if row["parent_group"] is not None:
+        metadata["parentGroupName"] = row["parent_group"]
+    properties: dict[str, object] = {
+        "attributePayload": {"attributes": json.loads(row["attributes"])}
+    }
+    if row["description"] is not None:
+        properties["thingGroupDescription"] = row["description"]
+    body = {
+        **_body(context, name, row["group_id"], row["query_string"]),
+        "version": row["version"],
+        "thingGroupProperties": properties,
+        "thingGroupMetadata": metadata,
+    }
+    # Membership is never behind: AWS's BUILDING and REBUILDING do not occur.
+    return Outcome(body if row["query_string"] is None else {**body, "status": "ACTIVE"})
+
+
+async def update_group(context: Context, command: UpdateGroup) -> Outcome:
+    """Change a group's description and attributes, of a dynamic one the query too; answers its version.
+
+    With another query the group's things are those it is true of when this is answered; AWS: UpdateThingGroup,
+    UpdateDynamicThingGroup. Raises Rejected: ResourceNotFound, VersionMismatch, InvalidRequest for a static group's.
+    """
+    name, query = command.thing_group_name, command.query_string
+    hold = reach.fleet if query is None else reach.whole_fleet
+    fleet = await hold(context.connection, context.tenant_id, context.slot)
+    row = await _get(context, name)
+    if query is not None and row["query_string"] is None:
+        raise Rejected(
+            Code.INVALID_REQUEST, f"queryString: {name!r} is a static group, which has no query"
+        )
+    description, attributes = _updated(command, row)
+    same = (row["description"], json.loads(row["attributes"])) == (description, attributes)
+    if same and query in (None, row["query_string"]) and context.duplicate:
+        return Outcome({"version": row["version"]})
+    require_version(name, command.expected_version, row["version"])
+    version = await context.connection.fetchval(
+        _GROUPS["update_group"],
+        context.tenant_id,
+        name,
+        description,
+        json.dumps(attributes),
+        query or row["query_string"],
+    )
+    changed = query not in (None, row["query_string"])
+    told = await _rebuild(fleet, name, query) if query is not None and changed else ()
+    details: dict[str, object] = {"queryString": query} if changed else {}
+    return Outcome({"version": version}, told, subject=f"group/{name}", details=details)
+
+
+async def _rebuild(fleet: Fleet, name: str, query: str) -> tuple[Told, ...]:
+    """Make a group's things those that its query is true of."""
+    connection, tenant_id = fleet.connection, fleet.tenant_id
+    wanted = await membership.differing(connection, tenant_id, name, query)
+
+    async def move(some: list[str]) -> None:
+        await membership.put_in(connection, tenant_id, [(name, one) for one in some if wanted[one]])
+        await membership.take_out(
+            connection, tenant_id, [(name, one) for one in some if not wanted[one]]
+        )
+
+    return await fleet.change(wanted, move)
+
+
+def _updated(command: UpdateGroup, row: asyncpg.Record) -> tuple[str | None, dict[str, str]]:
+    stored = json.loads(row["attributes"])
+    properties = command.thing_group_properties
+    if properties is None:
+        return row["description"], stored
+    payload = properties.attribute_payload
+    return (
+        properties.thing_group_description or row["description"],
+        stored if payload is None else payload.onto(stored),
     )
 
 
@@ -101,54 +210,97 @@ async def list_members(context: Context, command: ListMembers) -> Outcome:
 async def add_members(
     connection: Connection, tenant_id: str, group: str, names: Sequence[str]
 ) -> int:
-    """Put existing things into an existing group in one statement; returns how many were not in it before."""
-    joined: int = await connection.fetchval(_SQL["insert_members"], tenant_id, group, list(names))
+    """Put existing things into an existing static group; returns how many were not in it before.
+
+    What they leave and join by that follows; what must be told of it is left in the outbox for whichever process.
+    """
+    joined, _ = await _change(
+        await reach.fleet(connection, tenant_id), "insert_members", group, list(names)
+    )
     return joined
 
 
 async def add_to_group(context: Context, command: ChangeMembers) -> Outcome:
-    """Put things into a group. Raises Rejected (ResourceNotFound) naming the group or the things that do not exist."""
+    """Put things into a group.
+
+    Raises Rejected: ResourceNotFound naming the group or the things that do not exist, InvalidRequest for a dynamic
+    group.
+    """
     group, names = command.thing_group_name, command.names
-    await _get(context, group)
+    fleet = await reach.fleet(context.connection, context.tenant_id, context.slot)
+    await _get_static(context, group)
     missing = await context.connection.fetch(_SQL["find_missing_things"], context.tenant_id, names)
     if missing:
         raise Rejected(Code.RESOURCE_NOT_FOUND, f"things {_some(missing)} do not exist")
-    joined = await add_members(context.connection, context.tenant_id, group, names)
-    return _changed(group, names, joined)
+    joined, told = await _change(fleet, "insert_members", group, names)
+    return _changed(group, names, joined, told)
 
 
 async def remove_from_group(context: Context, command: ChangeMembers) -> Outcome:
-    """Take things out of a group; those not in it are left alone. Raises Rejected (ResourceNotFound) for the group."""
+    """Take things out of a group; those not in it are left alone.
+
+    Raises Rejected for the group: ResourceNotFound, InvalidRequest for a dynamic one.
+    """
     group, names = command.thing_group_name, command.names
-    await _get(context, group)
-    gone: int = await context.connection.fetchval(
-        _SQL["delete_members"], context.tenant_id, group, names
-    )
-    return _changed(group, names, gone)
+    fleet = await reach.fleet(context.connection, context.tenant_id, context.slot)
+    await _get_static(context, group)
+    gone, told = await _change(fleet, "delete_members", group, names)
+    return _changed(group, names, gone, told)
+
+
+async def _change(
+    fleet: Fleet, statement: str, group: str, names: Sequence[str]
+) -> tuple[int, tuple[Told, ...]]:
+    """Have things join or leave a static group; returns how many did, and what is to be told."""
+    counts: list[int] = []
+
+    async def write(some: list[str]) -> None:
+        counts.append(
+            await fleet.connection.fetchval(_SQL[statement], fleet.tenant_id, group, some)
+        )
+
+    told = await fleet.change(names, write, ask="groups")
+    return sum(counts), told
 
 
 async def delete_group(context: Context, command: DeleteGroup) -> Outcome:
-    """Delete a group, not its things. A redelivered delete of a group that is gone is accepted again.
+    """Delete a group, not its things, which leave what they were in by it. A redelivered delete is accepted again.
 
     Raises Rejected: ResourceNotFound, VersionMismatch, InvalidRequest when it has child groups.
     """
     name = command.thing_group_name
+    fleet = await reach.whole_fleet(context.connection, context.tenant_id, context.slot)
     group = await context.connection.fetchrow(_SQL["get_group"], context.tenant_id, name)
     if group is None:
         if context.duplicate:
             return Outcome({})
         raise not_found("group", name)
     require_version(name, command.expected_version, group["version"])
+    members = await membership.member_names(context.connection, context.tenant_id, name)
+
+    async def leave(some: list[str]) -> None:
+        await membership.take_out(
+            context.connection, context.tenant_id, [(name, one) for one in some]
+        )
+
+    ask = "groups" if group["query_string"] is None else "nothing"
+    told = await fleet.change(members, leave, ask=ask)
     # With child groups the foreign key refuses; handlers.constraints says so in words.
     await context.connection.execute(_SQL["delete_group"], context.tenant_id, name)
-    return Outcome({}, subject=f"group/{name}")
+    return Outcome({}, told, subject=f"group/{name}")
 
 
 async def _require_room(context: Context, parent: str | None) -> None:
     if parent is None:
         return
-    if not await context.connection.fetchval(_SQL["hold_group"], context.tenant_id, parent):
+    row = await context.connection.fetchrow(_SQL["hold_group"], context.tenant_id, parent)
+    if row is None:
         raise not_found("group", parent)
+    if row["query_string"] is not None:
+        raise Rejected(
+            Code.INVALID_REQUEST,
+            f"parentGroupName: {shorten(parent)} is a dynamic group, which has no groups inside it",
+        )
     depth = await context.connection.fetchval(_SQL["get_depth"], context.tenant_id, parent)
     if depth >= GROUP_DEPTH:
         raise Rejected(
@@ -161,6 +313,7 @@ def _require_same(command: CreateGroup, row: asyncpg.Record) -> None:
     properties = command.thing_group_properties
     same = (
         row["parent_group"] == command.parent_group_name
+        and row["query_string"] == command.query_string
         and row["description"] == properties.thing_group_description
         and json.loads(row["attributes"]) == properties.attribute_payload.attributes
     )
@@ -178,26 +331,43 @@ async def _get(context: Context, name: str) -> asyncpg.Record:
     return row
 
 
+async def _get_static(context: Context, name: str) -> None:
+    row = await _get(context, name)
+    if row["query_string"] is not None:
+        raise Rejected(
+            Code.INVALID_REQUEST,
+            f"thingGroupName: {name!r} is a dynamic group; its query decides who is in it",
+        )
+
+
 def _some(missing: Sequence[asyncpg.Record]) -> str:
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     return ", ".join(repr(row["n"]) for row in missing[:_NAMED]) + more
 
 
-def _changed(group: str, names: list[str], count: int) -> Outcome:
+def _changed(group: str, names: list[str], count: int, told: tuple[Told, ...]) -> Outcome:
     # Things are counted, and named only as far as a reader of the log can use it.
     details = {"count": count, "things": names[:_NAMED]}
-    return Outcome({"count": count}, subject=f"group/{group}" if count else "", details=details)
+    subject = f"group/{group}" if count else ""
+    return Outcome({"count": count}, told, subject=subject, details=details)
 
 
 def _summary(context: Context, row: asyncpg.Record) -> dict[str, object]:
     name = row["group_name"]
-    body: dict[str, object] = {"groupName": name, "groupArn": context.home.arn("thinggroup", name)}
+    body: dict[str, object] = {"groupName": name, "groupArn": _arn(context, name)}
+    if row["query_string"] is not None:
+        body["queryString"] = row["query_string"]
     return body if row["parent_group"] is None else {**body, "parentGroupName": row["parent_group"]}
 
 
-def _body(context: Context, name: str, group_id: object) -> dict[str, object]:
-    return {
+def _arn(context: Context, name: str) -> str:
+    return context.home.arn("thinggroup", name)
+
+
+def _body(context: Context, name: str, group_id: object, query: str | None) -> dict[str, object]:
+    body: dict[str, object] = {
         "thingGroupName": name,
-        "thingGroupArn": context.home.arn("thinggroup", name),
+        "thingGroupArn": _arn(context, name),
         "thingGroupId": str(group_id),
     }
+    return body if query is None else {**body, "queryString": query, **_INDEX}

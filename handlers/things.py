@@ -1,17 +1,18 @@
-"""things/create, list, get, delete (AWS: the thing registry), and many things at once."""
+"""things/create, list, get, update, delete (AWS: the thing registry), and many things at once."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Final
 
-from handlers import store
+from handlers import reach, store
 from handlers.context import Context, Outcome, not_found, told_of
 from handlers.principals import give_up, has_credentials, issue_token, require_version, take_names
 from schema import lifecycle, paging
 from schema.changes import Change
 from schema.device import seconds
 from schema.errors import Code, Rejected
+from schema.limits import ATTRIBUTES
 from schema.sql import queries
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from handlers.database import Connection
     from handlers.store import Told
     from schema.arns import Home
-    from schema.commands import CreateThing, DeleteThing, GetThing, ListThings
+    from schema.commands import CreateThing, DeleteThing, GetThing, ListThings, UpdateThing
     from schema.lifecycle import Execution
 
 _NO_ATTRIBUTES: Final[Mapping[str, str]] = {}
@@ -38,15 +39,18 @@ async def create_things(
     thing_type: str | None = None,
     attributes: Mapping[str, str] = _NO_ATTRIBUTES,
 ) -> int:
-    """Create many things of one configuration in two statements; returns how many are new.
+    """Create many things of one configuration; returns how many are new.
 
-    Those that exist stay as they are. Names must fit schema.limits.THING_NAME. Raises Rejected (ResourceAlreadyExists)
-    when one of them is an operator's.
+    Those that exist stay as they are; new ones come into the dynamic groups whose queries they fit, and CONTINUOUS jobs
+    that reach them owe them an execution. Names must fit schema.limits.THING_NAME. Raises Rejected
+    (ResourceAlreadyExists) when one of them is an operator's.
     """
+    fleet = await reach.fleet(connection, tenant_id)
     await take_names(connection, tenant_id, names, "thing")
     rows = await connection.fetch(
         _SQL["insert_things"], tenant_id, list(names), thing_type, json.dumps(attributes)
     )
+    await fleet.arrive([row["thing_name"] for row in rows])
     return len(rows)
 
 
@@ -136,12 +140,57 @@ async def get_thing(context: Context, command: GetThing) -> Outcome:
     )
 
 
+async def update_thing(context: Context, command: UpdateThing) -> Outcome:
+    """Change a thing's attributes or type (AWS: UpdateThing); answers its version, which stays when nothing changes.
+
+    The dynamic groups it fits, and what CONTINUOUS jobs make of that, follow at once. Raises Rejected:
+    ResourceNotFound, VersionMismatch.
+    """
+    name, connection = command.thing_name, context.connection
+    fleet = await reach.fleet(connection, context.tenant_id, context.slot)
+    await store.lock_things(connection, context.tenant_id, [name])
+    row = await _get(context, name)
+    stored = json.loads(row["attributes"])
+    attributes, thing_type = _updated(command, stored, row["thing_type"])
+    if (attributes, thing_type) == (stored, row["thing_type"]) and (
+        context.duplicate or command.expected_version in (None, row["version"])
+    ):
+        return Outcome({"version": row["version"]})
+    require_version(name, command.expected_version, row["version"])
+    version = row["version"] + 1
+
+    async def write(_names: list[str]) -> None:
+        await connection.execute(
+            _SQL["update_thing"], context.tenant_id, name, thing_type, json.dumps(attributes)
+        )
+
+    told = await fleet.change([name], write, ask="all")
+    details: dict[str, object] = {"attributes": attributes, "thingTypeName": thing_type}
+    return Outcome({"version": version}, told, subject=f"thing/{name}", details=details)
+
+
+def _updated(
+    command: UpdateThing, stored: Mapping[str, str], thing_type: str | None
+) -> tuple[dict[str, str], str | None]:
+    payload = command.attribute_payload
+    attributes = dict(stored) if payload is None else payload.onto(stored)
+    if len(attributes) > ATTRIBUTES:
+        raise Rejected(
+            Code.INVALID_REQUEST,
+            f"attributePayload: makes {len(attributes)} attributes, at most {ATTRIBUTES} are allowed",
+        )
+    if command.remove_thing_type:
+        return attributes, None
+    return attributes, command.thing_type_name or thing_type
+
+
 async def delete_thing(context: Context, command: DeleteThing) -> Outcome:
     """Delete a thing: its live executions become REMOVED, its credentials end (AWS: DeleteThing).
 
     A redelivered delete of a thing that is gone is accepted again. Raises Rejected: ResourceNotFound, VersionMismatch.
     """
     name = command.thing_name
+    await reach.fleet(context.connection, context.tenant_id)
     locked, now = await store.lock_things(context.connection, context.tenant_id, [name])
     if not locked and context.duplicate:
         return Outcome({})

@@ -6,6 +6,7 @@ is not silently left out; null counts as absent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,6 +26,7 @@ from schema.fields import (
     PageSize,
     PageToken,
     Params,
+    QueryString,
     ReasonCode,
     StatusDetails,
     TargetArn,
@@ -210,6 +212,42 @@ class GetThing(Command):
     thing_name: ThingName
 
 
+class UpdatedAttributes(Part):
+    """AWS: AttributePayload of an update; with merge the attributes not named stay, an empty value removes one."""
+
+    attributes: Attributes = Field(default_factory=dict)
+    merge: bool = False
+
+    def onto(self, stored: Mapping[str, str]) -> dict[str, str]:
+        """The attributes that these make of those stored."""
+        joined = {**stored, **self.attributes} if self.merge else self.attributes
+        return {name: value for name, value in joined.items() if self.attributes.get(name) != ""}
+
+
+class UpdateThing(Command):
+    """things/update (AWS: UpdateThing)."""
+
+    thing_name: ThingName
+    thing_type_name: ThingName | None = None
+    remove_thing_type: bool = False
+    attribute_payload: UpdatedAttributes | None = None
+    expected_version: Version | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.remove_thing_type and self.thing_type_name is not None:
+            msg = "removeThingType: given together with thingTypeName"
+            raise ValueError(msg)
+        if (
+            not self.remove_thing_type
+            and self.thing_type_name is None
+            and self.attribute_payload is None
+        ):
+            msg = "attributePayload, thingTypeName or removeThingType is needed"
+            raise ValueError(msg)
+        return self
+
+
 class DeleteThing(Command):
     """things/delete (AWS: DeleteThing)."""
 
@@ -225,11 +263,55 @@ class GroupProperties(Part):
 
 
 class CreateGroup(Command):
-    """groups/create (AWS: CreateThingGroup)."""
+    """groups/create (AWS: CreateThingGroup; with queryString CreateDynamicThingGroup)."""
 
     thing_group_name: GroupName
     parent_group_name: GroupName | None = None
     thing_group_properties: GroupProperties = GroupProperties()
+    query_string: QueryString | None = None
+    index_name: Literal["AWS_Things"] | None = None
+    query_version: Literal["2017-09-30"] | None = None
+
+    @model_validator(mode="after")
+    def _on_top(self) -> Self:
+        if self.query_string is not None and self.parent_group_name is not None:
+            msg = "parentGroupName: a dynamic group has no parent"
+            raise ValueError(msg)
+        if self.query_string is None and (self.index_name or self.query_version):
+            msg = "queryString: required with indexName and queryVersion"
+            raise ValueError(msg)
+        return self
+
+
+class UpdatedProperties(Part):
+    """AWS: ThingGroupProperties of an update."""
+
+    thing_group_description: Text | None = None
+    attribute_payload: UpdatedAttributes | None = None
+
+
+class UpdateGroup(Command):
+    """groups/update (AWS: UpdateThingGroup; of a dynamic group UpdateDynamicThingGroup)."""
+
+    thing_group_name: GroupName
+    thing_group_properties: UpdatedProperties | None = None
+    query_string: QueryString | None = None
+    index_name: Literal["AWS_Things"] | None = None
+    query_version: Literal["2017-09-30"] | None = None
+    expected_version: Version | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.thing_group_properties is None and self.query_string is None:
+            msg = "thingGroupProperties or queryString is needed"
+            raise ValueError(msg)
+        return self
+
+
+class GetGroup(Command):
+    """groups/get (AWS: DescribeThingGroup)."""
+
+    thing_group_name: GroupName
 
 
 class ListGroups(Page):

@@ -28,6 +28,7 @@ from schema.limits import (
     is_plain_text,
 )
 from schema.paging import PAGE_MOST
+from schema.thing_query import parse
 
 _NUL: Final = "\0"
 
@@ -65,6 +66,14 @@ def _token(value: str) -> str:
 
 def _target(value: str) -> str:
     parse_target(value)
+    return value
+
+
+def _query(value: str) -> str:
+    try:
+        parse(value)
+    except Rejected as refusal:
+        raise ValueError(refusal.message.removeprefix("queryString: ")) from None
     return value
 
 
@@ -146,6 +155,7 @@ ClientToken = Annotated[str, AfterValidator(_token)]
 # JSON text, whether it came as text or as an object.
 Document = Annotated[str, BeforeValidator(document_text)]
 Params = Annotated[dict[str, object], AfterValidator(_params)]
+QueryString = Annotated[str, AfterValidator(_query)]
 Attributes = Annotated[dict[str, str], AfterValidator(_attributes)]
 AttributeName = Annotated[str, _fits(ATTRIBUTE_NAME)]
 AttributeValue = Annotated[str, _fits(ATTRIBUTE_VALUE)]

@@ -48,6 +48,7 @@ LOCALS_IN_URL: Final = 2  # AWS: of each kind, in a presigned URL's key
 QUERY_CHARS: Final = 2000  # of a dynamic group; AWS allows 1000
 QUERY_TERMS: Final = 50  # AWS allows 12
 QUERY_DEPTH: Final = 16  # parentheses and NOTs inside each other
+DYNAMIC_GROUPS: Final = 200  # AWS: 100; each change of a thing asks each query anew
 TOKEN_BYTES: Final = 1024  # clientToken; AWS documents no limit for jobs, 64 for shadows
 
 # How a job rolls out (AWS: JobExecutionsRolloutConfig, AbortConfig, JobExecutionsRetryConfig).

@@ -111,6 +111,17 @@ def parse(text: str) -> Query:
     return _Parser(tokens(text)).whole()
 
 
+def looks_at(query: Query, kind: Kind) -> bool:
+    """Whether what a thing has of this kind may decide about the query; ANY terms look at every kind."""
+    match query:
+        case Not():
+            return looks_at(query.inner, kind)
+        case And() | Or():
+            return any(looks_at(part, kind) for part in query.parts)
+        case _:
+            return query.field.kind in (kind, Kind.ANY)
+
+
 class _Parser:
     """Recursive descent over the tokens, one method for each rule."""
 

@@ -96,19 +96,23 @@ CREATE TABLE thing_groups (
     parent_group text,
     description  text        CHECK (char_length(description) <= 2028),
     attributes   jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object'),
+    query_string text        CHECK (char_length(query_string) BETWEEN 1 AND 2000), -- of a dynamic group
     version      bigint      NOT NULL DEFAULT 1,
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, group_name),
     CONSTRAINT thing_groups_parent_fkey FOREIGN KEY (tenant_id, parent_group)
         REFERENCES thing_groups (tenant_id, group_name),
-    CHECK (parent_group <> group_name)
+    CHECK (parent_group <> group_name),
+    CHECK (query_string IS NULL OR parent_group IS NULL)
 );
 CREATE INDEX thing_groups_parent_idx ON thing_groups (tenant_id, parent_group) WHERE parent_group IS NOT NULL;
+CREATE INDEX thing_groups_dynamic_idx ON thing_groups (tenant_id, group_name) WHERE query_string IS NOT NULL;
 
 CREATE TABLE thing_group_members (
     tenant_id  text        NOT NULL,
     group_name text        NOT NULL,
     thing_name text        NOT NULL,
+    is_dynamic boolean     NOT NULL DEFAULT false, -- by the group's query, which sees only those that are not
     added_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, group_name, thing_name),
     CONSTRAINT thing_group_members_group_fkey FOREIGN KEY (tenant_id, group_name)
@@ -116,7 +120,7 @@ CREATE TABLE thing_group_members (
     CONSTRAINT thing_group_members_thing_fkey FOREIGN KEY (tenant_id, thing_name)
         REFERENCES things ON DELETE CASCADE
 );
-CREATE INDEX thing_group_members_thing_idx ON thing_group_members (tenant_id, thing_name);
+CREATE INDEX thing_group_members_thing_idx ON thing_group_members (tenant_id, thing_name, group_name);
 
 CREATE TABLE jobs (
     tenant_id         text        NOT NULL REFERENCES tenants ON DELETE CASCADE,
@@ -126,7 +130,9 @@ CREATE TABLE jobs (
     status            text        NOT NULL DEFAULT 'IN_PROGRESS'
                       CHECK (status IN ('SCHEDULED', 'IN_PROGRESS', 'COMPLETED', 'CANCELED', 'DELETION_IN_PROGRESS')),
     -- what background work is still owed to this job; cleared by the chunk that finds nothing left
-    pending_work      text        CHECK (pending_work IN ('ROLLOUT', 'CANCEL', 'EXPIRE', 'DELETE')),
+    pending_work      text        CHECK (pending_work IN ('ROLLOUT', 'REACH', 'CANCEL', 'EXPIRE', 'DELETE')),
+    -- which change of many memberships REACH is owed for: a later one begins the walk over the executions anew
+    reach_mark        bigint,
     target_selection  text        NOT NULL DEFAULT 'SNAPSHOT' CHECK (target_selection IN ('SNAPSHOT', 'CONTINUOUS')),
 
     document          text        NOT NULL CHECK (octet_length(document) BETWEEN 1 AND 32768),
@@ -177,11 +183,15 @@ CREATE TABLE job_targets (
     target_kind text    NOT NULL CHECK (target_kind IN ('thing', 'thinggroup', 'all')),
     target_name text    NOT NULL,
     target_arn  text    NOT NULL CHECK (char_length(target_arn) <= 2048),
+    -- of a CONTINUOUS job: whoever comes to be reached by it later has an execution, too
+    continuous  boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tenant_id, job_id, position),
     CONSTRAINT job_targets_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
 );
+CREATE INDEX job_targets_continuous_idx ON job_targets (tenant_id, target_kind, target_name, job_id) WHERE continuous;
 
--- A snapshot's members, frozen in the creating transaction, until a chunk has become executions.
+-- Things that are to have an execution, until a chunk of them has: a snapshot's members, frozen in the creating
+-- transaction, and whoever came to a CONTINUOUS job later, who has one only if the job reaches them still.
 -- Rows of a thousand names: 100,000 things are frozen in 100 rows.
 CREATE TABLE rollout_chunks (
     tenant_id   text    NOT NULL,

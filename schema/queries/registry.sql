@@ -42,6 +42,13 @@ RETURNING thing_name;
 SELECT thing_name, thing_id, thing_type, attributes, version, created_at FROM things
 WHERE tenant_id = $1 AND thing_name = $2;
 
+-- name: update_thing
+-- A thing as it is from now on.
+-- params: tenant, name, type or null, attributes
+UPDATE things SET thing_type = $3, attributes = $4, version = version + 1, updated_at = now()
+WHERE tenant_id = $1 AND thing_name = $2
+RETURNING version;
+
 -- name: list_things
 -- Things by name, from after a name on.
 -- params: tenant, after, most, type or null, name prefix or null, attribute name or null, value or null, value is a prefix
@@ -81,13 +88,13 @@ ORDER BY n;
 -- name: get_group
 -- One group.
 -- params: tenant, name
-SELECT group_name, group_id, parent_group, description, attributes, version FROM thing_groups
+SELECT group_name, group_id, parent_group, description, attributes, query_string, version, created_at FROM thing_groups
 WHERE tenant_id = $1 AND group_name = $2;
 
 -- name: hold_group
 -- A group that must not go while a child of it is made.
 -- params: tenant, name
-SELECT true FROM thing_groups WHERE tenant_id = $1 AND group_name = $2 FOR KEY SHARE;
+SELECT query_string FROM thing_groups WHERE tenant_id = $1 AND group_name = $2 FOR KEY SHARE;
 
 -- name: get_depth
 -- How deep a group stands: 1 has no parent.
@@ -104,9 +111,9 @@ SELECT max(depth) FROM up;
 
 -- name: insert_group
 -- A group.
--- params: tenant, name, parent or null, description, attributes
-INSERT INTO thing_groups (tenant_id, group_name, parent_group, description, attributes)
-VALUES ($1, $2, $3, $4, $5)
+-- params: tenant, name, parent or null, description, attributes, query string or null
+INSERT INTO thing_groups (tenant_id, group_name, parent_group, description, attributes, query_string)
+VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING group_id;
 
 -- name: list_groups
@@ -121,7 +128,7 @@ WITH RECURSIVE below AS (
     JOIN below b ON g.parent_group = b.group_name
     WHERE g.tenant_id = $1 AND $6::boolean
 )
-SELECT g.group_name, g.parent_group FROM thing_groups g
+SELECT g.group_name, g.parent_group, g.query_string FROM thing_groups g
 WHERE g.tenant_id = $1 AND g.group_name IN (SELECT group_name FROM below)
   AND g.group_name > $2 AND ($4::text IS NULL OR starts_with(g.group_name, $4))
 ORDER BY g.group_name

@@ -121,6 +121,10 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
         },
     ),
     "things/get": ({"thingName": _THING}, {}),
+    "things/update": (
+        {"thingName": _THING, "attributePayload": _PAYLOAD},
+        {"thingTypeName": _THING, "expectedVersion": _VERSION},
+    ),
     "things/delete": ({"thingName": _THING}, {"expectedVersion": _VERSION}),
     "groups/create": (
         {"thingGroupName": _GROUP},
@@ -128,6 +132,11 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
             "parentGroupName": _GROUP,
             "thingGroupProperties": _pick({}, {"thingGroupDescription": "d"}),
         },
+    ),
+    "groups/get": ({"thingGroupName": _GROUP}, {}),
+    "groups/update": (
+        {"thingGroupName": _GROUP, "queryString": _pick("*", "attributes.a.0:1 OR NOT t*")},
+        {"indexName": _pick("AWS_Things"), "expectedVersion": _VERSION},
     ),
     "groups/list": ({}, {**_PAGE, "parentGroup": _GROUP, "recursive": _FLAG}),
     "groups/members": ({"thingGroupName": _GROUP}, {**_PAGE, "recursive": _FLAG}),

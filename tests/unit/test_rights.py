@@ -15,14 +15,17 @@ _READS = (
     "jobs/get",
     "things/list",
     "things/get",
+    "groups/get",
     "groups/list",
     "groups/members",
     "operators/list",
 )
 _MANAGES = (
     "things/create",
+    "things/update",
     "things/delete",
     "groups/create",
+    "groups/update",
     "groups/add",
     "groups/remove",
     "groups/delete",
