@@ -15,31 +15,41 @@ from schema.events import is_live
 from schema.topics import TopicMode, mounted
 
 QUIET_SECONDS: Final = 0.25
+LONGEST_QUIET_SECONDS: Final = 1.0
 _MOST_TOPICS: Final = 4096
 
 
 class Audience:
     """Topics of live events that nobody heard a moment ago, as the MQTT server knows them.
 
-    Such an event need not be made for the next QUIET_SECONDS; after that one is tried again. So whoever subscribes is
-    told of all that happens from then on, after at most so long; of executions that ended, at once: those events and
-    all that is AWS's own are always sent.
+    Such an event need not be made for the next QUIET_SECONDS; after that they are tried again, and when nobody hears
+    those either, it is twice as long, up to LONGEST_QUIET_SECONDS. So whoever subscribes is told of all that happens
+    from then on, after at most so long; of executions that ended, at once: those events and all that is AWS's own are
+    always sent.
     """
 
     def __init__(self, mode: TopicMode, clock: Callable[[], float] = time.monotonic) -> None:
         self._mode = mode
         self._clock = clock
-        self._quiet_until: dict[str, float] = {}
+        self._quiet: dict[str, tuple[float, float]] = {}  # until when, and how long in all
 
     def note_unheard(self, topic: str) -> None:
         """Take in that a message reached nobody."""
         if not is_live(topic):
             return
-        if len(self._quiet_until) >= _MOST_TOPICS:
-            self._quiet_until.clear()  # costs no more than trying each once more
-        self._quiet_until[topic] = self._clock() + QUIET_SECONDS
+        now = self._clock()
+        until, lasted = self._quiet.get(topic, (0.0, 0.0))
+        if now < until:
+            return  # of the same batch as one before
+        if len(self._quiet) >= _MOST_TOPICS:
+            self._quiet.clear()  # costs no more than trying each once more
+        # What was heard meanwhile was not noted: long after, it is a new silence.
+        lately = now - until < LONGEST_QUIET_SECONDS
+        longer = min(2 * lasted, LONGEST_QUIET_SECONDS) if lately else 0.0
+        lasts = max(longer, QUIET_SECONDS)
+        self._quiet[topic] = (now + lasts, lasts)
 
     def nobody_hears(self, tenant: str, topic: str) -> bool:
         """Whether nobody listens to this topic of a tenant, as far as we were told lately."""
-        until = self._quiet_until.get(mounted(tenant, topic, self._mode))
-        return until is not None and self._clock() < until
+        until, _ = self._quiet.get(mounted(tenant, topic, self._mode), (0.0, 0.0))
+        return self._clock() < until

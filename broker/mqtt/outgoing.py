@@ -121,12 +121,12 @@ class Outgoing:
             return
         self._credit += 1
         message, batch = entry
-        reason = refusal(packet.reason_code, packet.reason_str)
-        if reason is not None:
+        code = int(packet.reason_code)
+        if code and (reason := refusal(packet.reason_code, packet.reason_str)) is not None:
             self._deny(message, batch, reason)
             return
         batch.settle()
-        if int(packet.reason_code) == NOBODY_HEARD:
+        if code == NOBODY_HEARD:
             self._on_unheard(message.topic)
 
     def next_packet_id(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from broker.audience import QUIET_SECONDS, Audience
+from broker.audience import LONGEST_QUIET_SECONDS, QUIET_SECONDS, Audience
 from schema import events
 from schema.arns import Home
 from schema.changes import Change, execution_events
@@ -36,6 +36,25 @@ def test_a_live_event_that_nobody_heard_is_left_out_for_a_moment() -> None:
     assert audience.nobody_hears("acme", topic)
     clock.now += QUIET_SECONDS
     assert not audience.nobody_hears("acme", topic)
+
+
+def test_it_is_tried_less_often_while_nobody_hears() -> None:
+    """Silence doubles up to a second, and begins small again after a time in which somebody heard."""
+    clock = Clock()
+    audience = Audience(TopicMode.PLAIN, clock)
+    topic = events.execution_topic("j1", "progress")
+
+    def silence() -> float:
+        for _ in range(3):  # a batch of them
+            audience.note_unheard(topic)
+        begin = clock.now
+        while audience.nobody_hears("default", topic):
+            clock.now += 1 / 64
+        return clock.now - begin
+
+    assert [silence() for _ in range(4)] == [0.25, 0.5, 1.0, 1.0]
+    clock.now += 2 * LONGEST_QUIET_SECONDS
+    assert silence() == QUIET_SECONDS
 
 
 def test_quiet_is_one_topic_of_one_tenant() -> None:
