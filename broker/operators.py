@@ -11,6 +11,7 @@ import structlog
 
 from broker.dispatch import token_of
 from broker.mqtt.link import Inbound, Outbound
+from handlers.context import NOTHING, Outside
 from handlers.database import TRANSIENT, Pool
 from handlers.operator_plane import Actor, Answer, execute
 from handlers.store import Told
@@ -34,12 +35,14 @@ class OperatorDoor:
         slot: int,
         tell: Callable[[Iterable[Told]], None],
         wake_work: Callable[[], None],
+        outside: Outside = NOTHING,
     ) -> None:
         self._pool = pool
         self._mode = mode
         self._slot = slot
         self._tell = tell
         self._wake_work = wake_work
+        self._outside = outside
 
     async def answer(self, topic: OperatorTopic, inbound: Inbound) -> list[Outbound]:
         """The messages that answer one command: on its topic + /accepted or /rejected, and where MQTT 5 asks for it."""
@@ -72,6 +75,7 @@ class OperatorDoor:
                     inbound.payload,
                     slot=self._slot,
                     duplicate=duplicate,
+                    outside=self._outside,
                 )
             except (*TRANSIENT, Conflict) as error:
                 log.warning(

@@ -29,6 +29,7 @@ from broker.mqtt.link import (
 )
 from broker.notifier import Notifier
 from broker.operators import OperatorDoor
+from broker.outside import outside_of, store_of
 from broker.service import every
 from broker.settings import Settings
 from broker.slots import Slot, Takeover
@@ -57,7 +58,7 @@ class Broker:
         self._told_again = asyncio.Event()
         self._connected_at = 0.0
         self._lost_at: float | None = None  # since then the MQTT server may have lost what we told
-        self._documents = Documents(settings.document_cache_bytes)
+        self._documents = Documents(settings.document_cache_bytes, signer=store_of(settings))
         self._filters = subscriptions(settings.mqtt_topics)
         self._audience = Audience(settings.mqtt_topics)
         self.link = self._make_link(slot.number, self._filters, self._on_link_event)
@@ -70,6 +71,7 @@ class Broker:
             slot=slot.number,
             tell=self.notifier.tell,
             wake_work=self._work.set,
+            outside=outside_of(settings),
         )
         self.dispatcher = self._make_dispatcher()
 

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broker.document_hosts import AllowedHosts
 from broker.mqtt.address import ServerUrl, parse_url
 from schema.errors import shorten
+from schema.presign import S3Store
 from schema.topics import TopicMode
 
 if TYPE_CHECKING:
@@ -79,6 +80,25 @@ class LocalSettings(BaseSettings):
     ca_dir: Path | None = Field(
         None, description="the certificate authority's directory; DATA_DIR/ca when unset"
     )
+    document_hosts: str | None = Field(
+        None,
+        description="from where documentSource may be read: HOST, HOST:PORT, and for private"
+        " addresses ADDRESS or NETWORK/BITS, by commas; unset: from nowhere",
+    )
+    s3_endpoint: str | None = Field(
+        None,
+        description="the store whose URLs are presigned in job documents: S3 or what speaks like"
+        " it, https://HOST[:PORT] without a bucket; unset: no such URLs",
+    )
+    s3_region: str = Field("us-east-1", description="the store's region")
+    s3_access_key: str | None = Field(None, description="the store's access key; with S3_ENDPOINT")
+    s3_secret_key: SecretStr | None = Field(
+        None, description="the secret of S3_ACCESS_KEY, which signs; with S3_ENDPOINT"
+    )
+    s3_path_style: bool = Field(
+        default=True,
+        description="true: the bucket is in the URL's path (MinIO); false: before the host (AWS)",
+    )
     log_format: Literal["console", "json"] = Field(
         "console", description="log lines for people (console) or for machines (json), on stderr"
     )
@@ -105,6 +125,29 @@ class LocalSettings(BaseSettings):
         if value is not None:
             parse_url(value.get_secret_value())
         return value
+
+    @field_validator("document_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str | None) -> str | None:
+        AllowedHosts.parse(value or "")
+        return value
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _is_store(cls, value: str | None) -> str | None:
+        if value is not None:
+            S3Store(value, "", "", "")
+        return value
+
+    @model_validator(mode="after")
+    def _store_fits(self) -> Self:
+        parts = (self.s3_endpoint, self.s3_access_key, self.s3_secret_key)
+        if any(one is None for one in parts) and any(one is not None for one in parts):
+            raise ValueError(
+                "JOBBROKER_S3_ENDPOINT, JOBBROKER_S3_ACCESS_KEY and JOBBROKER_S3_SECRET_KEY"
+                " belong together"
+            )
+        return self
 
     def text_of(self, name: UrlName) -> str | None:
         """Return a URL with its password, or None when it is unset."""
@@ -166,12 +209,6 @@ class Settings(LocalSettings):
     document_cache_bytes: int = Field(
         64 * 1024 * 1024, ge=0, description="memory for job documents that were sent lately, bytes"
     )
-
-    document_hosts: str | None = Field(
-        None,
-        description="from where documentSource may be read: HOST, HOST:PORT, and for private"
-        " addresses ADDRESS or NETWORK/BITS, by commas; unset: from nowhere",
-    )
     retention_days: int = Field(
         730,
         ge=1,
@@ -179,12 +216,6 @@ class Settings(LocalSettings):
         description="jobs that ended longer ago are deleted with their executions, and audit lines"
         " of that age; 730 as on AWS",
     )
-
-    @field_validator("document_hosts")
-    @classmethod
-    def _are_hosts(cls, value: str | None) -> str | None:
-        AllowedHosts.parse(value or "")
-        return value
 
     @field_validator("mqtt_ca_file", "mqtt_cert_file", "mqtt_key_file")
     @classmethod
@@ -297,4 +328,6 @@ def _told(error: ErrorDetails) -> str:
 def _default_words(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "$XDG_DATA_HOME/jobbroker or ~/.local/share/jobbroker"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
     return "unset" if field.default is None else str(field.default)

@@ -19,6 +19,7 @@ _LOST_RACES: Final = frozenset(
         "thing_groups_pkey",
         "executions_pkey",
         "executions_job_fkey",
+        "job_templates_pkey",
         "job_targets_job_fkey",
         "job_counts_job_fkey",
         "rollout_chunks_job_fkey",

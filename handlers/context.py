@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schema.errors import Code, Rejected
 
@@ -14,7 +15,38 @@ if TYPE_CHECKING:
     from handlers.store import Told
     from schema.arns import Home
     from schema.lifecycle import Execution
+    from schema.presign import Signer
     from schema.rights import Role
+
+
+async def _no_source(_url: str) -> str:
+    raise Rejected(
+        Code.INVALID_REQUEST,
+        "documentSource: not offered here; JOBBROKER_DOCUMENT_HOSTS allows hosts",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What of the world beyond the database commands may need; without it they are told that it is not offered.
+
+    signer signs the URLs in documents. read_source gives the document at a documentSource, or raises Rejected; it is
+    awaited while no transaction is open.
+    """
+
+    signer: Signer | None = None
+    read_source: Callable[[str], Awaitable[str]] = _no_source
+
+
+NOTHING: Final = Outside()
+
+
+class SourceNeeded(Exception):
+    """A command is all right so far and needs the document at a URL; it is to be done again with it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +54,7 @@ class Context:
     """One command's surroundings: a connection inside the tenant's transaction, who asks, and the database's clock.
 
     slot owns what is to be told. duplicate: the MQTT server delivered this request before, so its effect may be there.
+    signer signs the URLs in documents; source is the document at the command's documentSource, once it was read.
     """
 
     connection: Connection
@@ -32,6 +65,14 @@ class Context:
     now: datetime
     slot: int | None
     duplicate: bool = False
+    signer: Signer | None = None
+    source: str | None = None
+
+    def source_at(self, url: str) -> str:
+        """The document at a documentSource. Raises SourceNeeded when it was not read yet."""
+        if self.source is None:
+            raise SourceNeeded(url)
+        return self.source
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,11 +62,11 @@ class Decided(NamedTuple):
     pending: tuple[Execution, ...] = ()
 
     @property
-    def document_of(self) -> int | None:
-        """The incarnation of the job whose document the answer carries, if it carries one."""
+    def documented(self) -> Loaded | None:
+        """The execution whose document the answer carries, if it carries one."""
         if self.request is None or not self.request.include_document:
             return None
-        return None if self.error is not None or self.found is None else self.found.job_uid
+        return None if self.error is not None else self.found
 
 
 def _digest(ask: Ask) -> bytes:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from handlers.database import Pool
-    from handlers.documents import Documents
+    from handlers.documents import Documents, Texts
     from handlers.store import Told
 
 _ATTEMPTS: Final = 5
@@ -138,8 +138,10 @@ async def _round(
                 slot=slot,
                 nobody_hears=nobody_hears,
             )
-        wanted = {uid for one in decided if (uid := one.document_of) is not None}
-        texts = await documents.load(connection, tenant_id, wanted) if wanted else {}
+        wanted = [found for one in decided if (found := one.documented) is not None]
+        texts = None
+        if wanted:
+            texts = await documents.load(connection, tenant_id, wanted, now=desk.now)
         if before_commit is not None:
             await before_commit()
     return Answered([_encode(one, texts, desk.now) for one in decided], [told] if told else [])
@@ -155,13 +157,16 @@ def _decode(topic: DeviceTopic, payload: bytes) -> Request | Decided:
         return Decided(None, error=error, token=token)
 
 
-def _encode(one: Decided, texts: dict[int, str], now: datetime) -> Reply:
+def _encode(one: Decided, texts: Texts | None, now: datetime) -> Reply:
     request, token = one.request, one.token
     if one.error is not None or request is None:
         error = one.error or Rejected(Code.INTERNAL_ERROR, "the request was not decided")
         return Reply(False, device.rejected_reply(error, now, token, one.state), error.code)  # noqa: FBT003 - a named tuple's first field
-    uid = one.document_of
-    document = None if uid is None else texts.get(uid, "{}")
+    asked = one.documented
+    try:
+        document = None if asked is None or texts is None else texts.of(asked)
+    except Rejected as error:
+        return Reply(False, device.rejected_reply(error, now, token), error.code)  # noqa: FBT003 - as above
     execution = None if one.found is None else one.found.execution
     match request.topic.operation:
         case Operation.UPDATE:

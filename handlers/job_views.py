@@ -6,11 +6,13 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from handlers import job_documents
 from handlers.context import Context, Outcome, not_found
 from schema import paging
 from schema.device import seconds
 from schema.events import process_details
 from schema.lifecycle import Status
+from schema.placeholders import compile_document
 from schema.sql import queries
 
 if TYPE_CHECKING:
@@ -49,9 +51,10 @@ async def get_job(context: Context, command: GetJob, job_id: str) -> Outcome:
     row = await context.connection.fetchrow(_SQL["get_job"], context.tenant_id, job_id)
     if row is None:
         raise not_found("job", job_id)
-    body: dict[str, object] = {"job": _job(context.home, row)}
+    body: dict[str, object] = {"job": described(context.home, row)}
     if command.include_document:
-        body["document"] = row["document"]
+        body["document"] = _document(row, before_substitution=command.before_substitution)
+        body |= _present({"documentSource": row["document_source"]})
     if row["dialect"] == "seed":
         body |= _seed_words(row)
     if command.include_executions:
@@ -114,7 +117,8 @@ def _summary(home: Home, row: asyncpg.Record) -> dict[str, object]:
     )
 
 
-def _job(home: Home, row: asyncpg.Record) -> dict[str, object]:
+def described(home: Home, row: asyncpg.Record) -> dict[str, object]:
+    """A job in AWS's members (DescribeJob), by its row of `get_job`; configurations as they were sent."""
     minutes = row["in_progress_timeout_minutes"]
     rolling_out = row["pending_work"] == "ROLLOUT"
     return _present(
@@ -129,10 +133,21 @@ def _job(home: Home, row: asyncpg.Record) -> dict[str, object]:
                 **({"processingTargets": row["targets"]} if rolling_out else {}),
                 **_counts(row),
             },
+            "presignedUrlConfig": json.loads(row["presigned_url_config"]),
+            "jobTemplateArn": row["job_template_arn"],
+            "documentParameters": job_documents.given_parameters(row),
             "createdBy": row["created_by"],
             "expiresAt": _at(row["expires_at"]),
         }
     )
+
+
+def _document(row: asyncpg.Record, *, before_substitution: bool) -> str:
+    """With its parameters filled in, and all that differs from device to device as written (AWS: GetJobDocument)."""
+    text: str = row["document"]
+    if before_substitution or row["document_plain"]:
+        return text
+    return compile_document(text, job_documents.parameters_of(row)).shown
 
 
 def _seed_words(row: asyncpg.Record) -> dict[str, object]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from handlers import store
+from handlers import job_documents, store
 from handlers.context import Context, Outcome, told_of
 from handlers.rollouts import freeze_snapshot, roll_out_chunk
 from schema.arns import Home, Target, parse_target
@@ -20,6 +20,7 @@ from schema.sql import queries
 if TYPE_CHECKING:
     import asyncpg
 
+    from handlers.job_documents import JobDocument
     from handlers.store import Told
 
 # So many executions are made while the operator waits; more of them become background work.
@@ -35,7 +36,7 @@ class NewJob:
     """A job as it is about to be written, whichever dialect it came in."""
 
     dialect: str
-    document: str
+    document: JobDocument
     targets: tuple[Target, ...]
     digest: bytes
     expires_at: datetime | None = None
@@ -43,21 +44,25 @@ class NewJob:
     description: str | None = None
     document_type: str | None = None
     document_params: str | None = None
+    presigned_urls: str = "{}"
 
 
 async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Outcome:
     """Create a job and its executions, or give the first answer again when it is already there.
 
     Up to 500 things: their executions are made here. More: the snapshot is frozen and rolled out in the background.
-    A job without any thing is COMPLETED at once. Raises Rejected: ResourceNotFound naming targets that do not exist,
-    ResourceAlreadyExists when the id has other content.
+    A job without any thing is COMPLETED at once. Raises Rejected: ResourceNotFound naming targets that do not exist, or
+    a template; ResourceAlreadyExists when the id has other content; InvalidRequest naming a placeholder that is wrong.
     """
-    job = _new_job(context, command)
-    existing = await _existing(context, command, job.digest)
+    # Without the id: a job whose creator gave none has the digest that its repeated request has.
+    digest = fingerprint("jobs/create", (), command.model_copy(update={"job_id": None}))
+    existing = await _existing(context, command, digest)
     if existing is not None:
-        return _again(context, existing, job.digest)
+        return _again(context, existing, digest)
+    targets = _targets(context.home, command)
+    await _require_targets(context, targets)
+    job = await _new_job(context, command, targets, digest=digest)
     job_id = command.job_id or await context.connection.fetchval(_SQL["make_job_id"])
-    await _require_targets(context, job.targets)
     await _insert(context, job_id, job)
     total = await freeze_snapshot(context.connection, context.tenant_id, job_id)
     told = await _begin(context, job_id, total)
@@ -91,25 +96,37 @@ async def _existing(
     )
 
 
-def _new_job(context: Context, command: CreateJob | CreateSeedJob) -> NewJob:
-    # Without the id: a job whose creator gave none has the digest that its repeated request has.
-    digest = fingerprint("jobs/create", (), command.model_copy(update={"job_id": None}))
+def _targets(home: Home, command: CreateJob | CreateSeedJob) -> tuple[Target, ...]:
+    if isinstance(command, CreateSeedJob):
+        return (_seed_target(home, command),)
+    # Two ARNs of one thing, of different accounts say, are one target.
+    found = {(one.kind, one.name): one for one in map(parse_target, command.targets)}
+    return tuple(found.values())
+
+
+async def _new_job(
+    context: Context,
+    command: CreateJob | CreateSeedJob,
+    targets: tuple[Target, ...],
+    *,
+    digest: bytes,
+) -> NewJob:
     if isinstance(command, CreateJob):
-        # Two ARNs of one thing, of different accounts say, are one target.
-        targets = {(found.kind, found.name): found for found in map(parse_target, command.targets)}
+        command, document = await job_documents.find(context, command)
         return NewJob(
             "aws",
-            command.document,
-            tuple(targets.values()),
+            document,
+            targets,
             digest,
             timeout_minutes=command.timeout_config.in_progress_timeout_in_minutes,
             description=command.description,
+            presigned_urls=command.presigned_url_config.to_text(),
         )
     hours = command.expires_in_hours
     return NewJob(
         "seed",
-        command.document,
-        (_seed_target(context.home, command),),
+        job_documents.checked(context, command.document),
+        targets,
         digest,
         expires_at=None if hours is None else context.now + timedelta(hours=hours),
         document_type=command.document_type,
@@ -184,7 +201,7 @@ async def _insert(context: Context, job_id: str, job: NewJob) -> None:
         context.tenant_id,
         job_id,
         job.dialect,
-        job.document,
+        job.document.text,
         job.document_type,
         job.document_params,
         seed.name if seed is not None and seed.kind == "thing" else None,
@@ -199,6 +216,11 @@ async def _insert(context: Context, job_id: str, job: NewJob) -> None:
         [target.kind for target in job.targets],
         [target.name for target in job.targets],
         [target.arn for target in job.targets],
+        job.document.plain,
+        job.document.parameters_text,
+        job.document.source,
+        job.document.template_arn,
+        job.presigned_urls,
     )
 
 

@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
-from handlers import audit, cancellations, groups, job_views, jobs, operators, things
+from handlers import (
+    audit,
+    cancellations,
+    groups,
+    job_views,
+    jobs,
+    operators,
+    templates,
+    things,
+)
 from handlers.cancellations import state_of
 from handlers.constraints import translated
-from handlers.context import Context, Outcome, RejectedExecution
+from handlers.context import (
+    NOTHING,
+    Context,
+    Outcome,
+    Outside,
+    RejectedExecution,
+    SourceNeeded,
+)
 from handlers.database import tenant_transaction
 from schema import commands, decode
 from schema.arns import Home
@@ -26,6 +42,7 @@ if TYPE_CHECKING:
 
     from handlers.database import Connection, Pool
     from handlers.store import Told
+    from schema.presign import Signer
     from schema.topics import OperatorTopic
 
 # How often a command is done again when another writer was faster.
@@ -77,6 +94,15 @@ class _Reply:
         return envelope
 
 
+class _With(NamedTuple):
+    """What a context has beside who asks, and when."""
+
+    slot: int | None
+    duplicate: bool
+    signer: Signer | None
+    source: str | None = None
+
+
 async def execute(
     pool: Pool,
     actor: Actor,
@@ -85,16 +111,24 @@ async def execute(
     *,
     slot: int | None,
     duplicate: bool = False,
+    outside: Outside = NOTHING,
 ) -> Answer:
     """Carry out one command; its effect, its audit line and what must be told of it are durable when this returns.
 
     payload: a JSON object, or nothing. slot owns what is to be told. duplicate: the MQTT server delivers it again.
+    outside: what it may use beside the database. A documentSource is read when all else about the command is right.
     Never raises for the peer's faults: they are an Answer that is not accepted. Errors of the database propagate; then
     nothing was done, unless the connection was lost while committing: the repeated request finds out.
     """
+    with_all = _With(slot, duplicate, outside.signer)
     for _ in range(_ATTEMPTS):
         try:
-            return await _attempt(pool, actor, topic, payload, slot=slot, duplicate=duplicate)
+            return await _attempt(pool, actor, topic, payload, given=with_all)
+        except SourceNeeded as needed:
+            try:
+                with_all = with_all._replace(source=await outside.read_source(needed.url))
+            except Rejected as refusal:
+                return await _refused_now(pool, payload, refusal)
         except Conflict:
             continue
     busy = Rejected(Code.REQUEST_THROTTLED, "others are changing the same things; try again")
@@ -107,15 +141,14 @@ async def _attempt(
     topic: OperatorTopic,
     payload: bytes,
     *,
-    slot: int | None,
-    duplicate: bool,
+    given: _With,
 ) -> Answer:
     reply = _Reply()
     async with pool.acquire() as connection:
         try:
             async with tenant_transaction(connection, actor.tenant_id):
                 context = await _identify(connection, actor, reply)
-                context = replace(context, slot=slot, duplicate=duplicate)
+                context = replace(context, **given._asdict())
                 outcome = await _carry_out(context, topic, payload, reply)
         except Rejected as refusal:
             return await _refused(connection, actor, reply, refusal)
@@ -244,6 +277,12 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     "jobs/cancel": _of_job(cancellations.cancel_job),
     "jobs/delete": _of_job(cancellations.delete_job),
     "jobs/executions/cancel": _cancel_execution,
+    "templates/create": _plain(templates.create_template),
+    "templates/list": _plain(templates.list_templates),
+    "templates/get": _plain(templates.get_template),
+    "templates/delete": _plain(templates.delete_template),
+    "managed-templates/list": _plain(templates.list_managed_templates),
+    "managed-templates/get": _plain(templates.get_managed_template),
     "things/create": _plain(things.create_thing),
     "things/list": _plain(things.list_things),
     "things/get": _plain(things.get_thing),

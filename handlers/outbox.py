@@ -17,6 +17,7 @@ from handlers.database import tenant_transaction
 from handlers.slots import live_slots
 from handlers.store import Loaded, Told
 from schema import device
+from schema.errors import Rejected
 from schema.limits import PENDING_LISTED
 from schema.pending import notified
 from schema.sql import queries
@@ -24,9 +25,10 @@ from schema.topics import notify_next_topic, notify_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from handlers.database import Connection, Pool
-    from handlers.documents import Documents
+    from handlers.documents import Documents, Texts
 
 _SQL = queries("outbox")
 LATELY: Final = timedelta(minutes=10)
@@ -60,19 +62,25 @@ async def say(pool: Pool, documents: Documents, tenant_id: str, told: Sequence[T
         offered = await _offered(connection, tenant_id, things)
         now = await connection.fetchval("SELECT clock_timestamp()")
         firsts = {name: offered[name][0] for name in following if offered[name]}
-        uids = {one.job_uid for one in firsts.values()}
-        texts = await documents.load(connection, tenant_id, uids)
+        texts = await documents.load(connection, tenant_id, [*firsts.values()], now=now)
     for name in things:
         if name in notify:
             shown = notified([one.execution for one in offered[name]])
             said.append((notify_topic(name), device.notify_message(shown, now)))
         if name in following:
-            first = firsts.get(name)
-            execution = None if first is None else first.execution
-            document = None if first is None else texts.get(first.job_uid, "{}")
-            message = device.notify_next_message(execution, now, document)
-            said.append((notify_next_topic(name), message))
+            said.append((notify_next_topic(name), _next_message(firsts.get(name), texts, now)))
     return Said(said, {name: _shown(offered[name]) for name in things})
+
+
+def _next_message(first: Loaded | None, texts: Texts, now: datetime) -> bytes:
+    if first is None:
+        return device.notify_next_message(None, now, None)
+    try:
+        document = texts.of(first)
+    except Rejected:
+        # It asks for the execution then, and is told what is wrong.
+        document = None
+    return device.notify_next_message(first.execution, now, document)
 
 
 async def outdated(pool: Pool, tenant_id: str, shown: Mapping[str, Shown]) -> list[str]:

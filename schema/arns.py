@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 # Any region and account, so that scripts written for AWS keep their ARNs; the name decides.
-_TARGET: Final = re.compile(
-    r"arn:aws[a-z-]{0,16}:iot:[a-zA-Z0-9-]{0,64}:[a-zA-Z0-9-]{0,32}:"
-    r"(?P<kind>thing|thinggroup)/(?P<name>[a-zA-Z0-9:_-]{1,128})"
-)
+_HOME: Final = r"arn:aws[a-z-]{0,16}:iot:[a-zA-Z0-9-]{0,64}:[a-zA-Z0-9-]{0,32}:"
+_JOB: Final = re.compile(_HOME + r"job/(?P<id>[a-zA-Z0-9_-]{1,64})")
+_TARGET: Final = re.compile(_HOME + r"(?P<kind>thing|thinggroup)/(?P<name>[a-zA-Z0-9:_-]{1,128})")
 
 TargetKind = Literal["thing", "thinggroup", "all"]
 
@@ -38,6 +37,15 @@ class Home:
     def target(self, kind: TargetKind, name: str) -> Target:
         """A target by name; everything is written as the thing `*`, for which AWS has no ARN."""
         return Target(kind, name, self.arn("thing" if kind == "all" else kind, name))
+
+
+def parse_job(arn: str) -> str:
+    """The id of the job that an ARN names. Raises ValueError saying which form is expected."""
+    found = _JOB.fullmatch(arn)
+    if found is None:
+        msg = "is not arn:aws:iot:REGION:ACCOUNT:job/ID"
+        raise ValueError(msg)
+    return found["id"]
 
 
 def parse_target(arn: str) -> Target:

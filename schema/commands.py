@@ -28,6 +28,7 @@ from schema.fields import (
     Params,
     QueryString,
     ReasonCode,
+    SourceUrl,
     StatusDetails,
     TargetArn,
     Text,
@@ -44,7 +45,10 @@ from schema.limits import (
     TARGETS_PER_JOB,
 )
 from schema.paging import PAGE_USUAL
+from schema.placeholders import Parameters
+from schema.presign import PresignedUrlConfig
 from schema.rights import Role
+from schema.templates import TemplateArn
 
 # JSON has no tuples and no enums: what stands for them is taken, everything else stays strict.
 _LAX: Final = Field(strict=False)
@@ -75,17 +79,40 @@ class TimeoutConfig(Part):
     in_progress_timeout_in_minutes: Annotated[int, Field(ge=1, le=STEP_MINUTES)] | None = None
 
 
-class CreateJob(Command):
+class JobSettings(Command):
+    """What jobs and templates of jobs both say: a job takes from its template what it does not say itself."""
+
+    description: Text | None = None
+    timeout_config: TimeoutConfig = TimeoutConfig()
+    presigned_url_config: PresignedUrlConfig = PresignedUrlConfig()
+
+    def taken_from(self, settings: JobSettings) -> Self:
+        """With all that another one sets and this one does not."""
+        said = settings.model_fields_set & JobSettings.model_fields.keys() - {"client_token"}
+        taken = {name: getattr(settings, name) for name in said - self.model_fields_set}
+        return self.model_copy(update=taken)
+
+
+class CreateJob(JobSettings):
     """jobs/create in AWS's words (AWS: CreateJob)."""
 
     job_id: JobId | None = None
     targets: Annotated[
         tuple[TargetArn, ...], Field(strict=False, min_length=1, max_length=TARGETS_PER_JOB)
     ]
-    document: Document
-    description: Text | None = None
-    timeout_config: TimeoutConfig = TimeoutConfig()
+    document: Document | None = None
+    document_source: SourceUrl | None = None
+    job_template_arn: TemplateArn | None = None
+    document_parameters: Parameters | None = None
     target_selection: Literal["SNAPSHOT"] = "SNAPSHOT"
+
+    @model_validator(mode="after")
+    def _one_document(self) -> Self:
+        given = (self.document, self.document_source, self.job_template_arn)
+        if sum(one is not None for one in given) != 1:
+            msg = "exactly one of document, documentSource and jobTemplateArn is needed"
+            raise ValueError(msg)
+        return self
 
 
 class CreateSeedJob(Command):
@@ -134,6 +161,7 @@ class GetJob(Page):
 
     status: Annotated[Status, _LAX] | None = None
     include_document: bool = True
+    before_substitution: bool = False
     include_executions: bool = True
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from schema import commands, device
+from schema import commands, device, template_commands
 from schema.errors import Code, Rejected, shorten
 from schema.limits import COMMAND_BYTES
 
@@ -19,6 +19,12 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "jobs/cancel": commands.CancelJob,
     "jobs/delete": commands.DeleteJob,
     "jobs/executions/cancel": commands.CancelExecution,
+    "templates/create": template_commands.CreateTemplate,
+    "templates/list": template_commands.ListTemplates,
+    "templates/get": template_commands.GetTemplate,
+    "templates/delete": template_commands.DeleteTemplate,
+    "managed-templates/list": template_commands.ListManagedTemplates,
+    "managed-templates/get": template_commands.GetManagedTemplate,
     "things/create": commands.CreateThing,
     "things/list": commands.ListThings,
     "things/get": commands.GetThing,
@@ -43,13 +49,9 @@ _LATER: Final = frozenset(
     {
         "abortConfig",
         "destinationPackageVersions",
-        "documentParameters",
-        "documentSource",
         "jobExecutionsRetryConfig",
         "jobExecutionsRolloutConfig",
-        "jobTemplateArn",
         "namespaceId",
-        "presignedUrlConfig",
         "schedulingConfig",
         "tags",
     }

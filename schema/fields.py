@@ -22,6 +22,7 @@ from schema.limits import (
     JOB_ID,
     OPERATOR_NAME,
     REASON_CODE,
+    SOURCE_URL_CHARS,
     TEXT_CHARS,
     THING_NAME,
     TOKEN_BYTES,
@@ -154,6 +155,8 @@ TargetArn = Annotated[str, AfterValidator(_target)]
 ClientToken = Annotated[str, AfterValidator(_token)]
 # JSON text, whether it came as text or as an object.
 Document = Annotated[str, BeforeValidator(document_text)]
+# Read once, when the job is created (AWS: documentSource).
+SourceUrl = Annotated[str, Field(pattern=r"^[!-~]+$", min_length=1, max_length=SOURCE_URL_CHARS)]
 Params = Annotated[dict[str, object], AfterValidator(_params)]
 QueryString = Annotated[str, AfterValidator(_query)]
 Attributes = Annotated[dict[str, str], AfterValidator(_attributes)]

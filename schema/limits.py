@@ -35,12 +35,15 @@ COMMAND_BYTES: Final = (
 )
 STEP_MINUTES: Final = 10080  # seven days; also the in-progress timeout's limit
 PENDING_LISTED: Final = 10  # entries in each pending list and in notify, without scheduling
-SCHEDULE_LEAD_MINUTES: Final = 30  # AWS: startTime and endTime ahead of now, endTime after startTime
+SCHEDULE_LEAD_MINUTES: Final = (
+    30  # AWS: startTime and endTime ahead of now, endTime after startTime
+)
 START_DAYS: Final = 366  # AWS: a year ahead, counted with its leap day
 END_DAYS: Final = 731  # AWS: two years from creation
 WINDOW_MINUTES: Final = 1430  # 23 h 50 min
 WINDOWS_PER_JOB: Final = 10
 SOURCE_URL_CHARS: Final = 1350  # AWS: documentSource
+TEMPLATES: Final = 1000  # job templates of a tenant; AWS allows 100 unless asked for more
 PLACEHOLDERS: Final = 50  # in a job document; AWS allowed 10
 PARAMETER_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 PARAMETER_CHARS: Final = 30720

@@ -136,6 +136,11 @@ def check(
     return found
 
 
+def check_open(document: str, *, signer: Signer | None = None) -> None:
+    """The document of a template, whose parameters are to come with its jobs: all else is held against `check`."""
+    check(document, dict.fromkeys(_named_parameters(document), "-"), signer=signer)
+
+
 def compile_document(document: str, parameters: Mapping[str, str] | None = None) -> Template:
     """The document's text in parts. One without placeholders costs a look for `${`.
 

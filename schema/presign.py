@@ -11,9 +11,12 @@ import hmac
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Literal, Protocol
+from typing import Annotated, Final, Literal, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from pydantic import Field
+
+from schema.configs import Config
 from schema.errors import shorten
 
 Method = Literal["GET", "PUT"]
@@ -24,6 +27,18 @@ _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _KEY_BYTES: Final = 1024
 _ENDPOINT: Final = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?/?")
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
+
+
+class PresignedUrlConfig(Config):
+    """AWS: PresignedUrlConfig. The store's own key signs (settings): roleArn is kept and shown, and not used."""
+
+    role_arn: Annotated[str, Field(min_length=20, max_length=2048)] | None = None
+    expires_in_sec: Annotated[int, Field(ge=EXPIRES_LEAST, le=EXPIRES_MOST)] | None = None
+
+    @property
+    def expires(self) -> int:
+        """For how long a URL is good, in seconds (AWS: 3600 when nothing is said)."""
+        return self.expires_in_sec or EXPIRES_MOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Who may do what: the roles, their order, and one table from each command to the least role it takes.
 
-A viewer reads; a manager also creates, cancels and deletes jobs; an admin also manages things, groups and operators. No
-one hands out more than they hold: an admin makes and removes managers and viewers, only an owner makes and removes
-owners and admins.
+A viewer reads; a manager also creates, cancels and deletes jobs and their templates; an admin also manages things,
+groups and operators. No one hands out more than they hold: an admin makes and removes managers and viewers, only an
+owner makes and removes owners and admins.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ LEAST_ROLE: Final = {
     "jobs/cancel": Role.MANAGER,
     "jobs/delete": Role.MANAGER,
     "jobs/executions/cancel": Role.MANAGER,
+    "templates/create": Role.MANAGER,
+    "templates/list": Role.VIEWER,
+    "templates/get": Role.VIEWER,
+    "templates/delete": Role.MANAGER,
+    "managed-templates/list": Role.VIEWER,
+    "managed-templates/get": Role.VIEWER,
     "things/create": Role.ADMIN,
     "things/list": Role.VIEWER,
     "things/get": Role.VIEWER,

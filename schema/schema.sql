@@ -139,6 +139,12 @@ CREATE TABLE jobs (
     document          text        NOT NULL CHECK (octet_length(document) BETWEEN 1 AND 32768),
     document_type     text,       -- seed-style jobs: the document is {"type": document_type, "params": document_params}
     document_params   jsonb,
+    -- devices are given the document as it is: it has no placeholder to fill in or to undo
+    document_plain    boolean     NOT NULL DEFAULT true,
+    document_parameters text,     -- a JSON object of strings: what ${aws:iot:parameter:NAME} stands for
+    document_source   text        CHECK (char_length(document_source) <= 1350), -- the URL it was read from, once
+    job_template_arn  text        CHECK (char_length(job_template_arn) <= 1600),
+    presigned_url_config text     NOT NULL DEFAULT '{}',
 
     -- a seed-style job names exactly one kind of target; an AWS-style job has its list of ARNs in job_targets
     dialect           text        NOT NULL CHECK (dialect IN ('aws', 'seed')),
@@ -190,6 +196,20 @@ CREATE TABLE job_targets (
     CONSTRAINT job_targets_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
 );
 CREATE INDEX job_targets_continuous_idx ON job_targets (tenant_id, target_kind, target_name, job_id) WHERE continuous;
+
+-- What jobs can be made of: a document, and the settings that a job takes over unless it says otherwise.
+CREATE TABLE job_templates (
+    tenant_id       text        NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    template_id     text        NOT NULL CHECK (template_id ~ '^[a-zA-Z0-9_-]{1,64}$'),
+    document        text        NOT NULL CHECK (octet_length(document) BETWEEN 1 AND 32768),
+    document_source text        CHECK (char_length(document_source) <= 1350),
+    description     text        NOT NULL CHECK (char_length(description) <= 2028),
+    settings        text        NOT NULL, -- a JSON object, in AWS's spelling
+    request_sha256  bytea       NOT NULL CHECK (octet_length(request_sha256) = 32),
+    created_by      text,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, template_id)
+);
 
 -- Things that are to have an execution, until a chunk of them has: a snapshot's members, frozen in the creating
 -- transaction, and whoever came to a CONTINUOUS job later, who has one only if the job reaches them still.
@@ -321,7 +341,7 @@ DECLARE
 BEGIN
     FOREACH tenant_table IN ARRAY ARRAY[
         'tenants', 'principals', 'operators', 'things', 'credentials', 'thing_groups', 'thing_group_members', 'jobs',
-        'job_targets', 'rollout_chunks', 'executions', 'job_counts', 'outbox', 'told_lately', 'operator_requests',
+        'job_targets', 'job_templates', 'rollout_chunks', 'executions', 'job_counts', 'outbox', 'told_lately', 'operator_requests',
         'audit_log'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);

@@ -22,6 +22,7 @@ from broker.cli.outcome import Exit, Failure, Refused
 if TYPE_CHECKING:
     import aiomqtt
 
+    from handlers.context import Outside
     from handlers.database import Pool
 
 ANSWER_SECONDS: Final = 15.0
@@ -58,20 +59,29 @@ class Caller(Protocol):
 class DatabaseCaller:
     """Does commands in this process, on the database; as the owner, named after the local user."""
 
-    def __init__(self, pool: Pool, tenant: str) -> None:
+    def __init__(self, pool: Pool, tenant: str, outside: Outside | None = None) -> None:
         self.pool = pool
         self.tenant = tenant
+        self._outside = outside
         self.actor_name = f"cli:{local_user()}"
 
     async def call(self, verb: str, payload: Body, *, job_id: str = "", thing: str = "") -> Body:
         """Do a command; a running broker hears of what must be told from the outbox."""
+        from handlers.context import NOTHING
         from handlers.operator_plane import Actor, execute
         from schema.rights import Role
         from schema.topics import OperatorTopic
 
         actor = Actor(self.tenant, self.actor_name, Role.OWNER)
         topic = OperatorTopic(self.tenant, actor.name, verb, job_id, thing)
-        answer = await execute(self.pool, actor, topic, json.dumps(payload).encode(), slot=None)
+        answer = await execute(
+            self.pool,
+            actor,
+            topic,
+            json.dumps(payload).encode(),
+            slot=None,
+            outside=self._outside or NOTHING,
+        )
         return _accepted(answer.body, accepted=answer.accepted)
 
 
@@ -156,8 +166,11 @@ async def caller(where: Where) -> AsyncIterator[Caller]:
             stack.callback(listening.cancel)
             yield asking
         return
+    from broker.outside import outside_of
+    from broker.settings import local_settings
+
     async with database(where) as pool:
-        yield DatabaseCaller(pool, where.tenant)
+        yield DatabaseCaller(pool, where.tenant, outside_of(local_settings()))
 
 
 @asynccontextmanager

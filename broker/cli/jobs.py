@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import Any
 
 import click
 
 from broker.cli.callers import Body, Where, caller
-from broker.cli.kinds import Duration, Pair, TargetName, json_value, target_arn
+from broker.cli.kinds import Duration, Pair, TargetName
 from broker.cli.listing import pages
+from broker.cli.new_job import new_job
 from broker.cli.options import as_json, reaching
 from broker.cli.outcome import Exit, print_json, print_table, runs_async
 from broker.cli.watching import counts, exit_of, told, watch
@@ -37,6 +37,12 @@ def jobs() -> None:
 @click.option("--all", "everything", is_flag=True, help="Every thing; with --type.")
 @click.option("--document", type=click.File("rb"), help="A file with a JSON object; - is stdin.")
 @click.option("--document-json", metavar="JSON", help="The JSON object itself.")
+@click.option("--document-source", metavar="URL", help="Where the broker reads it, now and once.")
+@click.option("--template", help="A template's name, one of AWS's (AWS-Reboot), or an ARN.")
+@click.option(
+    "--parameter", "parameters", multiple=True, type=Pair(), help="For the document: name=value."
+)
+@click.option("--url-seconds", type=int, help="How long presigned URLs are good.  [default: 3600]")
 @click.option("--type", "document_type", help="Make the document of a type and parameters.")
 @click.option("--param", "params", multiple=True, type=Pair(), help="With --type: name=value.")
 @click.option("--job-id", help="An id of your own.  [default: a UUID]")
@@ -58,7 +64,7 @@ async def create(
 ) -> None:
     """Send a job document to things and groups.
 
-    A document of your own goes to things and groups; --type and --param make one like
+    A document of your own, or a template's, goes to things and groups; --type and --param make one like
     {"type": ..., "params": {...}} for one thing, one group or --all. Exits with 4 when --job-id is
     taken by a job of other content.
 
@@ -67,6 +73,7 @@ async def create(
       jobbroker jobs create --target thing/pump-1 --document-json '{"operation":"reboot"}'
       jobbroker jobs create --group pumps --document firmware.json --job-id fw-7 --watch
       jobbroker jobs create --all --type reboot --param delay=5
+      jobbroker jobs create --group pumps --template AWS-Reboot --parameter runAsUser=root
     """
     payload = new_job(**options)
     async with caller(where) as asked:
@@ -76,62 +83,6 @@ async def create(
             return
         job = await watch(asked, str(made["jobId"]), timeout=timeout)
     _end(job, as_json=as_json)
-
-
-def new_job(
-    *,
-    targets: Sequence[str],
-    groups: Sequence[str],
-    everything: bool,
-    document: IO[bytes] | None,
-    document_json: str | None,
-    document_type: str | None,
-    params: Sequence[tuple[str, str]],
-    job_id: str | None,
-    description: str | None,
-    timeout_minutes: int | None,
-    expires_in_hours: float | None,
-) -> Body:
-    """The payload of jobs/create, in the dialect that the options speak. Raises a usage error."""
-    arns = [*targets, *(target_arn("thinggroup", group) for group in groups)]
-    given = [document is not None, document_json is not None, document_type is not None]
-    if sum(given) != 1:
-        raise click.UsageError("one of --document, --document-json and --type is needed")
-    if not arns and not everything:
-        raise click.UsageError("--target, --group or --all is needed")
-    if document_type is not None:
-        if description is not None or timeout_minutes is not None:
-            raise click.UsageError("--description and --timeout-minutes go with --document")
-        payload: Body = {
-            "document_type": document_type,
-            "document_params": {name: json_value(text) for name, text in params},
-            "expires_in_hours": expires_in_hours,
-            **_seed_target(arns, everything=everything),
-        }
-    else:
-        if everything or params or expires_in_hours is not None:
-            raise click.UsageError("--all, --param and --expires-in-hours go with --type")
-        text = document.read().decode(errors="replace") if document else document_json
-        minutes = timeout_minutes
-        payload = {
-            "targets": arns,
-            "document": text,
-            "description": description,
-            "timeoutConfig": minutes and {"inProgressTimeoutInMinutes": minutes},
-        }
-    payload["jobId" if document_type is None else "job_id"] = job_id
-    return {name: value for name, value in payload.items() if value is not None}
-
-
-def _seed_target(arns: Sequence[str], *, everything: bool) -> Body:
-    if everything:
-        if arns:
-            raise click.UsageError("--all takes no --target and no --group beside it")
-        return {"target_all": True}
-    if len(arns) != 1:
-        raise click.UsageError("--type takes one target: a thing, a group or --all")
-    kind, _, name = arns[0].rpartition(":")[2].partition("/")
-    return {"target_device_id" if kind == "thing" else "target_group_id": name}
 
 
 def _print_made(made: Body, *, as_json: bool) -> None:
@@ -199,7 +150,7 @@ async def show(where: Where, job_id: str, status: str | None, limit: int, as_jso
         return
     job = body["job"]
     click.echo(told(job))
-    for name in ("description", "comment", "reasonCode", "createdBy"):
+    for name in ("description", "comment", "reasonCode", "createdBy", "jobTemplateArn"):
         if job.get(name):
             click.echo(f"{name}: {job[name]}")
     click.echo(f"targets: {', '.join(job.get('targets', []))}")

@@ -11,6 +11,7 @@ import click
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)(%?)")
+MANAGED: Final = re.compile(r"(?P<name>AWS-[a-zA-Z0-9_-]+)(:(?P<version>[0-9.]+))?")
 _TARGET: Final = re.compile(r"(thing|group|thinggroup)/([a-zA-Z0-9:_-]{1,128})")
 
 
@@ -106,6 +107,20 @@ class TargetName(click.ParamType[str]):
 def target_arn(kind: str, name: str) -> str:
     """A target's ARN, in the region and account of a tenant that nobody changed; the name decides."""
     return f"arn:aws:iot:us-east-1:000000000000:{kind}/{name}"
+
+
+def job_arn(job_id: str) -> str:
+    """A job's ARN; the id decides."""
+    return f"arn:aws:iot:us-east-1:000000000000:job/{job_id}"
+
+
+def template_arn(name: str) -> str:
+    """The ARN of a template: AWS's by AWS-NAME or AWS-NAME:VERSION, else one's own; an ARN as it is."""
+    if name.startswith("arn:"):
+        return name
+    if found := MANAGED.fullmatch(name):
+        return f"arn:aws:iot:us-east-1::jobtemplate/{found['name']}:{found['version'] or '1.0'}"
+    return f"arn:aws:iot:us-east-1:000000000000:jobtemplate/{name}"
 
 
 def json_value(text: str) -> Any:  # noqa: ANN401 - whatever JSON says

@@ -64,13 +64,24 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT * FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = e.job_id OFFSET 0) j;
 
 -- name: load_documents
--- Documents by job incarnation.
+-- Documents by job incarnation, with what those that are not plain are filled with.
 -- params: tenant, job uids
-SELECT found.job_uid, found.document
+SELECT found.job_uid, found.document, found.document_plain, found.document_parameters, found.presigned_url_config
 FROM unnest($2::bigint[]) AS wanted (job_uid)
 CROSS JOIN LATERAL (
-    SELECT x.job_uid, x.document FROM jobs x
+    SELECT x.* FROM jobs x
     WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid = wanted.job_uid
+    OFFSET 0
+) found;
+
+-- name: load_attributes
+-- The things' attributes, for documents that have some filled in.
+-- params: tenant, thing names
+SELECT found.thing_name, found.attributes
+FROM unnest($2::text[]) AS wanted (thing_name)
+CROSS JOIN LATERAL (
+    SELECT t.thing_name, t.attributes FROM things t
+    WHERE t.tenant_id = $1 AND t.thing_name = wanted.thing_name
     OFFSET 0
 ) found;
 

@@ -38,12 +38,14 @@ ORDER BY w.position;
 -- name: insert_job
 -- A job with its counters and its targets.
 -- params: tenant, job id, dialect, document, document_type, document_params, target_device_id, target_group_id,
--- target_all, description, in-progress timeout, expires_at, request digest, created_by, now, target kinds, names, ARNs
+-- target_all, description, in-progress timeout, expires_at, request digest, created_by, now, target kinds, names, ARNs,
+-- document: plain, parameters, source, template ARN, presigned URLs
 WITH job AS (
     INSERT INTO jobs (tenant_id, job_id, dialect, document, document_type, document_params, target_device_id,
                       target_group_id, target_all, description, in_progress_timeout_minutes, expires_at,
-                      request_sha256, created_by, created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
+                      request_sha256, created_by, created_at, updated_at, document_plain, document_parameters,
+                      document_source, job_template_arn, presigned_url_config)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $19, $20, $21, $22, $23)
     RETURNING tenant_id, job_id
 ), counts AS (
     INSERT INTO job_counts (tenant_id, job_id) SELECT tenant_id, job_id FROM job

@@ -52,6 +52,8 @@ OPERATOR_MAY_PUBLISH = [
     f"{ROOM}/jobs/j1/cancel",
     f"{ROOM}/jobs/j1/delete",
     f"{ROOM}/jobs/j1/executions/dev1/cancel",
+    f"{ROOM}/templates/create",
+    f"{ROOM}/managed-templates/list",
     f"{ROOM}/things/create",
     f"{ROOM}/groups/add",
     f"{ROOM}/operators/list",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from schema import commands, decode
 from schema.errors import Rejected
+from schema.template_commands import CreateTemplate
 from tests.fuzz import odd
 from tests.fuzz.oracle import ACCEPTED, JOB_ID, NAME, check_details, check_refusal, strict_json
 from tests.fuzz.requests import a_token, some_details
@@ -40,6 +41,22 @@ def _document(rng: Random) -> object:
     return rng.choice((as_object, as_text, "{}", " \n{}\n ", full, {}))
 
 
+def _template_arn(rng: Random) -> str:
+    managed = rng.choice(("AWS-Reboot:1.0", "AWS-Run-Command:1.0", "no-such:1.1"))
+    custom = rng.choice(("t0", "t1", "T_2-"))
+    home = rng.choice(("us-east-1:000000000000", ":"))
+    return (
+        f"arn:aws:iot:{rng.choice(('us-east-1:', ':'))}:jobtemplate/{managed}"
+        if (rng.random() < 0.5)
+        else f"arn:aws:iot:{home}:jobtemplate/{custom}"
+    )
+
+
+def _open_document(rng: Random) -> object:
+    filled = ("${thingName}", "${aws:iot:parameter:x}", "$${", "${thing:attributes.a.0}")
+    return rng.choice((_document(rng), {"a": rng.choice(filled), "b": [rng.choice(filled)]}))
+
+
 def _attributes(rng: Random) -> dict[str, str]:
     return {
         f"a.{n}": rng.choice(("", "1", "x,y@z/[]", "v" * 800))
@@ -61,6 +78,8 @@ def _seed_target(rng: Random) -> dict[str, object]:
 
 
 _SEED_JOB: Final = "jobs/create, seed"
+_FROM_TEMPLATE: Final = "jobs/create, template"
+_TEMPLATE: Final = _pick("t0", "t1", "T_2-")
 _FLAG: Final = _pick(True, False)
 _TEXT: Make = lambda rng: odd.plain_text(rng, 2028)  # noqa: E731 - one of a table of makers
 _VERSION: Final = _pick(0, 1, 2, 2**63 - 1)
@@ -71,12 +90,21 @@ _PAYLOAD: Final[Make] = lambda rng: {"attributes": _attributes(rng)}  # noqa: E7
 # Each verb's required and optional members, as docs/protocol.md has them.
 _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "jobs/create": (
-        {"targets": _arns, "document": _document},
+        {"targets": _arns, "document": _open_document},
         {
             "jobId": _pick(*JOBS),
             "description": _TEXT,
             "timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1}),
             "targetSelection": _pick("SNAPSHOT"),
+            "documentParameters": _pick({"x": "${thingName}"}, {"x" * 128: "x" * 30_720}),
+        },
+    ),
+    _FROM_TEMPLATE: (
+        {"targets": _arns, "jobTemplateArn": _template_arn},
+        {
+            "jobId": _pick(*JOBS),
+            "documentParameters": _pick({"runAsUser": "u"}, {"x": "${thingName}"}, {}),
+            "presignedUrlConfig": _pick({}, {"expiresInSec": 60}),
         },
     ),
     _SEED_JOB: (
@@ -95,6 +123,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
             "status": _pick("QUEUED", "TIMED_OUT"),
             "includeDocument": _FLAG,
             "includeExecutions": _FLAG,
+            "beforeSubstitution": _FLAG,
         },
     ),
     "jobs/cancel": (
@@ -105,6 +134,18 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "jobs/executions/cancel": (
         {},
         {"force": _FLAG, "expectedVersion": _VERSION, "statusDetails": some_details},
+    ),
+    "templates/create": (
+        {"jobTemplateId": _TEMPLATE, "description": _TEXT, "document": _open_document},
+        {"timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1})},
+    ),
+    "templates/list": ({}, _PAGE),
+    "templates/get": ({"jobTemplateId": _TEMPLATE}, {}),
+    "templates/delete": ({"jobTemplateId": _TEMPLATE}, {}),
+    "managed-templates/list": ({}, {**_PAGE, "templateName": _pick("AWS-Reboot", "x" * 64)}),
+    "managed-templates/get": (
+        {"templateName": _pick("AWS-Reboot", "x")},
+        {"templateVersion": _pick("1.0", "1.1")},
     ),
     "things/create": (
         {"thingName": _THING},
@@ -234,7 +275,9 @@ _NAMED: Final = frozenset(
 
 
 def _check_document(command: commands.Command) -> None:
-    if not isinstance(command, commands.CreateJob | commands.CreateSeedJob):
+    if not isinstance(command, commands.CreateJob | commands.CreateSeedJob | CreateTemplate):
+        return
+    if command.document is None:
         return
     assert 1 <= len(command.document.encode()) <= 32_768
     assert isinstance(strict_json(command.document), dict)

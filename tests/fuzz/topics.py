@@ -37,6 +37,8 @@ _VERBS: Final = (
     *("jobs/create", "jobs/list", "things/create", "things/list", "things/get", "things/delete"),
     *("groups/create", "groups/delete", "groups/list", "groups/add", "groups/remove"),
     *("groups/members", "operators/create", "operators/list", "operators/delete"),
+    *("templates/create", "templates/list", "templates/get", "templates/delete"),
+    *("managed-templates/list", "managed-templates/get"),
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from handlers import chunks
 from handlers.chunks import Progress
+from handlers.context import Outside
 from handlers.database import Pool, tenant_transaction
 from handlers.operator_plane import Actor, Answer, execute
 from handlers.store import Told
@@ -25,6 +26,7 @@ class Desk:
     name: str = "ann"
     tenant: str = "default"
     progress: Progress = field(default_factory=Progress)
+    outside: Outside = field(default_factory=Outside)
 
     async def send(self, path: str, payload: object = None, *, duplicate: bool = False) -> Answer:
         """The answer to a command by its path below the operator's room, such as `jobs/create`."""
@@ -38,7 +40,9 @@ class Desk:
             else json.dumps(payload).encode()
         )
         actor = Actor(self.tenant, self.name, self.role)
-        answer = await execute(self.pool, actor, topic, body, slot=None, duplicate=duplicate)
+        answer = await execute(
+            self.pool, actor, topic, body, slot=None, duplicate=duplicate, outside=self.outside
+        )
         # What an operator is sent is JSON: read it as they do.
         return Answer(answer.accepted, json.loads(json.dumps(answer.body)), answer.told)
 

@@ -42,6 +42,9 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
     await desk.accepted("groups/create", {"thingGroupName": "g"})
     await desk.accepted("groups/add", {"thingGroupName": "g", "thingName": "t1"})
     await desk.accepted("jobs/create", aws_job("t1", jobId="j", clientToken="c"))
+    await desk.accepted(
+        "templates/create", {"jobTemplateId": "t", "description": "d", "document": "{}"}
+    )
     # A rollout in the middle, which a small job has no time for.
     await admin.execute("INSERT INTO rollout_chunks VALUES ('default', 'j', 0, '{t1}')")
     # And what a process that sends would have noted.

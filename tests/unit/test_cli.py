@@ -16,8 +16,8 @@ from click.testing import CliRunner
 import broker.cli
 from broker.cli import COMMANDS, cli, intruder
 from broker.cli.callers import command_path
-from broker.cli.jobs import new_job
-from broker.cli.kinds import Duration, Pair, Range, Share, TargetName, json_value
+from broker.cli.kinds import Duration, Pair, Range, Share, TargetName, json_value, template_arn
+from broker.cli.new_job import new_job
 from broker.cli.outcome import Exit, Failure, Refused, expected, tells
 from broker.cli.watching import bar, exit_of, is_over, told
 from broker.embedded.directory import DirectoryTakenError
@@ -88,6 +88,10 @@ def job(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - any option of jobs 
         "everything": False,
         "document": None,
         "document_json": None,
+        "document_source": None,
+        "template": None,
+        "parameters": [],
+        "url_seconds": None,
         "document_type": None,
         "params": [],
         "job_id": None,
@@ -108,6 +112,20 @@ def test_a_document_speaks_awss_words() -> None:
         "jobId": "j",
         "timeoutConfig": {"inProgressTimeoutInMinutes": 5},
     }
+
+
+def test_a_template_is_named_and_given_parameters() -> None:
+    """One's own, one of AWS's in a version or the only one, or by its ARN."""
+    payload = job(groups=["g"], template="fw", parameters=[("v", "7")], url_seconds=60)
+    del payload["targets"]
+    assert payload == {
+        "jobTemplateArn": "arn:aws:iot:us-east-1:000000000000:jobtemplate/fw",
+        "documentParameters": {"v": "7"},
+        "presignedUrlConfig": {"expiresInSec": 60},
+    }
+    assert template_arn("AWS-Reboot").endswith("::jobtemplate/AWS-Reboot:1.0")
+    assert template_arn("AWS-Reboot:2.0").endswith("::jobtemplate/AWS-Reboot:2.0")
+    assert template_arn("arn:aws:iot:x:1:jobtemplate/y") == "arn:aws:iot:x:1:jobtemplate/y"
 
 
 def test_a_type_speaks_the_seeds_words() -> None:

@@ -9,10 +9,21 @@ from schema.errors import Code, Rejected
 from schema.rights import LEAST_ROLE, READS, Role, require, require_grant
 from schema.topics import _FLAT_VERBS
 
-_JOBS = ("jobs/create", "jobs/cancel", "jobs/delete", "jobs/executions/cancel")
+_JOBS = (
+    "jobs/create",
+    "jobs/cancel",
+    "jobs/delete",
+    "jobs/executions/cancel",
+    "templates/create",
+    "templates/delete",
+)
 _READS = (
     "jobs/list",
     "jobs/get",
+    "templates/list",
+    "templates/get",
+    "managed-templates/list",
+    "managed-templates/get",
     "things/list",
     "things/get",
     "groups/get",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.outside import store_of
 from broker.settings import (
     PREFIX,
     Settings,
@@ -102,6 +103,23 @@ def test_a_wrong_url_is_named_and_its_password_is_not(
 def test_nothing_printed_shows_a_password(environment: pytest.MonkeyPatch) -> None:
     """A repr of the settings, as a log line may have it, hides every URL."""
     assert "secret@" not in repr(load_settings())
+
+
+def test_a_store_is_set_up_as_a_whole(environment: pytest.MonkeyPatch) -> None:
+    """An endpoint without its keys is refused, and one that is no endpoint; the secret is never shown."""
+    environment.setenv("JOBBROKER_S3_ENDPOINT", "https://s3.example:9000")
+    with pytest.raises(SettingsError, match="JOBBROKER_S3_SECRET_KEY belong together"):
+        load_settings()
+    environment.setenv("JOBBROKER_S3_ACCESS_KEY", "key")
+    environment.setenv("JOBBROKER_S3_SECRET_KEY", "very-secret")
+    settings = load_settings()
+    store = store_of(settings)
+    assert store is not None
+    assert (store.endpoint, store.secret_key) == ("https://s3.example:9000", "very-secret")
+    assert "very-secret" not in f"{settings!r} {store!r}"
+    environment.setenv("JOBBROKER_S3_ENDPOINT", "s3.example")
+    with pytest.raises(SettingsError, match=r"S3_ENDPOINT 's3\.example': endpoint"):
+        load_settings()
 
 
 def test_certificates_go_with_tls_and_with_each_other(

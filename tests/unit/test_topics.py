@@ -78,6 +78,7 @@ def test_what_is_not_ours_to_answer(topic: str) -> None:
             OperatorTopic("acme", "ann", "jobs/executions/cancel", "j1", "t1"),
         ),
         ("groups/members", OperatorTopic("acme", "ann", "groups/members")),
+        ("managed-templates/get", OperatorTopic("acme", "ann", "managed-templates/get")),
     ],
 )
 def test_an_operators_command(rest: str, wanted: OperatorTopic) -> None:
@@ -86,7 +87,14 @@ def test_an_operators_command(rest: str, wanted: OperatorTopic) -> None:
 
 
 @pytest.mark.parametrize(
-    "rest", ["jobs/j1/pause", "things/explode", "jobs", "jobs/j1/executions/t 1/cancel"]
+    "rest",
+    [
+        "jobs/j1/pause",
+        "things/explode",
+        "templates/explode",
+        "jobs",
+        "jobs/j1/executions/t 1/cancel",
+    ],
 )
 def test_what_is_no_command(rest: str) -> None:
     """An operator's mistake is answered, not ignored."""

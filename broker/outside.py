@@ -1,0 +1,28 @@
+"""What of the world beyond the database commands and documents may use, as the settings allow it."""
+
+from __future__ import annotations
+
+from broker.document_hosts import AllowedHosts
+from broker.document_source import DocumentSource
+from broker.settings import LocalSettings
+from handlers.context import Outside
+from schema.presign import S3Store
+
+
+def store_of(settings: LocalSettings) -> S3Store | None:
+    """The store whose URLs are signed; None when none is set up."""
+    if settings.s3_endpoint is None or settings.s3_secret_key is None:
+        return None
+    return S3Store(
+        settings.s3_endpoint,
+        settings.s3_region,
+        settings.s3_access_key or "",
+        settings.s3_secret_key.get_secret_value(),
+        path_style=settings.s3_path_style,
+    )
+
+
+def outside_of(settings: LocalSettings) -> Outside:
+    """The store and the reader of documents."""
+    hosts = AllowedHosts.parse(settings.document_hosts or "")
+    return Outside(store_of(settings), DocumentSource(hosts).read)

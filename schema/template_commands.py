@@ -1,0 +1,76 @@
+"""The commands on job templates, the tenant's own and AWS's managed ones: one model each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, model_validator
+
+from schema.arns import parse_job
+from schema.commands import Command, JobSettings, Page
+from schema.fields import Document, SourceUrl, Text
+from schema.templates import TemplateId, TemplateName, TemplateVersion
+
+
+def _job_arn(value: str) -> str:
+    parse_job(value)
+    return value
+
+
+class CreateTemplate(JobSettings):
+    """templates/create (AWS: CreateJobTemplate): a document with the settings of jobs that are made of it.
+
+    With jobArn both are that job's, but for what is said here.
+    """
+
+    job_template_id: TemplateId
+    # Narrower than its base's: AWS wants a template to be described.
+    description: Text
+    document: Document | None = None
+    document_source: SourceUrl | None = None
+    job_arn: Annotated[str, AfterValidator(_job_arn)] | None = None
+
+    @model_validator(mode="after")
+    def _one_document(self) -> Self:
+        given = (self.document, self.document_source, self.job_arn)
+        if sum(one is not None for one in given) != 1:
+            msg = "exactly one of document, documentSource and jobArn is needed"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def settings_text(self) -> str:
+        """What jobs take over, as a row holds it: JSON in AWS's spelling, without what was left out."""
+        said = JobSettings.model_fields.keys() - {"client_token"}
+        return self.model_dump_json(
+            include=said, by_alias=True, exclude_unset=True, exclude_none=True
+        )
+
+
+class ListTemplates(Page):
+    """templates/list (AWS: ListJobTemplates)."""
+
+
+class GetTemplate(Command):
+    """templates/get (AWS: DescribeJobTemplate)."""
+
+    job_template_id: TemplateId
+
+
+class DeleteTemplate(Command):
+    """templates/delete (AWS: DeleteJobTemplate)."""
+
+    job_template_id: TemplateId
+
+
+class ListManagedTemplates(Page):
+    """managed-templates/list (AWS: ListManagedJobTemplates)."""
+
+    template_name: TemplateName | None = None
+
+
+class GetManagedTemplate(Command):
+    """managed-templates/get (AWS: DescribeManagedJobTemplate)."""
+
+    template_name: TemplateName
+    template_version: TemplateVersion | None = None
