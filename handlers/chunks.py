@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from handlers import store
 from handlers.context import told_of
 from handlers.database import TRANSIENT, tenant_transaction
+from handlers.reach import finish, let_go_some
 from handlers.rollouts import CHUNK, is_rolled_out, roll_out_chunk
 from schema import lifecycle
 from schema.changes import Change, NobodyHears, never
@@ -74,6 +75,7 @@ class _Job:
     job_id: str
     job_uid: int
     work: str
+    mark: int | None  # what this walk over the executions is for
     force: bool
     slot: int | None
     nobody_hears: NobodyHears
@@ -158,11 +160,12 @@ async def work_on_job(
                 job_id,
                 row["job_uid"],
                 row["work"],
+                row["reach_mark"],
                 row["force_canceled"],
                 slot,
                 nobody_hears,
             )
-            hint = (job.job_uid, job.work)
+            hint = (job.job_uid, f"{job.work} {job.mark}")
             after = progress.after.get(hint, _START)
             done = await _CHUNK_OF[job.work](job, after)
         # Only what is committed counts as passed.
@@ -182,9 +185,23 @@ async def _roll_out(job: _Job, _after: Key) -> _Chunk:
     if not await is_rolled_out(job.connection, job.tenant_id, job.job_id):
         return _Chunk(told_of(told), _START)
     now = await _lock_counts(job)
+    # Somebody who joined a CONTINUOUS job meanwhile may have added to it: whoever does holds the job.
+    await job.connection.execute(_SQL["lock_job"], job.tenant_id, job.job_id)
+    if not await is_rolled_out(job.connection, job.tenant_id, job.job_id):
+        return _Chunk(told_of(told), _START)
     await job.connection.execute(_SQL["finish_work"], job.tenant_id, job.job_id, job.work)
     # The last device may have finished before the rollout did: then completing is for us to do.
     return _Chunk((*told_of(told), *await _complete(job, now)))
+
+
+async def _let_go(job: _Job, after: Key) -> _Chunk:
+    """Look through the job's live executions for things that it reaches no more."""
+    told, last = await let_go_some(job.connection, job.tenant_id, job.job_id, after, slot=job.slot)
+    if last is not None:
+        return _Chunk(told_of(told), last)
+    await _lock_counts(job)
+    await finish(job.connection, job.tenant_id, job.job_id, job.mark)
+    return _Chunk(told_of(told), _START)  # a rollout may be owed behind it
 
 
 async def _cancel(job: _Job, after: Key) -> _Chunk:
@@ -220,6 +237,7 @@ async def _delete(job: _Job, after: Key) -> _Chunk:
 
 _CHUNK_OF: Final = {
     "ROLLOUT": _roll_out,
+    "REACH": _let_go,
     "CANCEL": _cancel,
     "EXPIRE": _expire,
     "DELETE": _delete,

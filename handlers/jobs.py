@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from handlers import job_documents, store
+from handlers import job_documents, reach, store
 from handlers.context import Context, Outcome, told_of
 from handlers.rollouts import freeze_snapshot, roll_out_chunk
 from schema.arns import Home, Target, parse_target
@@ -51,8 +51,9 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     """Create a job and its executions, or give the first answer again when it is already there.
 
     Up to 500 things: their executions are made here. More: the snapshot is frozen and rolled out in the background.
-    A job without any thing is COMPLETED at once. Raises Rejected: ResourceNotFound naming targets that do not exist, or
-    a template; ResourceAlreadyExists when the id has other content; InvalidRequest naming a placeholder that is wrong.
+    A SNAPSHOT job without any thing is COMPLETED at once; a CONTINUOUS one waits for things. Raises Rejected:
+    ResourceNotFound naming targets that do not exist, or a template; ResourceAlreadyExists when the id has other
+    content; InvalidRequest naming a placeholder that is wrong.
     """
     # Without the id: a job whose creator gave none has the digest that its repeated request has.
     digest = fingerprint("jobs/create", (), command.model_copy(update={"job_id": None}))
@@ -60,13 +61,19 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     if existing is not None:
         return _again(context, existing, digest)
     targets = _targets(context.home, command)
-    await _require_targets(context, targets)
+    continuous = isinstance(command, CreateJob) and command.target_selection == "CONTINUOUS"
+    if continuous:
+        await reach.whole_fleet(context.connection, context.tenant_id)
+    await require_targets(context, targets)
     job = await _new_job(context, command, targets, digest=digest)
     job_id = command.job_id or await context.connection.fetchval(_SQL["make_job_id"])
     await _insert(context, job_id, job)
+    if continuous:
+        await reach.follow(context.connection, context.tenant_id, job_id)
     total = await freeze_snapshot(context.connection, context.tenant_id, job_id)
     told = await _begin(context, job_id, total)
-    status = str(JobStatus.IN_PROGRESS if total else JobStatus.COMPLETED)
+    over = not (total or continuous)
+    status = str(JobStatus.COMPLETED if over else JobStatus.IN_PROGRESS)
     return Outcome(
         _body(context.home, job_id, status=status, total=total, description=job.description),
         told,
@@ -179,7 +186,8 @@ def _body(
     return body if description is None else {**body, "description": description}
 
 
-async def _require_targets(context: Context, targets: tuple[Target, ...]) -> None:
+async def require_targets(context: Context, targets: tuple[Target, ...]) -> None:
+    """Pass when all targets exist. Raises Rejected (ResourceNotFound) naming those that do not."""
     rows = await context.connection.fetch(
         _SQL["find_missing_targets"],
         context.tenant_id,

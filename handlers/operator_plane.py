@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 
 from handlers import (
+    associations,
     audit,
     cancellations,
     groups,
@@ -276,6 +277,7 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     "jobs/get": _of_job(job_views.get_job),
     "jobs/cancel": _of_job(cancellations.cancel_job),
     "jobs/delete": _of_job(cancellations.delete_job),
+    "jobs/associate": _of_job(associations.associate_targets),
     "jobs/executions/cancel": _cancel_execution,
     "templates/create": _plain(templates.create_template),
     "templates/list": _plain(templates.list_templates),

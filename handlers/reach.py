@@ -15,7 +15,7 @@ from handlers import membership, store
 from handlers.context import told_of
 from schema import lifecycle
 from schema.changes import Change
-from schema.lifecycle import TERMINAL
+from schema.lifecycle import TERMINAL, Status
 from schema.sql import queries
 
 if TYPE_CHECKING:
@@ -191,6 +191,46 @@ async def let_go(
         now=now,
         slot=slot,
     )
+
+
+async def follow(connection: Connection, tenant_id: str, job_id: str) -> None:
+    """Make a new job CONTINUOUS. The caller holds memberships alone since before it looked at the targets."""
+    await connection.execute(_SQL["follow_targets"], tenant_id, job_id)
+
+
+async def let_go_some(
+    connection: Connection,
+    tenant_id: str,
+    job_id: str,
+    after: tuple[str, int],
+    *,
+    slot: int | None,
+) -> tuple[Told | None, tuple[str, int] | None]:
+    """Let go those of a job's next live executions whose things it reaches no more.
+
+    Returns what is to be told, and the key of the last one looked at, or None when there are no more.
+    """
+    rows = await connection.fetch(
+        _JOBS["find_executions"],
+        tenant_id,
+        job_id,
+        [Status.QUEUED, Status.IN_PROGRESS],
+        *after,
+        AT_ONCE,
+    )
+    last = (rows[-1]["thing_name"], rows[-1]["execution_number"]) if len(rows) == AT_ONCE else None
+    names = {row["thing_name"] for row in rows}
+    await membership.hold(connection, tenant_id)
+    _, now = await store.lock_things(connection, tenant_id, names)
+    reached = await find(connection, tenant_id, names, job_id)
+    left = {(job_id, name) for name in names} - reached
+    return await let_go(connection, tenant_id, left, now=now, slot=slot), last
+
+
+async def finish(connection: Connection, tenant_id: str, job_id: str, mark: int | None) -> None:
+    """End the walk over a job's executions, unless another change of many memberships owes one anew."""
+    await connection.execute(_JOBS["lock_job"], tenant_id, job_id)
+    await connection.execute(_SQL["finish_reach"], tenant_id, job_id, mark)
 
 
 def _slices(names: Sequence[str]) -> Iterator[list[str]]:

@@ -104,7 +104,7 @@ class CreateJob(JobSettings):
     document_source: SourceUrl | None = None
     job_template_arn: TemplateArn | None = None
     document_parameters: Parameters | None = None
-    target_selection: Literal["SNAPSHOT"] = "SNAPSHOT"
+    target_selection: Literal["SNAPSHOT", "CONTINUOUS"] = "SNAPSHOT"
 
     @model_validator(mode="after")
     def _one_document(self) -> Self:
@@ -177,6 +177,15 @@ class DeleteJob(Command):
     """jobs/{id}/delete (AWS: DeleteJob)."""
 
     force: bool = False
+
+
+class AssociateTargets(Command):
+    """jobs/{id}/associate (AWS: AssociateTargetsWithJob)."""
+
+    targets: Annotated[
+        tuple[TargetArn, ...], Field(strict=False, min_length=1, max_length=TARGETS_PER_JOB)
+    ]
+    comment: Text | None = None
 
 
 class CancelExecution(Command):

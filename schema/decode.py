@@ -18,6 +18,7 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "jobs/get": commands.GetJob,
     "jobs/cancel": commands.CancelJob,
     "jobs/delete": commands.DeleteJob,
+    "jobs/associate": commands.AssociateTargets,
     "jobs/executions/cancel": commands.CancelExecution,
     "templates/create": template_commands.CreateTemplate,
     "templates/list": template_commands.ListTemplates,
@@ -117,10 +118,6 @@ def _create_model(fields: dict[str, object]) -> type[commands.Command]:
         )
     if later := sorted(_LATER & fields.keys()):
         raise Rejected(Code.INVALID_REQUEST, f"{', '.join(later)}: not offered by this version")
-    if fields.get("targetSelection") == "CONTINUOUS":
-        raise Rejected(
-            Code.INVALID_REQUEST, "targetSelection: CONTINUOUS is not offered by this version"
-        )
     if not seed and not aws:
         raise Rejected(
             Code.INVALID_REQUEST,

@@ -33,6 +33,7 @@ LEAST_ROLE: Final = {
     "jobs/get": Role.VIEWER,
     "jobs/cancel": Role.MANAGER,
     "jobs/delete": Role.MANAGER,
+    "jobs/associate": Role.MANAGER,
     "jobs/executions/cancel": Role.MANAGER,
     "templates/create": Role.MANAGER,
     "templates/list": Role.VIEWER,

@@ -47,6 +47,7 @@ OPERATOR_FILTERS: Final = (
     "operators/+/jobs/+/get",
     "operators/+/jobs/+/cancel",
     "operators/+/jobs/+/delete",
+    "operators/+/jobs/+/associate",
     "operators/+/jobs/+/executions/+/cancel",
     "operators/+/templates/+",
     "operators/+/managed-templates/+",
@@ -161,7 +162,11 @@ def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | Un
     match rest:
         case [_, _] if "/".join(rest) in _FLAT_VERBS:
             return OperatorTopic(tenant, operator, "/".join(rest))
-        case ["jobs", job_id, "get" | "cancel" | "delete" as verb] if JOB_ID.fullmatch(job_id):
+        case [
+            "jobs",
+            job_id,
+            "get" | "cancel" | "delete" | "associate" as verb,
+        ] if JOB_ID.fullmatch(job_id):
             return OperatorTopic(tenant, operator, f"jobs/{verb}", job_id)
         case ["jobs", job_id, "executions", thing, "cancel"] if JOB_ID.fullmatch(
             job_id

@@ -208,9 +208,22 @@ SET reach_mark = NULL,
 WHERE tenant_id = $1 AND job_id = $2 AND pending_work = 'REACH' AND reach_mark = $3;
 
 -- name: find_continuous
--- Whether jobs follow their targets.
+-- Whether a job follows its targets.
 -- params: tenant, job id
 SELECT target_selection = 'CONTINUOUS' FROM jobs WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: follow_targets
+-- A new job is CONTINUOUS.
+-- params: tenant, job id
+WITH job AS (
+    UPDATE jobs SET target_selection = 'CONTINUOUS' WHERE tenant_id = $1 AND job_id = $2
+)
+UPDATE job_targets SET continuous = true WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: get_association
+-- What decides whether targets may be added to a job. The job is held, so that it is not cancelled beside that.
+-- params: tenant, job id
+SELECT status, target_selection, description FROM jobs WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE;
 
 -- name: list_targets
 -- A job's targets, with the place of the last.

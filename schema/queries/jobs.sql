@@ -211,7 +211,7 @@ SELECT pg_try_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0));
 SELECT coalesce(pending_work, CASE
            WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp() THEN 'EXPIRE' END)
            AS work,
-       force_canceled, job_uid
+       force_canceled, job_uid, reach_mark
 FROM jobs
 WHERE tenant_id = $1 AND job_id = $2;
 

@@ -51,6 +51,7 @@ OPERATOR_MAY_PUBLISH = [
     f"{ROOM}/jobs/j1/get",
     f"{ROOM}/jobs/j1/cancel",
     f"{ROOM}/jobs/j1/delete",
+    f"{ROOM}/jobs/j1/associate",
     f"{ROOM}/jobs/j1/executions/dev1/cancel",
     f"{ROOM}/templates/create",
     f"{ROOM}/managed-templates/list",

@@ -95,7 +95,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
             "jobId": _pick(*JOBS),
             "description": _TEXT,
             "timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1}),
-            "targetSelection": _pick("SNAPSHOT"),
+            "targetSelection": _pick("SNAPSHOT", "CONTINUOUS"),
             "documentParameters": _pick({"x": "${thingName}"}, {"x" * 128: "x" * 30_720}),
         },
     ),
@@ -131,6 +131,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
         {"force": _FLAG, "reasonCode": _pick("A_1", "X" * 128), "comment": _TEXT},
     ),
     "jobs/delete": ({}, {"force": _FLAG}),
+    "jobs/associate": ({"targets": _arns}, {"comment": _TEXT}),
     "jobs/executions/cancel": (
         {},
         {"force": _FLAG, "expectedVersion": _VERSION, "statusDetails": some_details},

@@ -35,7 +35,16 @@ _THINGS: Final = ("t1", "T:1_-", "get", "accepted", "x" * 128, "update")
 _JOBS: Final = ("j1", "J_-", "get", "notify", "update", "x" * 64)
 _VERBS: Final = (
     *("jobs/create", "jobs/list", "things/create", "things/list", "things/get", "things/delete"),
-    *("groups/create", "groups/delete", "groups/list", "groups/add", "groups/remove"),
+    *(
+        "things/update",
+        "groups/get",
+        "groups/update",
+        "groups/create",
+        "groups/delete",
+        "groups/list",
+        "groups/add",
+        "groups/remove",
+    ),
     *("groups/members", "operators/create", "operators/list", "operators/delete"),
     *("templates/create", "templates/list", "templates/get", "templates/delete"),
     *("managed-templates/list", "managed-templates/get"),
@@ -50,7 +59,7 @@ def _forms(thing: str, job: str, operator: str) -> list[str]:
         f"{head}/{job}/get",
         f"{head}/$next/get",
         f"{head}/{job}/update",
-        *(f"{room}/jobs/{job}/{verb}" for verb in ("get", "cancel", "delete")),
+        *(f"{room}/jobs/{job}/{verb}" for verb in ("get", "cancel", "delete", "associate")),
         f"{room}/jobs/{job}/executions/{thing}/cancel",
         *(f"{room}/{verb}" for verb in _VERBS),
     ]

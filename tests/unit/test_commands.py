@@ -86,7 +86,7 @@ def test_null_counts_as_absent() -> None:
             "Minutes: 10081: .*10080",
         ),
         ({**AWS, "timeoutConfig": {"x": 1}}, "timeoutConfig.x: jobs/create has no such field"),
-        ({**AWS, "targetSelection": "CONTINUOUS"}, "CONTINUOUS is not offered by this version"),
+        ({**AWS, "targetSelection": "LATER"}, "targetSelection: 'LATER': .*'SNAPSHOT' or 'CONTINUOUS'"),
         ({**AWS, "abortConfig": {}}, "abortConfig: not offered by this version"),
         ({**AWS, "tags": [], "namespaceId": "n"}, "namespaceId, tags: not offered"),
         ({**AWS, "colour": "red"}, "colour: jobs/create has no such field"),

@@ -13,6 +13,7 @@ _JOBS = (
     "jobs/create",
     "jobs/cancel",
     "jobs/delete",
+    "jobs/associate",
     "jobs/executions/cancel",
     "templates/create",
     "templates/delete",
