@@ -1,4 +1,4 @@
-"""`jobbroker groups`: add, list, show, remove."""
+"""`jobbroker groups`: create, add, update, list, show, remove."""
 
 from __future__ import annotations
 
@@ -67,6 +67,72 @@ async def add(
         click.echo(f"{name}: {len(things)} things added" if things else f"{name} made")
 
 
+@groups.command("create", short_help="Make a group, of a query if it is to be dynamic.")
+@click.argument("name")
+@click.option("--query", help="Whoever this is true of is in the group: attributes.model:x*")
+@click.option("--parent", help="The group it is inside of.")
+@click.option("--description", help="What it is.")
+@as_json
+@reaching
+@runs_async
+async def create(
+    where: Where,
+    name: str,
+    query: str | None,
+    parent: str | None,
+    description: str | None,
+    as_json: bool,
+) -> None:
+    """Make a group; with --query its things are those that the query is true of, at any time.
+
+    \b
+    Example:
+      jobbroker groups create old-pumps --query 'attributes.model:px* AND attributes.firmware<7'
+    """
+    said = {"parentGroupName": parent, "queryString": query}
+    payload: Body = {
+        "thingGroupName": name,
+        **{key: text for key, text in said.items() if text is not None},
+    }
+    if description is not None:
+        payload["thingGroupProperties"] = {"thingGroupDescription": description}
+    async with caller(where) as asked:
+        made = await asked.call("groups/create", payload)
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"{name} made")
+
+
+@groups.command("update", short_help="Change a group's query or description.")
+@click.argument("name")
+@click.option("--query", help="Of a dynamic group: who is in it from now on.")
+@click.option("--description", help="What it is.")
+@as_json
+@reaching
+@runs_async
+async def update(
+    where: Where, name: str, query: str | None, description: str | None, as_json: bool
+) -> None:
+    """Change a group's description, of a dynamic one its query.
+
+    \b
+    Example:
+      jobbroker groups update old-pumps --query 'attributes.firmware<7.1'
+    """
+    if query is None and description is None:
+        raise click.UsageError("--query or --description is needed")
+    payload: Body = {"thingGroupName": name, **({"queryString": query} if query else {})}
+    if description is not None:
+        payload["thingGroupProperties"] = {"thingGroupDescription": description}
+    async with caller(where) as asked:
+        body = await asked.call("groups/update", payload)
+    if as_json:
+        print_json(body)
+    else:
+        click.echo(f"{name} is at version {body['version']}")
+
+
 @groups.command("list", short_help="List groups by name.")
 @click.option("--parent", help="Only those inside this group.")
 @as_json
@@ -86,7 +152,8 @@ async def list_groups(where: Where, parent: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_table(("GROUP",), [(one["groupName"],) for one in found])
+        rows = [(one["groupName"], one.get("queryString")) for one in found]
+        print_table(("GROUP", "QUERY"), rows)
 
 
 @groups.command("show", short_help="Show the things in a group.")

@@ -1,15 +1,16 @@
-"""`jobbroker jobs`: create, list, show, watch, cancel, delete."""
+"""`jobbroker jobs`: create, list, show, watch, cancel, associate, delete."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from broker.cli.callers import Body, Where, caller
-from broker.cli.kinds import Duration, Pair, TargetName
+from broker.cli.kinds import Duration, Pair, TargetName, target_arn
 from broker.cli.listing import pages
 from broker.cli.new_job import new_job
 from broker.cli.options import as_json, reaching
@@ -49,6 +50,7 @@ def jobs() -> None:
 @click.option("--description", help="What it is for.")
 @click.option("--timeout-minutes", type=int, help="How long a thing may take, once started.")
 @click.option("--expires-in-hours", type=float, help="With --type: how long it may stay queued.")
+@click.option("--continuous", is_flag=True, help="Also for things that come to its targets later.")
 @click.option("--watch", "watched", is_flag=True, help="Watch it, as `jobs watch` does.")
 @_timeout
 @as_json
@@ -57,6 +59,7 @@ def jobs() -> None:
 async def create(
     where: Where,
     /,
+    continuous: bool,
     watched: bool,
     timeout: float | None,
     as_json: bool,
@@ -73,9 +76,14 @@ async def create(
       jobbroker jobs create --target thing/pump-1 --document-json '{"operation":"reboot"}'
       jobbroker jobs create --group pumps --document firmware.json --job-id fw-7 --watch
       jobbroker jobs create --all --type reboot --param delay=5
+      jobbroker jobs create --group old-pumps --document firmware.json --continuous
       jobbroker jobs create --group pumps --template AWS-Reboot --parameter runAsUser=root
     """
     payload = new_job(**options)
+    if continuous:
+        if "targets" not in payload:
+            raise click.UsageError("--continuous does not go with --type")
+        payload["targetSelection"] = "CONTINUOUS"
     async with caller(where) as asked:
         made = await asked.call("jobs/create", payload)
         if not watched:
@@ -233,6 +241,37 @@ async def cancel(
             payload = {name: value for name, value in said.items() if value is not None}
             body = await asked.call("jobs/cancel", payload, job_id=job_id)
     _done(body, f"{job_id} canceled{f' for {thing}' if thing else ''}", as_json=as_json)
+
+
+@jobs.command("associate", short_help="Add targets to a continuous job.")
+@click.argument("job_id")
+@click.option("--target", "targets", multiple=True, type=TargetName(), help="thing/NAME or an ARN.")
+@click.option("--group", "groups", multiple=True, help="A group, with the groups inside it.")
+@click.option("--comment", help="Words for it.")
+@as_json
+@reaching
+@runs_async
+async def associate(
+    where: Where,
+    job_id: str,
+    targets: Sequence[str],
+    groups: Sequence[str],
+    comment: str | None,
+    as_json: bool,
+) -> None:
+    """Add targets to a continuous job that is in progress.
+
+    \b
+    Example:
+      jobbroker jobs associate fw-7 --group pumps-south
+    """
+    arns = [*targets, *(target_arn("thinggroup", group) for group in groups)]
+    if not arns:
+        raise click.UsageError("--target or --group is needed")
+    payload: Body = {"targets": arns, **({"comment": comment} if comment else {})}
+    async with caller(where) as asked:
+        body = await asked.call("jobs/associate", payload, job_id=job_id)
+    _done(body, f"{job_id} has {', '.join(arns)}", as_json=as_json)
 
 
 @jobs.command("delete", short_help="Delete a job with its executions.")

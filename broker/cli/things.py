@@ -1,4 +1,4 @@
-"""`jobbroker things`: add, list, show, remove."""
+"""`jobbroker things`: add, list, show, update, remove."""
 
 from __future__ import annotations
 
@@ -171,6 +171,37 @@ async def show(where: Where, name: str, as_json: bool) -> None:
         return
     for key, value in body.items():
         click.echo(f"{key}: {_pairs(value) if isinstance(value, dict) else value}")
+
+
+@things.command("update", short_help="Change a thing's attributes.")
+@click.argument("name")
+@click.option("--attribute", "attributes", multiple=True, type=Pair(), help="name=value.")
+@click.option("--without", multiple=True, help="The name of an attribute to take away.")
+@as_json
+@reaching
+@runs_async
+async def update(
+    where: Where,
+    name: str,
+    attributes: Sequence[tuple[str, str]],
+    without: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Change a thing's attributes; those not named stay. Dynamic groups follow at once.
+
+    \b
+    Example:
+      jobbroker things update pump-1 --attribute firmware=7.1 --without ordered
+    """
+    if not attributes and not without:
+        raise click.UsageError("--attribute or --without is needed")
+    payload = {"attributes": {**dict(attributes), **dict.fromkeys(without, "")}, "merge": True}
+    async with caller(where) as asked:
+        body = await asked.call("things/update", {"thingName": name, "attributePayload": payload})
+    if as_json:
+        print_json(body)
+    else:
+        click.echo(f"{name} is at version {body['version']}")
 
 
 @things.command("remove", short_help="Remove things and what lets them in.")
