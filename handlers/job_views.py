@@ -52,9 +52,9 @@ async def get_job(context: Context, command: GetJob, job_id: str) -> Outcome:
     if row is None:
         raise not_found("job", job_id)
     body: dict[str, object] = {"job": described(context.home, row)}
+    body |= _present({"documentSource": row["document_source"]})
     if command.include_document:
         body["document"] = _document(row, before_substitution=command.before_substitution)
-        body |= _present({"documentSource": row["document_source"]})
     if row["dialect"] == "seed":
         body |= _seed_words(row)
     if command.include_executions:

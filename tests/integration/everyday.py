@@ -67,7 +67,10 @@ async def _roll_out(day: Day, job: str) -> None:
         await day.desk.accepted(
             "groups/add", {"thingGroupName": f"g-{job}", "thingNames": [*day.things]}
         )
-    command = aws_job(day.things[0], group=f"g-{job}", jobId=job, clientToken=job)
+    # With something of each thing in it: the dearest document to give.
+    document = {"for": "${thingName}", "at": "${thing:attributes.site}"}
+    group = f"g-{job}"
+    command = aws_job(day.things[0], group=group, jobId=job, clientToken=job, document=document)
     async with day.watched.step("jobs/create", size):
         await day.desk.accepted("jobs/create", command)
     async with day.watched.step("jobs/create again"):

@@ -43,6 +43,7 @@ HOT = frozenset(
         "load_queues",
         "load_executions",
         "load_documents",
+        "load_attributes",
         "insert_executions",
         "update_executions",
         "delete_executions",

@@ -8,15 +8,18 @@ from datetime import UTC, datetime
 
 import pytest
 
+from handlers import store
 from handlers.context import Outside
-from handlers.database import Pool
+from handlers.database import Pool, tenant_transaction
 from handlers.documents import Documents
 from schema.errors import Code, Rejected
 from schema.presign import S3Store, StoredObject
+from schema.sql import queries
 from tests.factories import add_operator, add_things
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job
 
+_STATEMENTS = queries("executions")
 STORE = S3Store("http://store.test:9000", "us-east-1", "key", "secret")
 LOCALS = {
     "name": "${thingName}",
@@ -68,6 +71,46 @@ async def test_notify_next_brings_the_filled_document(desk: Desk, cached: int) -
             assert following["execution"]["jobDocument"] == filled("t1", "north")
         else:
             assert "execution" not in following
+
+
+@pytest.mark.parametrize(
+    ("document", "wanted"),
+    [
+        ({"a": 1}, {"load_documents"}),
+        ({"a": "${thingName}"}, {"load_documents"}),
+        ({"a": "${thing:attributes.site}"}, {"load_documents", "load_attributes"}),
+    ],
+)
+async def test_attributes_are_read_only_where_they_are_shown(
+    desk: Desk, document: object, wanted: set[str]
+) -> None:
+    """One statement more for such a batch; a document that is kept takes none."""
+    await desk.accepted("jobs/create", aws_job("t1", "t2", jobId="j", document=document))
+    documents = Documents()
+    async with desk.pool.acquire() as connection, tenant_transaction(connection, "default"):
+        queues = await store.load_queues(connection, "default", ["t1", "t2"])
+        asked = [one for queue in queues.values() for one in queue]
+        for expected in (wanted, wanted - {"load_documents"}):
+            ran: list[str] = []
+            with connection.query_logger(lambda record, ran=ran: ran.append(record.query)):
+                texts = await documents.load(connection, "default", asked, now=datetime.now(UTC))
+                await connection.execute("SELECT 1")  # by then the others are logged
+            assert {name for name, text in _STATEMENTS.items() if text in ran} == expected
+            assert len({texts.of(one) for one in asked}) == (1 if document == {"a": 1} else 2)
+
+
+async def test_kept_documents_are_bounded(desk: Desk) -> None:
+    """Whatever is asked for, no more characters are kept than may be; what is asked for is given."""
+    documents = Documents(60)
+    for job in range(5):
+        document = {"a": "${jobId}" + "x" * 20}
+        await desk.accepted("jobs/create", aws_job("t1", jobId=f"j{job}", document=document))
+    async with desk.pool.acquire() as connection, tenant_transaction(connection, "default"):
+        queue = (await store.load_queues(connection, "default", ["t1"]))["t1"]
+        texts = await documents.load(connection, "default", queue, now=datetime.now(UTC))
+    assert [json.loads(texts.of(one))["a"][:2] for one in queue] == ["j0", "j1", "j2", "j3", "j4"]
+    assert len(documents._kept) == 1
+    assert documents._held <= 60
 
 
 async def test_only_documents_with_placeholders_are_not_plain(desk: Desk) -> None:
