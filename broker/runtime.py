@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 _DRAIN_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
 _QUIET_SECONDS = 1.0
+_WORK_SECONDS = 1.0
 
 
 class Broker:
@@ -55,6 +56,7 @@ class Broker:
         self._slot = slot
         self._work = asyncio.Event()
         self._progress = chunks.Progress()
+        self._rollout_due: asyncio.TimerHandle | None = None
         self._told_again = asyncio.Event()
         self._connected_at = 0.0
         self._lost_at: float | None = None  # since then the MQTT server may have lost what we told
@@ -99,7 +101,7 @@ class Broker:
                     "adopt": every(
                         "adopt", self.notifier.adopt, seconds=5, wake=self.notifier.orphans
                     ),
-                    "work": every("work", self._do_work, seconds=1, wake=self._work),
+                    "work": every("work", self._do_work, seconds=_WORK_SECONDS, wake=self._work),
                     "timeouts": every("timeouts", self._time_out, seconds=0.5),
                     "retention": every("retention", self._forget, seconds=600),
                     "resync": every(
@@ -236,11 +238,21 @@ class Broker:
             nobody_hears=self._audience.nobody_hears,
         )
         self.notifier.tell(done.told)
+        self._wake_work_in(done.due_in)
         for failure in done.failures:
             log.error(
                 "job_work_failed", job=failure.job_id, work=failure.work, exc_info=failure.error
             )
         return done.more
+
+    def _wake_work_in(self, seconds: float | None) -> None:
+        """One timer at a time: each pass sets its own, and those of passes that were woken otherwise would add up."""
+        if self._rollout_due is not None:
+            self._rollout_due.cancel()
+            self._rollout_due = None
+        if seconds is not None and seconds < _WORK_SECONDS:
+            loop = asyncio.get_running_loop()
+            self._rollout_due = loop.call_later(max(0.0, seconds), self._work.set)
 
     async def _time_out(self) -> bool:
         done = await timeouts.run_once(self._pool, slot=self._slot.number)

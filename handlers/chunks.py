@@ -16,7 +16,7 @@ from handlers import store
 from handlers.context import told_of
 from handlers.database import TRANSIENT, tenant_transaction
 from handlers.reach import finish, let_go_some
-from handlers.rollouts import CHUNK, is_rolled_out, roll_out_chunk
+from handlers.rollouts import CHUNK, is_rolled_out, roll_out_at_rate, roll_out_chunk
 from schema import lifecycle
 from schema.changes import Change, NobodyHears, never
 from schema.errors import Conflict
@@ -50,12 +50,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """What one run did: what is to be told, how many chunks were done, whether more work is known."""
+    """What one run did: what is to be told, how many chunks were done, whether more work is known.
+
+    due_in: seconds until a job that rolls out at a rate is to be looked at again; None when none is.
+    """
 
     told: tuple[Told, ...] = ()
     chunks: int = 0
     more: bool = False
     failures: tuple[Failure, ...] = ()
+    due_in: float | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class _Job:
     work: str
     mark: int | None  # what this walk over the executions is for
     force: bool
+    has_rate: bool
     slot: int | None
     nobody_hears: NobodyHears
 
@@ -85,6 +90,7 @@ class _Job:
 class _Chunk:
     told: tuple[Told, ...] = ()
     after: Key | None = None  # where the next chunk begins; None when the work is done
+    due_in: float | None = None  # or when the work goes on, in seconds
 
 
 async def run_once(
@@ -97,11 +103,13 @@ async def run_once(
     """Do some chunks of what is owed to jobs, over all tenants, the jobs taking turns.
 
     nobody_hears: of a tenant and a live event's topic, whether nobody listens to it. Call again at once while `more`,
-    and from time to time otherwise: another process may have died over its work. Transient errors of the database are
-    raised, with what was done before them already committed and in the outbox.
+    after `due_in`, and from time to time otherwise: another process may have died over its work. Transient errors of
+    the database are raised, with what was done before them already committed and in the outbox.
     """
     async with pool.acquire() as connection:
-        found = await connection.fetch(_SQL["find_work"])
+        rows = await connection.fetch(_SQL["find_work"])
+    found = [tuple(row)[:3] for row in rows if row["job_id"] is not None]
+    waits: list[float] = [row["due_in"] for row in rows if row["job_id"] is None]
     told: list[Told] = []
     failures: list[Failure] = []
     chunks, more = 0, False
@@ -131,7 +139,8 @@ async def run_once(
                 chunks += 1
                 told += done.told
                 more = more or done.after is not None
-    return Worked(tuple(told), chunks, more, tuple(failures))
+                waits += [] if done.due_in is None else [done.due_in]
+    return Worked(tuple(told), chunks, more, tuple(failures), min(waits, default=None))
 
 
 async def work_on_job(
@@ -162,6 +171,7 @@ async def work_on_job(
                 row["work"],
                 row["reach_mark"],
                 row["force_canceled"],
+                row["has_rate"],
                 slot,
                 nobody_hears,
             )
@@ -179,16 +189,21 @@ async def work_on_job(
 
 
 async def _roll_out(job: _Job, _after: Key) -> _Chunk:
-    told = await roll_out_chunk(
-        job.connection, job.tenant_id, job.job_id, slot=job.slot, nobody_hears=job.nobody_hears
-    )
-    if not await is_rolled_out(job.connection, job.tenant_id, job.job_id):
-        return _Chunk(told_of(told), _START)
-    now = await _lock_counts(job)
+    place = (job.connection, job.tenant_id, job.job_id)
+    due_in = None
+    if job.has_rate:
+        tick = await roll_out_at_rate(*place, slot=job.slot, nobody_hears=job.nobody_hears)
+        told, due_in = tick.told, tick.due_in
+    else:
+        told = await roll_out_chunk(*place, slot=job.slot, nobody_hears=job.nobody_hears)
+    goes_on = _Chunk(told_of(told), None if due_in else _START, due_in)
+    if not await is_rolled_out(*place):
+        return goes_on
+    now, _ = await _lock_counts(job)
     # Somebody who joined a CONTINUOUS job meanwhile may have added to it: whoever does holds the job.
     await job.connection.execute(_SQL["lock_job"], job.tenant_id, job.job_id)
-    if not await is_rolled_out(job.connection, job.tenant_id, job.job_id):
-        return _Chunk(told_of(told), _START)
+    if not await is_rolled_out(*place):
+        return goes_on
     await job.connection.execute(_SQL["finish_work"], job.tenant_id, job.job_id, job.work)
     # The last device may have finished before the rollout did: then completing is for us to do.
     return _Chunk((*told_of(told), *await _complete(job, now)))
@@ -211,7 +226,9 @@ async def _cancel(job: _Job, after: Key) -> _Chunk:
     )
     if last is not None:
         return _Chunk(told, last)
-    now = await _lock_counts(job)
+    now, queued = await _lock_counts(job)
+    if queued:  # a retry, made by whoever had not seen the cancel yet
+        return _Chunk(told, _START)
     await job.connection.execute(_SQL["finish_cancel"], job.tenant_id, job.job_id, now)
     return _Chunk((*told, *await _tell(job, "canceled", now)))
 
@@ -220,7 +237,9 @@ async def _expire(job: _Job, after: Key) -> _Chunk:
     told, last = await _end_some(job, after, [Status.QUEUED], lifecycle.expire)
     if last is not None:
         return _Chunk(told, last)
-    now = await _lock_counts(job)
+    now, queued = await _lock_counts(job)
+    if queued:
+        return _Chunk(told, _START)
     await job.connection.execute(_SQL["finish_expiry"], job.tenant_id, job.job_id)
     return _Chunk((*told, *await _complete(job, now)))
 
@@ -229,7 +248,9 @@ async def _delete(job: _Job, after: Key) -> _Chunk:
     told, last = await _end_some(job, after, list(Status), None)
     if last is not None:
         return _Chunk(told, last)
-    now = await _lock_counts(job)
+    now, queued = await _lock_counts(job)
+    if queued:
+        return _Chunk(told, _START)
     gone = await _tell(job, "deleted", now)
     await job.connection.execute(_SQL["remove_job"], job.tenant_id, job.job_id)
     return _Chunk((*told, *gone))
@@ -297,10 +318,14 @@ async def _end_these(
     )
 
 
-async def _lock_counts(job: _Job) -> datetime:
-    """Hold the counters before the job's row, as everyone does; returns the database's clock after that."""
-    now: datetime = await job.connection.fetchval(_SQL["lock_counts"], job.tenant_id, job.job_id)
-    return now
+async def _lock_counts(job: _Job) -> tuple[datetime, int]:
+    """Hold the counters before the job's row, as everyone does.
+
+    Returns the database's clock after that, and how many executions are QUEUED.
+    """
+    row = await job.connection.fetchrow(_SQL["lock_counts"], job.tenant_id, job.job_id)
+    assert row is not None  # noqa: S101 - the job is there, and its counters go with it
+    return row["now"], row["queued"]
 
 
 async def _complete(job: _Job, now: datetime) -> tuple[Told, ...]:

@@ -23,6 +23,7 @@ _LOST_RACES: Final = frozenset(
         "job_targets_job_fkey",
         "job_counts_job_fkey",
         "rollout_chunks_job_fkey",
+        "rollout_paces_job_fkey",
         "things_principal_fkey",
         "operators_principal_fkey",
     }

@@ -182,6 +182,9 @@ class Desk:
             found = self._named(request)
             state = found.execution
             digest = _digest(ask)
+            if ask.duplicate and state.inherits(digest):
+                # It failed by this very request, and is tried again since.
+                return Decided(request, found, token=token)
             if digest not in state.recent or not self._is_repeated(
                 ask, request, state, digest=digest
             ):

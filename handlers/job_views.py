@@ -95,6 +95,10 @@ def _at(moment: datetime | None) -> int | None:
     return None if moment is None else seconds(moment)
 
 
+def _config(text: str | None) -> object:
+    return None if text is None else json.loads(text)
+
+
 def _counts(row: asyncpg.Record) -> dict[str, int]:
     return process_details({status.lower(): row[status.lower()] for status in Status})
 
@@ -129,6 +133,9 @@ def described(home: Home, row: asyncpg.Record) -> dict[str, object]:
             "reasonCode": row["reason_code"],
             "comment": row["comment"],
             "timeoutConfig": {} if minutes is None else {"inProgressTimeoutInMinutes": minutes},
+            "jobExecutionsRolloutConfig": json.loads(row["rollout_config"] or "{}"),
+            "abortConfig": _config(row["abort_config"]),
+            "jobExecutionsRetryConfig": _config(row["retry_config"]),
             "jobProcessDetails": {
                 **({"processingTargets": row["targets"]} if rolling_out else {}),
                 **_counts(row),

@@ -15,6 +15,7 @@ from schema.decode import fingerprint
 from schema.errors import Code, Rejected
 from schema.fields import compact_json
 from schema.lifecycle import JobStatus
+from schema.rollout import RolloutConfig
 from schema.sql import queries
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from handlers.job_documents import JobDocument
     from handlers.store import Told
+    from schema.abort import AbortConfig
+    from schema.retries import RetryConfig
 
 # So many executions are made while the operator waits; more of them become background work.
 AT_ONCE: Final = 500
@@ -42,6 +45,9 @@ class NewJob:
     expires_at: datetime | None = None
     timeout_minutes: int | None = None
     description: str | None = None
+    rollout: RolloutConfig | None = None
+    abort: AbortConfig | None = None
+    retry: RetryConfig | None = None
     document_type: str | None = None
     document_params: str | None = None
     presigned_urls: str = "{}"
@@ -50,10 +56,10 @@ class NewJob:
 async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Outcome:
     """Create a job and its executions, or give the first answer again when it is already there.
 
-    Up to 500 things: their executions are made here. More: the snapshot is frozen and rolled out in the background.
-    A SNAPSHOT job without any thing is COMPLETED at once; a CONTINUOUS one waits for things. Raises Rejected:
-    ResourceNotFound naming targets that do not exist, or a template; ResourceAlreadyExists when the id has other
-    content; InvalidRequest naming a placeholder that is wrong.
+    Up to 500 things: their executions are made here. More, or at a rate: the snapshot is frozen and rolled out in the
+    background. A SNAPSHOT job without any thing is COMPLETED at once; a CONTINUOUS one waits for things. Raises
+    Rejected: ResourceNotFound naming targets that do not exist, or a template; ResourceAlreadyExists when the id has
+    other content; InvalidRequest naming a placeholder that is wrong.
     """
     # Without the id: a job whose creator gave none has the digest that its repeated request has.
     digest = fingerprint("jobs/create", (), command.model_copy(update={"job_id": None}))
@@ -71,7 +77,7 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     if continuous:
         await reach.follow(context.connection, context.tenant_id, job_id)
     total = await freeze_snapshot(context.connection, context.tenant_id, job_id)
-    told = await _begin(context, job_id, total)
+    told = await _begin(context, job_id, total, paced=job.rollout is not None)
     over = not (total or continuous)
     status = str(JobStatus.COMPLETED if over else JobStatus.IN_PROGRESS)
     return Outcome(
@@ -128,6 +134,9 @@ async def _new_job(
             timeout_minutes=command.timeout_config.in_progress_timeout_in_minutes,
             description=command.description,
             presigned_urls=command.presigned_url_config.to_text(),
+            rollout=_rate(command.job_executions_rollout_config),
+            abort=command.abort_config,
+            retry=command.job_executions_retry_config,
         )
     hours = command.expires_in_hours
     return NewJob(
@@ -139,6 +148,11 @@ async def _new_job(
         document_type=command.document_type,
         document_params=compact_json(command.document_params),
     )
+
+
+def _rate(config: RolloutConfig | None) -> RolloutConfig | None:
+    """None also for one that says nothing: such a job needs no pace."""
+    return None if config is None or config == RolloutConfig() else config
 
 
 def _seed_target(home: Home, command: CreateSeedJob) -> Target:
@@ -229,12 +243,13 @@ async def _insert(context: Context, job_id: str, job: NewJob) -> None:
         job.document.source,
         job.document.template_arn,
         job.presigned_urls,
+        *(None if one is None else one.to_text() for one in (job.rollout, job.abort, job.retry)),
     )
 
 
-async def _begin(context: Context, job_id: str, total: int) -> tuple[Told, ...]:
+async def _begin(context: Context, job_id: str, total: int, *, paced: bool) -> tuple[Told, ...]:
     """Make the executions now, leave them to the background, or complete a job that has none."""
-    work = "ROLLOUT" if total > AT_ONCE else None
+    work = "ROLLOUT" if total > AT_ONCE or (paced and total) else None
     await context.connection.execute(
         _SQL["set_total_targets"], context.tenant_id, job_id, total, work
     )

@@ -7,16 +7,17 @@ Lock order, everywhere: a job's advisory lock (background chunks) -> things by n
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from handlers.aborts import abort_jobs
+from handlers.counters import count
+from handlers.retrying import require_live, retry
 from schema import events
 from schema.arns import Home
 from schema.changes import (
     Change,
     NobodyHears,
-    about,
     collapsed,
     execution_events,
     is_progress,
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
     import asyncpg
 
     from handlers.database import Connection
+    from schema.counts import Counts
 
 _SQL = queries("executions")
 _NULL: Final = "\\N"
 _BEYOND_HEADS: Final = 4  # loaded beyond the heads that are needed, in case some are not offered
 _STATUS: Final = {str(status): status for status in Status}
 _JOB_STATUS: Final = {str(status): status for status in JobStatus}
-_COUNT_COLUMNS = tuple(status.lower() for status in Status)
 
 
 class Loaded(NamedTuple):
@@ -182,19 +183,23 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
 
     changes: steps in the order in which they were decided; several of one execution are written once and told each.
     queues: each changed thing's live executions before the changes, as loaded under its lock. Counters move by deltas,
-    jobs whose last execution ended complete, notifications (reference 1.8) and events (by the tenant's switches, after
-    `messages`; live ones only where somebody hears them) go into one outbox row owned by `slot`. Raises Conflict, the
-    transaction being of no use any more, when a row was no longer what the decision was made on.
+    failed executions are tried again as their jobs say, then jobs are aborted whose criteria are met, then jobs whose
+    last execution ended complete; notifications (reference 1.8) and events (by the tenant's switches, after `messages`;
+    live ones only where somebody hears them) go into one outbox row owned by `slot`. Raises Conflict, the transaction
+    being of no use any more, when a row was no longer what the decision was made on.
     """
     net = collapsed(changes)
-    tenant = await _write_executions(connection, tenant_id, net)
-    moves = [one for one in net if not is_progress(one)]
-    over = await _count(connection, tenant_id, moves)
+    tenant, followed = await _write_executions(connection, tenant_id, net)
+    retries = await retry(connection, tenant_id, net, now=now)
+    moves = [*(one for one in net if not is_progress(one)), *retries.changes]
+    counted = await count(connection, tenant_id, moves, followed=retries.followed | followed)
+    if retries.changes:
+        await require_live(connection, tenant_id, retries)
     notify, notify_next = notifications(moves, queues)
     told = [
         *messages,
         *execution_events(
-            changes,
+            [*changes, *retries.changes],
             wanted=frozenset(tenant["events"]),
             home=Home(tenant["aws_region"], tenant["aws_account"]),
             first_id=uuid.uuid4().int,
@@ -202,10 +207,23 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
             nobody_hears=nobody_hears,
         ),
     ]
-    if over:
-        told += await complete_jobs(connection, tenant_id, over, now=now)
+    if counted.judged:
+        told += await _abort(connection, tenant_id, counted.judged, now=now)
+    if counted.over:
+        told += await complete_jobs(connection, tenant_id, counted.over, now=now)
     return await tell(
         connection, tenant_id, notify=notify, notify_next=notify_next, messages=told, slot=slot
+    )
+
+
+async def _abort(
+    connection: Connection, tenant_id: str, judged: Mapping[str, Counts], *, now: datetime
+) -> list[tuple[str, str]]:
+    aborted = await abort_jobs(connection, tenant_id, judged, now=now)
+    if not aborted:
+        return []
+    return await job_events(
+        connection, tenant_id, aborted, operation="cancellation_in_progress", now=now
     )
 
 
@@ -297,12 +315,15 @@ def _job_members(row: asyncpg.Record) -> dict[str, object]:
 
 async def _write_executions(
     connection: Connection, tenant_id: str, net: Sequence[Change]
-) -> asyncpg.Record:
-    """Write one change an execution; returns how the tenant's ARNs are written and which events it wants."""
+) -> tuple[asyncpg.Record, frozenset[tuple[str, str, int]]]:
+    """Write one change an execution.
+
+    Returns how the tenant's ARNs are written and which events it wants, and the deleted ones that later ones followed.
+    """
     added = [after for before, after in net if before is None and after is not None]
     gone = [before for before, after in net if before is not None and after is None]
     moved = [(before, after) for before, after in net if before is not None and after is not None]
-    tenant = None
+    tenant, followed = None, frozenset[tuple[str, str, int]]()
     if added:
         await connection.execute(
             _SQL["insert_executions"], tenant_id, *_keys(added), added[0].queued_at
@@ -312,13 +333,14 @@ async def _write_executions(
         if tenant is None or tenant["written"] != len(moved):
             raise Conflict
     if gone:
-        deleted = await connection.fetchval(_SQL["delete_executions"], tenant_id, *_keys(gone))
-        if deleted != len(gone):
+        deleted = await connection.fetch(_SQL["delete_executions"], tenant_id, *_keys(gone))
+        if len(deleted) != len(gone):
             raise Conflict
+        followed = frozenset(tuple(row)[:3] for row in deleted if row["followed"])
     tenant = tenant or await connection.fetchrow(_SQL["load_tenant"], tenant_id)
     if tenant is None:
         raise Conflict
-    return tenant
+    return tenant, followed
 
 
 def _column(values: Iterable[object]) -> str:
@@ -357,23 +379,3 @@ def _columns(moved: Sequence[tuple[Execution, Execution]]) -> tuple[str, ...]:
         "\n".join(["t" if one.force_canceled else "f" for one in after]),
         "\n".join([f"\\x{one.recent.hex()}" for one in after]),
     )
-
-
-async def _count(connection: Connection, tenant_id: str, moves: Sequence[Change]) -> list[str]:
-    """Move the counters; returns the jobs without a live execution left."""
-    deltas: dict[str, Counter[str]] = {}
-    for change in moves:
-        before, after = change
-        was = None if before is None else before.status
-        now_is = None if after is None else after.status
-        job = deltas.setdefault(about(change).job_id, Counter())
-        if was is not None:
-            job[was.lower()] -= 1
-        if now_is is not None:
-            job[now_is.lower()] += 1
-    if not deltas:
-        return []
-    jobs = sorted(deltas)
-    columns = [[deltas[job][column] for job in jobs] for column in _COUNT_COLUMNS]
-    rows = await connection.fetch(_SQL["add_counts"], tenant_id, jobs, *columns)
-    return [row["job_id"] for row in rows]

@@ -11,6 +11,7 @@ from handlers.database import tenant_transaction
 from handlers.store import Told
 from schema import lifecycle
 from schema.changes import Change
+from schema.errors import Conflict
 from schema.pending import arranged
 from schema.sql import queries
 
@@ -39,13 +40,17 @@ async def run_once(pool: Pool, *, slot: int | None, most: int = 500) -> Swept:
         due: dict[str, set[str]] = defaultdict(set)
         for row in rows:
             due[row["tenant_id"]].add(row["thing_name"])
-        told = []
+        told, more = [], len(rows) == most
         for tenant_id, things in due.items():
-            async with tenant_transaction(connection, tenant_id):
-                one = await _time_out(connection, tenant_id, things, slot=slot, most=most)
+            try:
+                async with tenant_transaction(connection, tenant_id):
+                    one = await _time_out(connection, tenant_id, things, slot=slot, most=most)
+            except Conflict:  # a job that was to be tried again was ended just now
+                more = True
+                continue
             if one is not None:
                 told.append(one)
-    return Swept(told, more=len(rows) == most)
+    return Swept(told, more=more)
 
 
 async def _time_out(

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from schema.abort import AbortConfig
 from schema.fields import (
     AttributeName,
     Attributes,
@@ -47,7 +48,9 @@ from schema.limits import (
 from schema.paging import PAGE_USUAL
 from schema.placeholders import Parameters
 from schema.presign import PresignedUrlConfig
+from schema.retries import RetryConfig
 from schema.rights import Role
+from schema.rollout import RolloutConfig
 from schema.templates import TemplateArn
 
 # JSON has no tuples and no enums: what stands for them is taken, everything else stays strict.
@@ -85,6 +88,9 @@ class JobSettings(Command):
     description: Text | None = None
     timeout_config: TimeoutConfig = TimeoutConfig()
     presigned_url_config: PresignedUrlConfig = PresignedUrlConfig()
+    job_executions_rollout_config: RolloutConfig | None = None
+    abort_config: AbortConfig | None = None
+    job_executions_retry_config: RetryConfig | None = None
 
     def taken_from(self, settings: JobSettings) -> Self:
         """With all that another one sets and this one does not."""

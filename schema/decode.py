@@ -48,10 +48,7 @@ _SEED: Final = frozenset(commands.CreateSeedJob.model_fields) - {"client_token"}
 # What AWS's CreateJob has and this version does not do. Taken silently, a job would roll out without its brakes.
 _LATER: Final = frozenset(
     {
-        "abortConfig",
         "destinationPackageVersions",
-        "jobExecutionsRetryConfig",
-        "jobExecutionsRolloutConfig",
         "namespaceId",
         "schedulingConfig",
         "tags",

@@ -165,6 +165,10 @@ class Execution(NamedTuple):
         kept = self.recent
         return digest in {kept[at : at + DIGEST_BYTES] for at in range(0, len(kept), DIGEST_BYTES)}
 
+    def inherits(self, digest: bytes) -> bool:
+        """Whether a request of this digest is among the last that changed the execution which this one follows."""
+        return self.execution_number > 1 and self.remembers(_of_before(digest))
+
     @property
     def timeout_at(self) -> datetime | None:
         """When the timer fires: the earlier of the two deadlines (AWS: a step timer never outlives the other)."""
@@ -211,6 +215,21 @@ def next_job_status(status: JobStatus, move: JobMove) -> JobStatus:
 def queued(thing_name: str, job_id: str, now: datetime, *, execution_number: int = 1) -> Execution:
     """A new execution: QUEUED, versionNumber 1, queuedAt = lastUpdatedAt = now."""
     return Execution(thing_name, job_id, execution_number, Status.QUEUED, 1, now, now)
+
+
+def queued_again(failed: Execution, now: datetime) -> Execution:
+    """The execution that follows a failed one: the next number, anew in all else.
+
+    It remembers the requests that changed the one before, apart from its own: delivered again, they must not change it.
+    """
+    following = queued(
+        failed.thing_name, failed.job_id, now, execution_number=failed.execution_number + 1
+    )
+    return following._replace(recent=_of_before(failed.recent))
+
+
+def _of_before(digests: bytes) -> bytes:
+    return bytes(255 - byte for byte in digests)
 
 
 def start(

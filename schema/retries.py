@@ -94,6 +94,14 @@ def attempts_of(ended: Iterable[Status]) -> Attempts:
     return Attempts(seen.count(Status.FAILED), seen.count(Status.TIMED_OUT))
 
 
+def since_target(statuses: Iterable[Status]) -> list[Status]:
+    """Those of a thing's executions of one job, in order, that count: after the last time it was taken out."""
+    counted: list[Status] = []
+    for status in statuses:
+        counted = [] if status is Status.REMOVED else [*counted, status]
+    return counted
+
+
 def decide(
     config: RetryConfig | None, ended: Status, attempts: Attempts, *, job: JobNow, now: datetime
 ) -> Decision:

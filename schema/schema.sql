@@ -158,6 +158,10 @@ CREATE TABLE jobs (
     reason_code       text        CHECK (reason_code ~ '^[A-Z0-9_]{1,128}$'),
     force_canceled    boolean     NOT NULL DEFAULT false,
     in_progress_timeout_minutes integer CHECK (in_progress_timeout_minutes BETWEEN 1 AND 10080),
+    -- as they were sent, JSON in AWS's spelling: jobExecutionsRolloutConfig, abortConfig, jobExecutionsRetryConfig
+    rollout_config    text,
+    abort_config      text,
+    retry_config      text,
     expires_at        timestamptz,
     expiry_done       boolean     NOT NULL DEFAULT false, -- everything then QUEUED has been timed out
 
@@ -223,6 +227,18 @@ CREATE TABLE rollout_chunks (
     CONSTRAINT rollout_chunks_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
 );
 
+-- How far a job with a rollout rate has come in its minute: things that might be told at once, when that was so, and when
+-- the next one is due. Not in the job's row, which every request of its devices reads.
+CREATE TABLE rollout_paces (
+    tenant_id   text             NOT NULL,
+    job_id      text             NOT NULL,
+    credit      double precision NOT NULL,
+    credited_at timestamptz      NOT NULL,
+    due_at      timestamptz      NOT NULL,
+    PRIMARY KEY (tenant_id, job_id),
+    CONSTRAINT rollout_paces_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+
 CREATE TABLE executions (
     tenant_id            text        NOT NULL,
     thing_name           text        NOT NULL,
@@ -254,7 +270,8 @@ CREATE INDEX executions_queue_idx ON executions (tenant_id, thing_name, (status 
 CREATE INDEX executions_job_idx ON executions (tenant_id, job_id, thing_name, execution_number);
 CREATE INDEX executions_timeout_idx ON executions (timeout_at) WHERE timeout_at IS NOT NULL;
 
--- Per-job counts by status, kept by deltas in the transaction that moves an execution.
+-- Per-job counts by status, kept by deltas in the transaction that moves an execution. A thing counts once in each job, by
+-- its latest execution: one that is tried again is QUEUED and no longer FAILED.
 CREATE TABLE job_counts (
     tenant_id   text   NOT NULL,
     job_id      text   NOT NULL,
@@ -266,6 +283,7 @@ CREATE TABLE job_counts (
     rejected    bigint NOT NULL DEFAULT 0 CHECK (rejected >= 0),
     removed     bigint NOT NULL DEFAULT 0 CHECK (removed >= 0),
     canceled    bigint NOT NULL DEFAULT 0 CHECK (canceled >= 0),
+    has_abort   boolean NOT NULL DEFAULT false, -- the job has an abortConfig, which is looked at when these change
     PRIMARY KEY (tenant_id, job_id),
     CONSTRAINT job_counts_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
 ) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
@@ -341,7 +359,8 @@ DECLARE
 BEGIN
     FOREACH tenant_table IN ARRAY ARRAY[
         'tenants', 'principals', 'operators', 'things', 'credentials', 'thing_groups', 'thing_group_members', 'jobs',
-        'job_targets', 'job_templates', 'rollout_chunks', 'executions', 'job_counts', 'outbox', 'told_lately', 'operator_requests',
+        'job_targets', 'job_templates', 'rollout_chunks', 'rollout_paces', 'executions', 'job_counts', 'outbox',
+        'told_lately', 'operator_requests',
         'audit_log'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);
@@ -359,9 +378,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON leases TO jobbroker_serve;
 -- The sweeps: what has work, by key only.
 CREATE POLICY tenants_sweep ON tenants FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY jobs_sweep ON jobs FOR SELECT TO jobbroker_sweep USING (true);
+CREATE POLICY rollout_paces_sweep ON rollout_paces FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY executions_sweep ON executions FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY outbox_sweep ON outbox FOR SELECT TO jobbroker_sweep USING (true);
-GRANT SELECT ON tenants, jobs, executions, outbox TO jobbroker_sweep;
+GRANT SELECT ON tenants, jobs, rollout_paces, executions, outbox TO jobbroker_sweep;
 
 CREATE FUNCTION sweep_tenants() RETURNS SETOF text
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -369,7 +389,21 @@ CREATE FUNCTION sweep_tenants() RETURNS SETOF text
 
 CREATE FUNCTION sweep_job_work() RETURNS TABLE (tenant_id text, job_id text, pending_work text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-    AS 'SELECT tenant_id, job_id, pending_work FROM jobs WHERE pending_work IS NOT NULL ORDER BY job_uid LIMIT 1000';
+    AS 'SELECT j.tenant_id, j.job_id, j.pending_work FROM jobs j
+        WHERE j.pending_work IS NOT NULL
+          AND (j.pending_work <> ''ROLLOUT'' OR NOT EXISTS (
+              SELECT FROM rollout_paces p
+              WHERE p.tenant_id = j.tenant_id AND p.job_id = j.job_id AND p.due_at > clock_timestamp() OFFSET 0))
+        ORDER BY j.job_uid LIMIT 1000';
+
+-- When the next thing is due of a job that rolls out at a rate; null when none waits for that.
+CREATE FUNCTION sweep_next_rollout() RETURNS timestamptz
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT min(p.due_at) FROM jobs j
+        CROSS JOIN LATERAL (
+            SELECT x.due_at FROM rollout_paces x
+            WHERE x.tenant_id = j.tenant_id AND x.job_id = j.job_id AND x.due_at > clock_timestamp() OFFSET 0) p
+        WHERE j.pending_work IS NOT NULL AND j.pending_work = ''ROLLOUT''';
 
 CREATE FUNCTION sweep_expired_jobs() RETURNS TABLE (tenant_id text, job_id text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -394,8 +428,8 @@ BEGIN
     EXECUTE format('GRANT jobbroker_sweep, jobbroker_serve TO %I', current_user);
     GRANT USAGE ON SCHEMA public TO jobbroker_serve;
     GRANT USAGE, CREATE ON SCHEMA public TO jobbroker_sweep; -- CREATE only while ownership changes hands
-    FOREACH sweep IN ARRAY ARRAY['sweep_tenants()', 'sweep_job_work()', 'sweep_expired_jobs()',
-                                 'sweep_timeouts(integer)', 'sweep_outbox()'] LOOP
+    FOREACH sweep IN ARRAY ARRAY['sweep_tenants()', 'sweep_job_work()', 'sweep_next_rollout()',
+                                 'sweep_expired_jobs()', 'sweep_timeouts(integer)', 'sweep_outbox()'] LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO jobbroker_sweep', sweep);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', sweep);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO jobbroker_serve', sweep);

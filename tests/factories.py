@@ -83,7 +83,7 @@ async def add_job(
 
 
 async def counts_equal_rows(pool: Pool, *, tenant: str = TENANT) -> bool:
-    """Whether every job's counters are what its executions' statuses add up to."""
+    """Whether every job's counters are what the statuses of its things' latest executions add up to."""
     async with pool.acquire() as connection, tenant_transaction(connection, tenant):
         wrong = await connection.fetch(
             """
@@ -94,7 +94,11 @@ async def counts_equal_rows(pool: Pool, *, tenant: str = TENANT) -> bool:
                    count(*) FILTER (WHERE status = 'SUCCEEDED'), count(*) FILTER (WHERE status = 'FAILED'),
                    count(*) FILTER (WHERE status = 'TIMED_OUT'), count(*) FILTER (WHERE status = 'REJECTED'),
                    count(*) FILTER (WHERE status = 'REMOVED'), count(*) FILTER (WHERE status = 'CANCELED')
-            FROM job_counts c LEFT JOIN executions e USING (tenant_id, job_id)
+            FROM job_counts c
+            LEFT JOIN (
+                SELECT DISTINCT ON (tenant_id, job_id, thing_name) tenant_id, job_id, status
+                FROM executions ORDER BY tenant_id, job_id, thing_name, execution_number DESC
+            ) e USING (tenant_id, job_id)
             GROUP BY c.job_id
             """
         )

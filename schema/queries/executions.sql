@@ -93,6 +93,53 @@ SELECT $1, n.thing_name, n.job_id, n.execution_number, $5, $5
 FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[])
      AS n (thing_name, job_id, execution_number);
 
+-- name: insert_retries
+-- Executions that follow failed ones, all QUEUED at the same time, with the requests that changed those before them.
+-- params: tenant, thing names, job ids, execution numbers, recent, now
+INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, recent, queued_at, last_updated_at)
+SELECT $1, n.thing_name, n.job_id, n.execution_number, n.recent, $6, $6
+FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bytea[]) AS n (thing_name, job_id, execution_number, recent);
+
+-- name: find_retries
+-- Of executions that failed, those whose jobs have a jobExecutionsRetryConfig: what it says, and how all executions of
+-- that job on that thing have ended, in order.
+-- params: tenant, thing names, job ids
+SELECT wanted.thing_name, wanted.job_id, j.retry_config, j.status, j.expires_at,
+       array(SELECT x.status FROM executions x
+             WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.job_id = wanted.job_id
+             ORDER BY x.execution_number) AS ended
+FROM unnest($2::text[], $3::text[]) AS wanted (thing_name, job_id)
+CROSS JOIN LATERAL (
+    SELECT x.retry_config, x.status, x.expires_at FROM jobs x
+    WHERE x.tenant_id = $1 AND x.job_id = wanted.job_id AND x.retry_config IS NOT NULL
+    OFFSET 0
+) j;
+
+-- name: may_retry
+-- Whether these jobs may still have new executions, their counters being held: whoever ends them holds those next.
+-- params: tenant, job ids
+SELECT count(*) = cardinality($2::text[])
+FROM unnest($2::text[]) AS wanted (job_id)
+CROSS JOIN LATERAL (
+    SELECT FROM jobs x
+    WHERE x.tenant_id = $1 AND x.job_id = wanted.job_id AND x.status IN ('SCHEDULED', 'IN_PROGRESS')
+      AND (x.expires_at IS NULL OR x.expires_at > clock_timestamp())
+    OFFSET 0
+) j;
+
+-- name: find_predecessors
+-- How the executions before these ended, for counters that have each thing by its latest one.
+-- params: tenant, thing names, job ids, execution numbers
+SELECT wanted.job_id, e.status
+FROM unnest($2::text[], $3::text[], $4::bigint[]) AS wanted (thing_name, job_id, execution_number)
+CROSS JOIN LATERAL (
+    SELECT x.status FROM executions x
+    WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.job_id = wanted.job_id
+      AND x.execution_number < wanted.execution_number
+    ORDER BY x.execution_number DESC
+    LIMIT 1
+) e;
+
 -- name: update_executions
 -- Changed executions. The guard of the transition table is repeated: status and version must be what was decided on.
 -- Each row is looked up by its key and updated where it was found: joined plainly, a plan made while the table was small
@@ -136,26 +183,31 @@ SELECT (SELECT count(*) FROM changed) AS written, t.aws_region, t.aws_account, t
 FROM tenants t WHERE t.tenant_id = $1;
 
 -- name: delete_executions
--- Executions that go with their job.
+-- Executions that go with their job; how many, and which of them had later ones after them: those are not counted.
 -- params: tenant, thing names, job ids, execution numbers
 WITH gone AS (
     DELETE FROM executions e
     USING unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[])
           AS d (thing_name, job_id, execution_number)
     CROSS JOIN LATERAL (
-        SELECT x.ctid
+        SELECT x.ctid, EXISTS (
+            SELECT FROM executions y
+            WHERE y.tenant_id = $1 AND y.thing_name = d.thing_name AND y.job_id = d.job_id
+              AND y.execution_number > d.execution_number
+        ) AS followed
         FROM executions x
         WHERE x.tenant_id = $1 AND x.thing_name = d.thing_name AND x.job_id = d.job_id
           AND x.execution_number = d.execution_number
         OFFSET 0
     ) found
     WHERE e.ctid = found.ctid AND e.tenant_id = $1
-    RETURNING 1
+    RETURNING e.thing_name, e.job_id, e.execution_number, found.followed
 )
-SELECT count(*) FROM gone;
+SELECT thing_name, job_id, execution_number, followed FROM gone;
 
 -- name: add_counts
--- Counters by deltas, locked in job order; returns the jobs whose last live execution has just ended.
+-- Counters by deltas, locked in job order; returns those of jobs whose last live execution has just ended, and of jobs
+-- that have an abortConfig.
 -- params: tenant, job ids, and a delta for each of the eight statuses
 WITH locked AS MATERIALIZED (
     SELECT c.job_id FROM job_counts c
@@ -172,9 +224,24 @@ WITH locked AS MATERIALIZED (
                 $9::bigint[], $10::bigint[])
          AS d (job_id, queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled) USING (job_id)
     WHERE c.tenant_id = $1 AND c.job_id = l.job_id AND c.job_id = ANY ($2::text[])
-    RETURNING c.job_id, c.queued + c.in_progress AS live
+    RETURNING c.*
 )
-SELECT job_id FROM changed WHERE live = 0;
+SELECT job_id, has_abort, queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled
+FROM changed
+WHERE queued + in_progress = 0 OR has_abort;
+
+-- name: load_aborts
+-- What jobs that are not over say about aborting them.
+-- params: tenant, job ids
+SELECT j.job_id, j.status, j.abort_config
+FROM unnest($2::text[]) AS wanted (job_id)
+CROSS JOIN LATERAL (
+    SELECT x.job_id, x.status, x.abort_config FROM jobs x
+    WHERE x.tenant_id = $1 AND x.job_id = wanted.job_id AND x.abort_config IS NOT NULL
+      AND x.status IN ('SCHEDULED', 'IN_PROGRESS')
+    OFFSET 0
+) j
+ORDER BY j.job_id;
 
 -- name: complete_jobs
 -- Jobs that are over: rolled out, nothing owed, no live execution left. SNAPSHOT only: a CONTINUOUS job waits for more.

@@ -39,16 +39,18 @@ ORDER BY w.position;
 -- A job with its counters and its targets.
 -- params: tenant, job id, dialect, document, document_type, document_params, target_device_id, target_group_id,
 -- target_all, description, in-progress timeout, expires_at, request digest, created_by, now, target kinds, names, ARNs,
--- document: plain, parameters, source, template ARN, presigned URLs
+-- document: plain, parameters, source, template ARN, presigned URLs; configurations or nulls: rollout, abort, retry
 WITH job AS (
     INSERT INTO jobs (tenant_id, job_id, dialect, document, document_type, document_params, target_device_id,
                       target_group_id, target_all, description, in_progress_timeout_minutes, expires_at,
                       request_sha256, created_by, created_at, updated_at, document_plain, document_parameters,
-                      document_source, job_template_arn, presigned_url_config)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $19, $20, $21, $22, $23)
+                      document_source, job_template_arn, presigned_url_config, rollout_config, abort_config,
+                      retry_config)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $19, $20, $21, $22, $23, $24, $25,
+            $26)
     RETURNING tenant_id, job_id
 ), counts AS (
-    INSERT INTO job_counts (tenant_id, job_id) SELECT tenant_id, job_id FROM job
+    INSERT INTO job_counts (tenant_id, job_id, has_abort) SELECT tenant_id, job_id, $25::text IS NOT NULL FROM job
 )
 INSERT INTO job_targets (tenant_id, job_id, position, target_kind, target_name, target_arn)
 SELECT job.tenant_id, job.job_id, t.position, t.kind, t.name, t.arn
@@ -108,6 +110,38 @@ DELETE FROM rollout_chunks
 WHERE tenant_id = $1 AND job_id = $2 AND chunk_no = (
     SELECT min(chunk_no) FROM rollout_chunks WHERE tenant_id = $1 AND job_id = $2)
 RETURNING thing_names;
+
+-- name: take_part
+-- The first so many names of a rollout's next chunk, at most as many as it has; they are then no longer owed.
+-- params: tenant, job id, how many
+WITH first AS (
+    SELECT chunk_no, thing_names FROM rollout_chunks
+    WHERE tenant_id = $1 AND job_id = $2 ORDER BY chunk_no LIMIT 1
+), whole AS (
+    DELETE FROM rollout_chunks c USING first f
+    WHERE c.tenant_id = $1 AND c.job_id = $2 AND c.chunk_no = f.chunk_no AND cardinality(f.thing_names) <= $3
+), part AS (
+    UPDATE rollout_chunks c SET thing_names = f.thing_names[$3 + 1:] FROM first f
+    WHERE c.tenant_id = $1 AND c.job_id = $2 AND c.chunk_no = f.chunk_no AND cardinality(f.thing_names) > $3
+)
+SELECT thing_names[:$3] FROM first;
+
+-- name: load_pace
+-- What decides how many things a rollout may tell now: its rate, its counters, how far it has come, the clock.
+-- params: tenant, job id
+SELECT j.rollout_config, c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled,
+       p.credit, p.credited_at, clock_timestamp() AS now
+FROM jobs j
+JOIN job_counts c USING (tenant_id, job_id)
+LEFT JOIN rollout_paces p USING (tenant_id, job_id)
+WHERE j.tenant_id = $1 AND j.job_id = $2;
+
+-- name: keep_pace
+-- How far a rollout has come, and when it goes on.
+-- params: tenant, job id, credit, when that was so, when the next thing is due
+INSERT INTO rollout_paces (tenant_id, job_id, credit, credited_at, due_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (tenant_id, job_id)
+DO UPDATE SET credit = excluded.credit, credited_at = excluded.credited_at, due_at = excluded.due_at;
 
 -- name: has_chunks
 -- Whether a rollout still owes a chunk.
@@ -194,11 +228,15 @@ ORDER BY thing_name, execution_number
 LIMIT $6;
 
 -- name: find_work
--- Jobs that background work is owed to, over all tenants: keys only.
+-- Jobs that background work is owed to now, over all tenants: keys only. A row without them says in how many seconds a
+-- job that rolls out at a rate is due.
 -- params: none
-SELECT tenant_id, job_id, pending_work FROM sweep_job_work()
+SELECT tenant_id, job_id, pending_work, NULL::float8 AS due_in FROM sweep_job_work()
 UNION ALL
-SELECT tenant_id, job_id, 'EXPIRE' FROM sweep_expired_jobs();
+SELECT tenant_id, job_id, 'EXPIRE', NULL FROM sweep_expired_jobs()
+UNION ALL
+SELECT NULL, NULL, NULL, extract(epoch FROM due_at - clock_timestamp())
+FROM sweep_next_rollout() AS due_at WHERE due_at IS NOT NULL;
 
 -- name: try_job_work
 -- Become the one process that works on a job until this transaction ends.
@@ -211,17 +249,18 @@ SELECT pg_try_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0));
 SELECT coalesce(pending_work, CASE
            WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp() THEN 'EXPIRE' END)
            AS work,
-       force_canceled, job_uid, reach_mark
+       force_canceled, job_uid, reach_mark, rollout_config IS NOT NULL AS has_rate
 FROM jobs
 WHERE tenant_id = $1 AND job_id = $2;
 
 -- name: lock_counts
--- Hold a job's counters, so that its last execution cannot end beside us; gives the clock after that.
+-- Hold a job's counters, so that its last execution cannot end beside us; gives the clock after that, and how many of
+-- its executions are QUEUED.
 -- params: tenant, job id
 WITH held AS MATERIALIZED (
-    SELECT job_id FROM job_counts WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE
+    SELECT queued FROM job_counts WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE
 )
-SELECT clock_timestamp() FROM held;
+SELECT clock_timestamp() AS now, queued FROM held;
 
 -- name: finish_work
 -- Nothing of this work is left to do.

@@ -47,6 +47,7 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
     )
     # A rollout in the middle, which a small job has no time for.
     await admin.execute("INSERT INTO rollout_chunks VALUES ('default', 'j', 0, '{t1}')")
+    await admin.execute("INSERT INTO rollout_paces VALUES ('default', 'j', 1, now(), now())")
     # And what a process that sends would have noted.
     await admin.execute(
         "INSERT INTO told_lately (tenant_id, owner_slot, things) VALUES ('default', 0, '{t1}')"

@@ -86,8 +86,25 @@ def test_null_counts_as_absent() -> None:
             "Minutes: 10081: .*10080",
         ),
         ({**AWS, "timeoutConfig": {"x": 1}}, "timeoutConfig.x: jobs/create has no such field"),
-        ({**AWS, "targetSelection": "LATER"}, "targetSelection: 'LATER': .*'SNAPSHOT' or 'CONTINUOUS'"),
-        ({**AWS, "abortConfig": {}}, "abortConfig: not offered by this version"),
+        (
+            {**AWS, "targetSelection": "LATER"},
+            "targetSelection: 'LATER': .*'SNAPSHOT' or 'CONTINUOUS'",
+        ),
+        ({**AWS, "abortConfig": {}}, "abortConfig.criteriaList: required"),
+        (
+            {**AWS, "jobExecutionsRolloutConfig": {"maximumPerMinute": 0}},
+            "jobExecutionsRolloutConfig.maximumPerMinute: 0: .*greater than or equal to 1",
+        ),
+        (
+            {
+                **AWS,
+                "jobExecutionsRetryConfig": {
+                    "criteriaList": [{"failureType": "REJECTED", "numberOfRetries": 1}]
+                },
+            },
+            "failureType: 'REJECTED': .*'FAILED', 'TIMED_OUT' or 'ALL'",
+        ),
+        ({**AWS, "schedulingConfig": {}}, "schedulingConfig: not offered by this version"),
         ({**AWS, "tags": [], "namespaceId": "n"}, "namespaceId, tags: not offered"),
         ({**AWS, "colour": "red"}, "colour: jobs/create has no such field"),
         ({**AWS, "clientToken": "x" * 1025}, "clientToken: .*1025 bytes, 1 to 1024"),

@@ -1,0 +1,97 @@
+"""A job's counters: one number a status, each thing by its latest execution, moved by what a batch changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from schema.changes import Change, about
+from schema.counts import Counts
+from schema.lifecycle import Status
+from schema.sql import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from handlers.database import Connection
+
+_SQL = queries("executions")
+_COLUMNS = tuple(status.lower() for status in Status)
+
+Key = tuple[str, str, int]
+
+
+class Counted(NamedTuple):
+    """What the counters came to: jobs without a live execution, and the counts of those with an abortConfig.
+
+    Of the latter only jobs of which something completed: nothing else can meet a criterion.
+    """
+
+    over: tuple[str, ...] = ()
+    judged: dict[str, Counts] = {}  # noqa: RUF012 - a named tuple's default, never changed
+
+
+async def count(
+    connection: Connection,
+    tenant_id: str,
+    moves: Sequence[Change],
+    *,
+    followed: Collection[Key] = (),
+) -> Counted:
+    """Move the counters by changes that are written.
+
+    followed: executions of these that are not their thing's latest of the job, and so count no more. What new ones with
+    a number above 1 follow, when it is not among the changes, is looked up and taken back.
+    """
+    deltas: dict[str, Counter[str]] = {}
+    for change in moves:
+        before, after = change
+        job = deltas.setdefault(about(change).job_id, Counter())
+        if before is not None and not (after is None and before.key in followed):
+            job[before.status.lower()] -= 1
+        if after is not None and after.key not in followed:
+            job[after.status.lower()] += 1
+    if not deltas:
+        return Counted()
+    for job_id, status in await _predecessors(connection, tenant_id, moves):
+        deltas[job_id][status.lower()] -= 1
+    return await _add(connection, tenant_id, deltas)
+
+
+async def _predecessors(
+    connection: Connection, tenant_id: str, moves: Sequence[Change]
+) -> list[tuple[str, str]]:
+    """Job and status of what new executions follow, but for retries: those change in the same batch."""
+    ended = {after.key for before, after in moves if before is not None and after is not None}
+    later = [
+        after
+        for before, after in moves
+        if before is None
+        and after is not None
+        and after.execution_number > 1
+        and (after.thing_name, after.job_id, after.execution_number - 1) not in ended
+    ]
+    if not later:
+        return []
+    rows = await connection.fetch(
+        _SQL["find_predecessors"],
+        tenant_id,
+        [one.thing_name for one in later],
+        [one.job_id for one in later],
+        [one.execution_number for one in later],
+    )
+    return [(row["job_id"], row["status"]) for row in rows]
+
+
+async def _add(connection: Connection, tenant_id: str, deltas: dict[str, Counter[str]]) -> Counted:
+    jobs = sorted(deltas)
+    columns = [[deltas[job][column] for job in jobs] for column in _COLUMNS]
+    over, judged = [], {}
+    for row in await connection.fetch(_SQL["add_counts"], tenant_id, jobs, *columns):
+        job_id, has_abort, *numbers = row
+        counts = Counts(*numbers)
+        if not counts.queued + counts.in_progress:
+            over.append(job_id)
+        if has_abort and Counts(*(max(0, deltas[job_id][one]) for one in Counts._fields)).completed:
+            judged[job_id] = counts
+    return Counted(tuple(over), judged)
