@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from broker.cli.brakes import braking
 from broker.cli.callers import Body, Where, caller
 from broker.cli.kinds import Duration, Pair, TargetName, target_arn
 from broker.cli.listing import pages
@@ -52,6 +53,7 @@ def jobs() -> None:
 @click.option("--expires-in-hours", type=float, help="With --type: how long it may stay queued.")
 @click.option("--continuous", is_flag=True, help="Also for things that come to its targets later.")
 @click.option("--watch", "watched", is_flag=True, help="Watch it, as `jobs watch` does.")
+@braking
 @_timeout
 @as_json
 @reaching
@@ -59,6 +61,7 @@ def jobs() -> None:
 async def create(
     where: Where,
     /,
+    brakes: Body,
     continuous: bool,
     watched: bool,
     timeout: float | None,
@@ -78,8 +81,13 @@ async def create(
       jobbroker jobs create --all --type reboot --param delay=5
       jobbroker jobs create --group old-pumps --document firmware.json --continuous
       jobbroker jobs create --group pumps --template AWS-Reboot --parameter runAsUser=root
+      jobbroker jobs create --group pumps --document firmware.json --per-minute 50 \\
+          --abort 'FAILED 20% after 10' --retry FAILED=2
     """
     payload = new_job(**options)
+    if brakes and "targets" not in payload:
+        raise click.UsageError("--per-minute, --abort, --retry and --config do not go with --type")
+    payload = {**brakes, **payload}
     if continuous:
         if "targets" not in payload:
             raise click.UsageError("--continuous does not go with --type")

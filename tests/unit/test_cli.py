@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 
 import broker.cli
 from broker.cli import COMMANDS, cli, intruder
+from broker.cli.brakes import Abort, Retry, brakes
 from broker.cli.callers import command_path
 from broker.cli.kinds import Duration, Pair, Range, Share, TargetName, json_value, template_arn
 from broker.cli.new_job import new_job
@@ -322,3 +325,55 @@ def test_a_failure_prints_its_sentence_and_its_code() -> None:
     """Scripts read the number, people the words."""
     failure = Failure("no such thing", Exit.NOT_FOUND)
     assert (failure.exit_code, failure.format_message()) == (3, "no such thing")
+
+
+def test_brakes_speak_awss_words() -> None:
+    """--per-minute, --abort and --retry become configurations; what a file says of others stands beside them."""
+    ramp = {"exponentialRate": {"baseRatePerMinute": 10}}
+    config = io.BytesIO(json.dumps({"jobExecutionsRolloutConfig": ramp, "tags": []}).encode())
+    made = brakes(
+        per_minute=50,
+        aborts=[Abort()(text) for text in ("FAILED 20% after 10", "all>12.5%")],
+        retries=[Retry()("failed=2")],
+        config=config,
+    )
+    assert made == {
+        "jobExecutionsRolloutConfig": {**ramp, "maximumPerMinute": 50},
+        "abortConfig": {
+            "criteriaList": [
+                {
+                    "failureType": kind,
+                    "action": "CANCEL",
+                    "thresholdPercentage": percent,
+                    "minNumberOfExecutedThings": least,
+                }
+                for kind, percent, least in (("FAILED", 20, 10), ("ALL", 12.5, 1))
+            ]
+        },
+        "jobExecutionsRetryConfig": {
+            "criteriaList": [{"failureType": "FAILED", "numberOfRetries": 2}]
+        },
+        "tags": [],
+    }
+    assert brakes() == {}
+
+
+@pytest.mark.parametrize("text", ["FAILED", "FAILED 20", "OFTEN 20% after 10", "FAILED 20% after"])
+def test_a_criterion_that_is_none_is_a_usage_error(text: str) -> None:
+    """What is no criterion is named, with an example of one."""
+    with pytest.raises(click.BadParameter, match="FAILED 20% after 10"):
+        Abort()(text)
+
+
+@pytest.mark.parametrize("text", ["FAILED", "REJECTED=2", "FAILED=many"])
+def test_retries_that_are_none_are_a_usage_error(text: str) -> None:
+    """REJECTED is never tried again, so it is not offered."""
+    with pytest.raises(click.BadParameter, match="FAILED=N, TIMED_OUT=N or ALL=N"):
+        Retry()(text)
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]"])
+def test_a_configuration_that_is_no_object_is_a_usage_error(text: bytes) -> None:
+    """--config is a JSON object."""
+    with pytest.raises(click.UsageError, match="--config: not"):
+        brakes(config=io.BytesIO(text))
