@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from handlers.database import Connection
     from handlers.reach import Fleet
     from handlers.store import Told
-    from schema.commands import (
+    from schema.group_commands import (
         ChangeMembers,
         CreateGroup,
         DeleteGroup,

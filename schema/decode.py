@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from schema import commands, device, template_commands
+from schema import commands, device, group_commands, template_commands
 from schema.errors import Code, Rejected, shorten
 from schema.limits import COMMAND_BYTES
 
@@ -31,14 +31,14 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "things/get": commands.GetThing,
     "things/update": commands.UpdateThing,
     "things/delete": commands.DeleteThing,
-    "groups/create": commands.CreateGroup,
-    "groups/get": commands.GetGroup,
-    "groups/update": commands.UpdateGroup,
-    "groups/list": commands.ListGroups,
-    "groups/members": commands.ListMembers,
-    "groups/add": commands.ChangeMembers,
-    "groups/remove": commands.ChangeMembers,
-    "groups/delete": commands.DeleteGroup,
+    "groups/create": group_commands.CreateGroup,
+    "groups/get": group_commands.GetGroup,
+    "groups/update": group_commands.UpdateGroup,
+    "groups/list": group_commands.ListGroups,
+    "groups/members": group_commands.ListMembers,
+    "groups/add": group_commands.ChangeMembers,
+    "groups/remove": group_commands.ChangeMembers,
+    "groups/delete": group_commands.DeleteGroup,
     "operators/create": commands.CreateOperator,
     "operators/list": commands.ListOperators,
     "operators/delete": commands.DeleteOperator,

@@ -55,6 +55,7 @@ async def live(day: Day) -> None:
     await _end(day, "day-1")
     await _roll_out(day, "day-2")
     await _take_back(day, "day-1", "day-2")
+    await _follow(day, "day-4")
     await _tell(day)
     await _register(day)
     await _keep_house(day)
@@ -175,6 +176,40 @@ async def _take_back(day: Day, ended: str, running: str) -> None:
         # The foreign key's own statement may look for a small group's members among those of a large one.
         async with day.watched.step("groups/delete", BIG // 10):
             await day.desk.accepted("groups/delete", {"thingGroupName": f"g-{job}"})
+
+
+async def _follow(day: Day, job: str) -> None:
+    """A continuous job whose group all things join and leave, and a dynamic group that one is in for a while."""
+    size, desk, group = len(day.things), day.desk, f"g-{job}"
+    members = {"thingGroupName": group, "thingNames": [*day.things]}
+    query = "attributes.day:now AND thingGroupNames:g-*"
+    await desk.accepted("groups/create", {"thingGroupName": group})
+    async with day.watched.step("groups/create, of a query", BIG):
+        made = {"thingGroupName": "now", "queryString": query}
+        await desk.accepted("groups/create", made)
+    async with day.watched.step("jobs/create, continuous"):
+        continuous = aws_job(group=group, jobId=job, targetSelection="CONTINUOUS")
+        await desk.accepted("jobs/create", continuous)
+        more = aws_job(day.things[0], group="now")["targets"]
+        await desk.accepted(f"jobs/{job}/associate", {"targets": more})
+    async with day.watched.step("groups/add, followed", size):
+        await desk.accepted("groups/add", members)
+    await _do_work(day, "roll out to those who joined")
+    for value in ("now", ""):
+        async with day.watched.step("things/update"):
+            payload = {"attributes": {"day": value}, "merge": True}
+            command = {"thingName": day.things[1], "attributePayload": payload}
+            await desk.accepted("things/update", command)
+    async with day.watched.step("groups/remove, followed", size):
+        answer = await desk.send("groups/remove", members)
+    assert answer.accepted
+    assert [len(told.notify) for told in answer.told] == [size - 1]  # one is a target by itself
+    async with day.watched.step("jobs/delete"):
+        await desk.accepted(f"jobs/{job}/delete", {"force": True})
+    await _do_work(day, "delete")
+    async with day.watched.step("groups/delete", BIG // 10):
+        for name in ("now", group):
+            await desk.accepted("groups/delete", {"thingGroupName": name})
 
 
 async def _tell(day: Day) -> None:

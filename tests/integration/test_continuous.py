@@ -176,6 +176,21 @@ async def test_a_thing_as_target_may_go_and_come(desk: Desk) -> None:
     assert await executions(desk) == [("a", 1, "REMOVED"), ("a", 2, "QUEUED")]
 
 
+async def test_late_ones_keep_to_the_rate(desk: Desk) -> None:
+    """Beyond AWS: of three that join a job of one a minute at once, one is told now and two wait their turn."""
+    await add_things(desk.pool, "a", "b", "c")
+    slow = {"targetSelection": "CONTINUOUS", "jobExecutionsRolloutConfig": {"maximumPerMinute": 1}}
+    await desk.accepted("jobs/create", aws_job(group="top", jobId="j", **slow))
+    await join(desk, "top", "a", "b", "c")
+    await desk.work()
+    assert await executions(desk) == [("a", 1, "QUEUED")]
+    assert await desk.rows("SELECT thing_names FROM rollout_chunks") == [
+        {"thing_names": ["b", "c"]}
+    ]
+    await leave(desk, "top", "a", "b")
+    assert await executions(desk) == [("a", 1, "REMOVED")]
+
+
 async def test_targets_are_added_to_a_job(desk: Desk) -> None:
     """AWS: AssociateTargetsWithJob; only who was not reached before has an execution by it, and is followed."""
     await add_things(desk.pool, "a", "b", "c")

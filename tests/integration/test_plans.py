@@ -59,6 +59,11 @@ HOT = frozenset(
         "find_work",
         "list_jobs",
         "list_executions",
+        "find_reach",
+        "load_for_queries",
+        "add_joiners",
+        "insert_dynamic_members",
+        "delete_dynamic_members",
     )
 )
 

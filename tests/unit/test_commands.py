@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from schema import paging
 from schema.arns import Home, parse_target
-from schema.commands import ChangeMembers, CreateJob, CreateSeedJob
+from schema.commands import CreateJob, CreateSeedJob
 from schema.decode import _MODELS, decode, fingerprint, read_object, readable_token
 from schema.errors import Code, Rejected
+from schema.group_commands import ChangeMembers
 
 VERBS = ["jobs/create", *_MODELS]
 ARN = "arn:aws:iot:us-east-1:000000000000:thing/one"
