@@ -81,7 +81,10 @@ class TimeoutConfig(Part):
 
 
 class JobSettings(Command):
-    """What jobs and templates of jobs both say: a job takes from its template what it does not say itself."""
+    """What jobs and templates of jobs both say: a job takes from its template what it does not say itself.
+
+    A configuration that stands here, and in what `handlers.job_views.described` shows, is a template's too.
+    """
 
     description: Text | None = None
     timeout_config: TimeoutConfig = TimeoutConfig()
