@@ -120,12 +120,6 @@ class Dispatcher:
         """Serve one link until it is closed; returns when all that was taken from it is answered."""
         async with asyncio.TaskGroup() as workers:
             self._taking = workers.create_task(self._take(link, workers), name="take")
-        log.warning(
-            "xcounted",
-            requests=self.counted.requests,
-            batches=self.counted.batches,
-            per=self.counted.requests / max(1, self.counted.batches),
-        )
 
     def stop_taking(self) -> None:
         """Answer what was taken and let `run` return; the rest stays with the MQTT server."""
