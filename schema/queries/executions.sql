@@ -98,7 +98,8 @@ FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_ar
 -- params: tenant, thing names, job ids, execution numbers, recent, now
 INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, recent, queued_at, last_updated_at)
 SELECT $1, n.thing_name, n.job_id, n.execution_number, n.recent, $6, $6
-FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bytea[]) AS n (thing_name, job_id, execution_number, recent);
+FROM unnest($2::text[], $3::text[], $4::bigint[], string_to_array($5, E'\n')::bytea[])
+     AS n (thing_name, job_id, execution_number, recent);
 
 -- name: find_retries
 -- Of executions that failed, those whose jobs have a jobExecutionsRetryConfig: what it says, and how all executions of

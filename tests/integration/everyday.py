@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 
@@ -56,6 +57,7 @@ async def live(day: Day) -> None:
     await _roll_out(day, "day-2")
     await _take_back(day, "day-1", "day-2")
     await _follow(day, "day-4")
+    await _fail(Day(day.watched, day.admin, day.things[len(day.things) // 2 :]), "braked")
     await _tell(day)
     await _register(day)
     await _keep_house(day)
@@ -210,6 +212,34 @@ async def _follow(day: Day, job: str) -> None:
     async with day.watched.step("groups/delete", BIG // 10):
         for name in ("now", group):
             await desk.accepted("groups/delete", {"thingGroupName": name})
+
+
+async def _fail(day: Day, job: str) -> None:
+    """A job at a rate, whose failures are tried again, and which is aborted for them in the end."""
+    criterion = {"failureType": "FAILED", "action": "CANCEL", "thresholdPercentage": 50}
+    brakes: dict[str, Any] = {
+        "jobExecutionsRolloutConfig": {"maximumPerMinute": 1_000_000},
+        "jobExecutionsRetryConfig": {
+            "criteriaList": [{"failureType": "FAILED", "numberOfRetries": 1}]
+        },
+        "abortConfig": {
+            "criteriaList": [{**criterion, "minNumberOfExecutedThings": len(day.things)}]
+        },
+    }
+    # Events name each of its targets.
+    async with day.watched.step("jobs/create, braked", len(day.things)):
+        await day.desk.accepted("jobs/create", aws_job(*day.things, jobId=job, **brakes))
+    await _do_work(day, "roll out, the first")
+    await day.admin.execute(
+        "UPDATE rollout_paces SET credited_at = credited_at - interval '2 seconds', due_at = now()"
+    )
+    await _do_work(day, "roll out, at a rate")
+    for attempt in ("first", "second"):
+        await _ask(day, f"fail, the {attempt} time", f"{job}/update", {"status": "FAILED"})
+    await _do_work(day, "abort")
+    async with day.watched.step("jobs/delete, braked", len(day.things)):
+        await day.desk.accepted(f"jobs/{job}/delete")
+    await _do_work(day, "delete with a history")
 
 
 async def _tell(day: Day) -> None:
