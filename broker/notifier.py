@@ -47,7 +47,6 @@ class Notifier:
         self._sent: list[Told] = []
         self._forgetting = asyncio.Lock()
         self._losses = 0  # how often the MQTT server may have lost what it had acknowledged
-        self._alone = False
         self._most_rows = (
             _MOST_AT_ONCE  # in one batch; fewer after a failure, to find the row to blame
         )
@@ -95,7 +94,6 @@ class Notifier:
         Of our own rows as well: a transaction may have committed, and its connection been lost before we heard of it.
         """
         claimed = await outbox.claim(self._pool, slot=self._slot)
-        self._alone = claimed.alone
         if claimed.rows or claimed.ours > len(self._held):
             self.look_again()
         return claimed.rows > 0
@@ -175,8 +173,9 @@ class Notifier:
     async def _send(self, tenant: str, told: list[Told]) -> None:
         """Publish what one tenant's rows say, until what was said is how things stand.
 
-        Another process may have changed and told a thing between our reading and our publishing, ours coming last. Our
-        own changes cannot: whatever this process tells goes through here, one after the other.
+        Another process may have changed and told a thing between our reading and our publishing, ours coming last; it
+        may have begun a moment ago, so this is looked at each time. Our own changes cannot: whatever this process tells
+        goes through here, one after the other.
         """
         while told:
             said = await outbox.say(self._pool, self._documents, tenant, told)
@@ -187,7 +186,7 @@ class Notifier:
                 ]
             )
             self.sent += len(said.messages)
-            if self._alone or not said.shown:
+            if not said.shown:
                 return
             again = tuple(await outbox.outdated(self._pool, tenant, said.shown))
             told = [Told(tenant, 0, again, again)] if again else []

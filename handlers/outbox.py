@@ -105,13 +105,9 @@ def _shown(queue: Sequence[Loaded]) -> Shown:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """How many rows without a living owner became ours, and whether other processes live beside us.
-
-    ours: how many rows were ours before that.
-    """
+    """How many rows without a living owner became ours, and how many were ours before that."""
 
     rows: int
-    alone: bool
     ours: int
 
 
@@ -132,7 +128,7 @@ async def claim(pool: Pool, *, slot: int, most: int = 1000) -> Claimed:
                     _SQL["claim_outbox"], tenant_id, slot, sorted(dead), most
                 )
             rows += int(done.removeprefix("UPDATE "))
-        return Claimed(rows, alone=not alive - {slot}, ours=ours)
+        return Claimed(rows, ours=ours)
 
 
 async def load(pool: Pool, *, slot: int, after: int, most: int = 50) -> list[Told]:

@@ -36,9 +36,8 @@ _THINGS_HEAR: Final = [
 ]
 _OPERATORS_HEAR: Final = ["operators/{name}/jobs/create/+"]
 # With the operators' remembered answers: the load's clientTokens begin anew with each workload.
-_EMPTY: Final = (
-    "TRUNCATE executions, job_counts, job_targets, rollout_chunks, outbox, jobs, operator_requests"
-)
+# Whatever belongs to a job goes with it.
+_EMPTY: Final = "TRUNCATE jobs, outbox, operator_requests CASCADE"
 _POLL_SECONDS: Final = 0.01
 _PATIENCE_SECONDS: Final = 600.0
 
