@@ -76,7 +76,7 @@ def _arn(value: str) -> str:
 # AWS: jobTemplateId, jobTemplateArn, templateName, templateVersion.
 TemplateId = Annotated[str, AfterValidator(_id)]
 TemplateArn = Annotated[str, Field(min_length=1, max_length=1600), AfterValidator(_arn)]
-TemplateName = Annotated[str, Field(min_length=1, max_length=64)]
+TemplateName = Annotated[str, Field(pattern=r"^[!-~]+$", min_length=1, max_length=64)]
 TemplateVersion = Annotated[str, Field(pattern=r"^[1-9][0-9]*\.[0-9]+$", max_length=16)]
 
 

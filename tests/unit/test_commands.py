@@ -314,3 +314,8 @@ def test_page_tokens_come_back() -> None:
     assert paging.decode("jobs/j", token, (str, int)) == ("thing-1", 2)
     with pytest.raises(Rejected, match="no token of jobs/k"):
         paging.decode("jobs/k", token, (str, int))
+
+
+def test_a_managed_template_has_a_printable_name() -> None:
+    """A name that no template can have is refused by name, and reaches no table."""
+    assert "templateName" in refusal("managed-templates/get", {"templateName": "\0"}).message
