@@ -54,6 +54,10 @@ class Credential:
     not_after: datetime | None
 
 
+def _token(secret: bytes) -> str:
+    return base64.urlsafe_b64encode(secret).decode().rstrip("=")
+
+
 async def issue_token(
     connection: Connection,
     tenant_id: str,
@@ -71,7 +75,9 @@ async def issue_token(
 
     """
     await _lock(connection, tenant_id, check_token_name(principal))
-    token = base64.urlsafe_b64encode(random(TOKEN_BYTES)).decode().rstrip("=")
+    # One that began with a dash would be taken for an option by whatever it is given to on a command line.
+    while (token := _token(random(TOKEN_BYTES))).startswith("-"):
+        pass
     hashed = mosquitto_hash(token, random(_SALT_BYTES))
     await _revoke(connection, tenant_id, [principal], kind="token")
     await connection.execute(_SQL["delete_dead_tokens"], tenant_id, principal)

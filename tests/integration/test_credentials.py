@@ -171,3 +171,15 @@ async def test_one_tenant_needs_no_claims(pool: Pool, admin: asyncpg.Connection)
         snapshot = await load_access(connection)
     assert snapshot.tenants == ("default",)
     assert snapshot.claims == ()
+
+
+async def test_no_token_begins_like_an_option(pool: Pool) -> None:
+    """A token goes onto command lines: one that would begin with a dash is drawn again."""
+    drawn = iter([b"\xf8" + bytes(31), b"\x01" * 32])  # "+" of base64, which is "-" in URLs
+
+    def random(size: int) -> bytes:
+        return next(drawn, bytes(32))[:size]
+
+    async with pool.acquire() as connection, tenant_transaction(connection, "default") as inside:
+        token = await issue_token(inside, "default", "dev1", random=random)
+    assert token.startswith("AQEB")
