@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import asyncpg
 import pytest
 
 from broker.embedded.ports import free_port
 from broker.mqtt.address import Address
-from broker.mqtt.link import Link, LinkSettings
+from broker.mqtt.link import Denied, Link, LinkSettings, Outbound
 from broker.notifier import Notifier
 from handlers import outbox, slots
 from handlers.database import Pool, connect
@@ -342,3 +344,35 @@ async def test_a_row_that_cannot_be_said_silences_no_other(
         notifier.tell(await _page(pool, 0))
         await eventually(lambda: len(set(heard)) == 19)
         await eventually(lambda: _owned_by(admin, {0: 1}))
+
+
+class _Overtaken:
+    """A link on which, while our first messages are on their way, another process changes what they say."""
+
+    def __init__(self, change: Callable[[], Awaitable[object]]) -> None:
+        self._change: Callable[[], Awaitable[object]] | None = change
+        self.published: list[Outbound] = []
+
+    async def publish(self, messages: list[Outbound]) -> list[Denied]:
+        """Acknowledge all, the first time when the change is made."""
+        if self._change is not None:
+            change, self._change = self._change, None
+            await change()
+        self.published += messages
+        return []
+
+
+async def test_a_process_that_has_just_begun_is_not_overlooked(
+    pool: Pool, hold_slot: HoldSlot
+) -> None:
+    """What it changed and told between our reading and our publishing is told again, though we knew of nobody else."""
+    await hold_slot(0)
+    await add_things(pool, "t1")
+    await add_job(pool, "j1", ["t1"])
+    link = _Overtaken(lambda: add_job(pool, "j2", ["t1"]))
+    notifier = Notifier(pool, Documents(), cast("Any", link), mode=TopicMode.MOUNTED, slot=0)
+    await notifier.adopt()
+    notifier.tell([Told("default", 1, notify=("t1",))])
+    assert await notifier.run_once()
+    last = [one for one in link.published if one.topic.endswith("/notify")][-1]
+    assert [job["jobId"] for job in json.loads(last.payload)["jobs"]["QUEUED"]] == ["j1", "j2"]
