@@ -10,17 +10,17 @@ Sources: AWS "Jobs and job execution states"; reference tables 2.1 and 2.2; seed
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.errors import Code, Rejected
-from schema.words import Word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
 
-class Status(Word):
+class Status(StrEnum):
     """Status of an execution: one job on one thing."""
 
     QUEUED = "QUEUED"
@@ -33,7 +33,7 @@ class Status(Word):
     CANCELED = "CANCELED"
 
 
-class Move(Word):
+class Move(StrEnum):
     """Why an execution's status changes. The set of reasons is closed."""
 
     START = "start-next"
@@ -48,7 +48,7 @@ class Move(Word):
     REMOVE = "thing left"
 
 
-class JobStatus(Word):
+class JobStatus(StrEnum):
     """Status of a job."""
 
     SCHEDULED = "SCHEDULED"
@@ -58,7 +58,7 @@ class JobStatus(Word):
     DELETION_IN_PROGRESS = "DELETION_IN_PROGRESS"
 
 
-class JobMove(Word):
+class JobMove(StrEnum):
     """Why a job's status changes."""
 
     ROLL_OUT = "start time reached"

@@ -7,25 +7,25 @@ Inside the MQTT server each topic has its tenant in front (`default/$aws/things/
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from schema.errors import shorten
 from schema.limits import JOB_ID, OPERATOR_NAME, TENANT_ID, THING_NAME
-from schema.words import Word
 
 DEFAULT_TENANT: Final = "default"
 SHARE_GROUP: Final = "jobbroker"
 
 
-class TopicMode(Word):
+class TopicMode(StrEnum):
     """How tenants are told apart in topics."""
 
     MOUNTED = "mounted"
     PLAIN = "plain"
 
 
-class Operation(Word):
+class Operation(StrEnum):
     """A device's four requests (AWS: "Jobs device MQTT API operations")."""
 
     GET_PENDING = "get"
