@@ -90,9 +90,8 @@ def decode(topic: DeviceTopic, data: dict[str, object], client_token: str | None
     Raises Rejected (InvalidRequest) naming the field, the value and the limit.
     """
     match topic.operation:
-        case (
-            Operation.UPDATE
-        ):  # by position, and without a call for what is not there: it is nearly all of the load
+        case Operation.UPDATE:
+            # By position, and without a call for what is not there: it is nearly all of the load.
             return Request(
                 topic,
                 client_token,

@@ -87,9 +87,8 @@ def _location(location: str) -> tuple[str, int | None]:
             f"MQTT URL: host {host[:64]!r} must be a name or an address, with no path behind it"
         )
     try:
-        host.encode(
-            "idna"
-        )  # as the resolver does, whose UnicodeError would be no failed connection but the end
+        # As the resolver does, whose UnicodeError would be no failed connection but the end.
+        host.encode("idna")
     except UnicodeError:
         raise ValueError(f"MQTT URL: host {host[:64]!r} can be no name in DNS") from None
     return host, _port(port) if colon else None
