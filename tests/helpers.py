@@ -23,8 +23,8 @@ async def eventually(check: Callable[[], T], *, timeout: float = ...) -> T: ...
 async def eventually(check: Callable[[], object], *, timeout: float = 10.0) -> object:
     """Call `check` until it returns something true without an AssertionError; return that.
 
-    Raises AssertionError with what `check` gave last when `timeout` seconds are over. This is the
-    one place where a test may pause.
+    Raises AssertionError with what `check` gave last when `timeout` seconds are over. Nothing else
+    in tests waits for something to have happened by pausing.
     """
     loop = asyncio.get_running_loop()
     deadline, pause = loop.time() + timeout, _FIRST_PAUSE
@@ -41,3 +41,20 @@ async def eventually(check: Callable[[], object], *, timeout: float = 10.0) -> o
             raise AssertionError(f"not so after {timeout:g} s; {problem}")
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def settled(check: Callable[[], object], *, timeout: float) -> bool:
+    """Whether `check` comes true within `timeout` seconds: `eventually`, for whoever goes on either way."""
+    try:
+        await eventually(check, timeout=timeout)
+    except AssertionError:
+        return False
+    return True
+
+
+async def elapse(seconds: float) -> None:
+    """Let time pass where time itself is the subject: how long a fault lasts, the pace of a load.
+
+    Never to wait for something to have happened.
+    """
+    await asyncio.sleep(max(0.0, seconds))

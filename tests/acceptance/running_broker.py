@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -295,11 +296,14 @@ async def _reload_on_change(access_dir: Path, mosquitto: MosquittoServer) -> Non
 
     # What was written before it started to look may have come after the server's start.
     seen: list[int] = []
+
+    def is_new() -> bool:
+        return written() != seen
+
     while True:
-        if (now := written()) != seen:
-            seen = now
-            await mosquitto.reload()
-        await asyncio.sleep(0.05)
+        await eventually(is_new, timeout=math.inf)
+        seen = written()
+        await mosquitto.reload()
 
 
 def _port(url: str) -> int:

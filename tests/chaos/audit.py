@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 import asyncpg
@@ -15,6 +14,7 @@ from tests.chaos.cast import Cast
 from tests.chaos.fleet import Fleet, Thing
 from tests.chaos.invariants import JobRow, Row, Seen, Violation, told_is_true, violations
 from tests.chaos.ledger import Shown
+from tests.helpers import settled
 
 ANSWER_SECONDS: Final = 60.0
 _QUIET_SECONDS: Final = 40.0
@@ -47,21 +47,21 @@ async def audit(
     settled_logs: lines that an earlier audit has told of; those told now are added.
     """
     ledger = fleet.ledger
-    await _until(lambda: not ledger.waiting, ANSWER_SECONDS)
+    await settled(lambda: not ledger.waiting, timeout=ANSWER_SECONDS)
     async with connected(cast.admin_url) as admin:
-        deadline = time.monotonic() + _QUIET_SECONDS
-        while time.monotonic() < deadline:
-            if await admin.fetchval(_SETTLED) and _of_the_living(cast, await _slots(admin)):
-                break
-            await asyncio.sleep(0.1)
-        # A notification is on its way to a thing for a moment after the outbox has forgotten it.
-        deadline = time.monotonic() + _TOLD_SECONDS
-        while True:
+        seen = Seen()
+
+        async def is_quiet() -> bool:
+            return await admin.fetchval(_SETTLED) and _of_the_living(cast, await _slots(admin))
+
+        async def is_as_promised() -> bool:
+            nonlocal seen
             seen = await _look(cast, fleet, admin, settled_logs)
-            wrong = violations(seen)
-            if not wrong or time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.5)
+            return not violations(seen)
+
+        await settled(is_quiet, timeout=_QUIET_SECONDS)
+        # A notification is on its way to a thing for a moment after the outbox has forgotten it.
+        await settled(is_as_promised, timeout=_TOLD_SECONDS)
     seen.findings = await _check(cast)
     settled_logs.update(seen.faults_logged)
     return seen, violations(seen)
@@ -96,13 +96,16 @@ async def spot_check(fleet: Fleet) -> list[Violation]:
     In the course of a run, since later changes would tell again what has been lost.
     """
     known = {thing.name: fleet.ledger.thing(thing.name) for thing in fleet.listeners}
-    deadline = time.monotonic() + _TOLD_SECONDS
-    while True:
+    wrong: list[Violation] = []
+
+    async def is_as_told() -> bool:
+        nonlocal wrong
         gets, nexts = await _asked(fleet.listeners)
         wrong = list(told_is_true(Seen(known=known, gets=gets, nexts=nexts)))
-        if not wrong or time.monotonic() > deadline:
-            return wrong
-        await asyncio.sleep(0.2)
+        return not wrong
+
+    await settled(is_as_told, timeout=_TOLD_SECONDS)
+    return wrong
 
 
 async def _asked(things: Iterable[Thing]) -> tuple[dict[str, Shown], dict[str, Shown]]:
@@ -183,9 +186,3 @@ def faults_logged(cast: Cast) -> list[str]:
             elif '"level": "error"' in line or '"level": "critical"' in line:
                 found.append(f"{name}: {line}")
     return found
-
-
-async def _until(check: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not check() and time.monotonic() < deadline:  # noqa: ASYNC110 - counted, not signalled
-        await asyncio.sleep(0.02)

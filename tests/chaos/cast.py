@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,12 +31,12 @@ from tests.chaos.disk import SmallDisk
 from tests.chaos.operator import OPERATOR, WORKERS
 from tests.chaos.processes import quiet_ports
 from tests.chaos.proxy import Proxy
+from tests.helpers import eventually, settled
 
 # What a server that is away, going or coming answers.
 AWAY: Final = (*TRANSIENT, asyncpg.PostgresError)
 _LOGIN, _PASSWORD, _BROKER_PASSWORD = "jobbroker_app", "of-a-test", "of-the-broker-itself"
 _AUTOSAVE_SECONDS: Final = 5
-_RESTART_SECONDS: Final = 0.5
 _UP_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
 
@@ -67,20 +67,23 @@ class Seat:
 
         Raises EmbeddedServerError when none takes requests within a minute.
         """
-        deadline = time.monotonic() + _UP_SECONDS
-        while True:
+        failed: EmbeddedServerError | None = None
+
+        async def takes_requests() -> bool:
+            nonlocal failed
             log = self.directory / f"broker-{self.number + 1}.{len(self.lives) + 1}.log"
             process = Served(f"broker {self.number + 1}", log)
             self.lives.append(process)
             try:
                 await process.serve(["broker", "serve"], self.environment)
-            except EmbeddedServerError:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(_RESTART_SECONDS)
-            else:
-                self.wanted = True
-                return
+            except EmbeddedServerError as error:
+                failed = error
+                return False
+            return True
+
+        if not await settled(takes_requests, timeout=_UP_SECONDS):
+            raise failed or EmbeddedServerError(f"broker {self.number + 1} does not take requests")
+        self.wanted = True
 
     async def kill(self) -> None:
         """End it as a power cut would."""
@@ -100,12 +103,14 @@ class Seat:
     async def look_after(self) -> None:
         """Start again what ended alone, until cancelled."""
         while True:
-            await asyncio.sleep(_RESTART_SECONDS)
-            if self.wanted and self.lives and not self.lives[-1].is_running():
-                life = self.lives[-1]
-                self.ended_alone.append(f"{life.name}: exit {await life.wait()}: {life.tail()}")
-                with suppress(EmbeddedServerError):
-                    await self.serve()
+            await eventually(self._has_ended_alone, timeout=math.inf)
+            life = self.lives[-1]
+            self.ended_alone.append(f"{life.name}: exit {await life.wait()}: {life.tail()}")
+            with suppress(EmbeddedServerError):
+                await self.serve()
+
+    def _has_ended_alone(self) -> bool:
+        return self.wanted and bool(self.lives) and not self.lives[-1].is_running()
 
 
 @dataclass(slots=True)
@@ -133,17 +138,17 @@ class Cast:
 
     async def postgres_up(self) -> None:
         """Wait until PostgreSQL answers, starting it when it has ended. Raises EmbeddedServerError."""
-        deadline = time.monotonic() + _UP_SECONDS
-        while True:
+
+        async def answers() -> bool:
             if self.postgres.pid is None:
                 await self.postgres.start()
             with suppress(*AWAY):
                 async with asyncio.timeout(2), connected(self.admin_url) as admin:
-                    await admin.execute("SELECT 1")
-                    return
-            if time.monotonic() > deadline:
-                raise EmbeddedServerError(f"PostgreSQL is not up after {_UP_SECONDS:g} s")
-            await asyncio.sleep(0.1)
+                    return bool(await admin.fetchval("SELECT true"))
+            return False
+
+        if not await settled(answers, timeout=_UP_SECONDS):
+            raise EmbeddedServerError(f"PostgreSQL is not up after {_UP_SECONDS:g} s")
 
     async def run(self, *arguments: str) -> Ended:
         """Run a command of jobbroker beside the first broker."""

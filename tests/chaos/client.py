@@ -22,6 +22,7 @@ from broker.mqtt.codec import (
 from broker.mqtt.connection import ConnectError, Connection, connect
 from broker.mqtt.handshake import ConnectSettings
 from tests.chaos.ledger import Ledger
+from tests.helpers import elapse
 
 RETRY_SECONDS: Final = 2.0
 _KEEP_ALIVE: Final = 10
@@ -100,7 +101,7 @@ class Client:
                     on_connack=self._open,
                 )
             except ConnectError:
-                await asyncio.sleep(self._random.uniform(*_BACK_OFF))
+                await elapse(self._random.uniform(*_BACK_OFF))
                 continue
             self.connections += 1
             away = _BACK_OFF
@@ -113,7 +114,7 @@ class Client:
                 self._ready.clear()
                 self._connection = None
                 connection.abort()
-            await asyncio.sleep(self._random.uniform(*away))
+            await elapse(self._random.uniform(*away))
 
     async def _grows_tired(self) -> bool:
         """Wait until the connection is lost, or until it is time for a nap; returns whether it is."""

@@ -16,12 +16,14 @@ from tests.chaos import processes
 from tests.chaos.cast import AWAY, Cast, Seat
 from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import CUTS, DELAYS, DEVICES_LINK, MQTT_LINK, Fault, Kind
+from tests.helpers import elapse, settled
 
 Healing = Callable[[], None]
 """To be called at the moment when healing begins: recovery is counted from there."""
 
 _CHECKPOINT_TRIES: Final = 10
 _IN_CHECKPOINT_SECONDS: Final = 0.004
+_SOILING_SECONDS: Final = 0.2  # of load: then the next checkpoint has something to write
 _SWITCHES: Final = 4
 _WAL_SECONDS: Final = 3.0
 
@@ -38,7 +40,7 @@ async def _kill_brokers(cast: Cast, fault: Fault, healing: Healing) -> str:
     seats = _seats(cast, fault)
     for seat in seats:
         await seat.kill()
-    await asyncio.sleep(fault.lasts)
+    await elapse(fault.lasts)
     healing()
     await asyncio.gather(*(seat.serve() for seat in seats))
     return ""
@@ -47,7 +49,7 @@ async def _kill_brokers(cast: Cast, fault: Fault, healing: Healing) -> str:
 async def _kill_mosquitto(cast: Cast, fault: Fault, healing: Healing) -> str:
     cast.mosquitto.kill()
     await cast.mosquitto.wait()
-    await asyncio.sleep(fault.lasts)
+    await elapse(fault.lasts)
     healing()
     await cast.mosquitto.start()
     return ""
@@ -55,7 +57,7 @@ async def _kill_mosquitto(cast: Cast, fault: Fault, healing: Healing) -> str:
 
 async def _kill_postgres(cast: Cast, fault: Fault, healing: Healing) -> str:
     await _end_postgres(cast)
-    await asyncio.sleep(fault.lasts)
+    await elapse(fault.lasts)
     healing()
     await cast.postgres_up()
     return ""
@@ -73,7 +75,7 @@ async def _kill_in_checkpoint(cast: Cast, fault: Fault, healing: Healing) -> str
     with suppress(*AWAY):
         async with connected(cast.admin_url) as admin:
             done = await _in_checkpoint(cast, admin)
-    await asyncio.sleep(fault.lasts)
+    await elapse(fault.lasts)
     healing()
     await cast.postgres_up()
     return "the checkpoint was done before the kill" if done else "in the checkpoint"
@@ -83,10 +85,10 @@ async def _in_checkpoint(cast: Cast, admin: asyncpg.Connection) -> bool:
     """End PostgreSQL while it writes a checkpoint; returns whether that was done all the same."""
     for tries in range(1, _CHECKPOINT_TRIES + 1):
         checkpoint = asyncio.create_task(admin.execute("CHECKPOINT"))
-        await asyncio.sleep(_IN_CHECKPOINT_SECONDS * (1 + tries % 3))
+        await elapse(_IN_CHECKPOINT_SECONDS * (1 + tries % 3))
         if not checkpoint.done() or tries == _CHECKPOINT_TRIES:
             break
-        await asyncio.sleep(0.2)
+        await elapse(_SOILING_SECONDS)
     await _end_postgres(cast)
     return not isinstance((await asyncio.gather(checkpoint, return_exceptions=True))[0], Exception)
 
@@ -107,7 +109,7 @@ async def _stopped(fault: Fault, healing: Healing, pids: list[int | None]) -> st
     running = [pid for pid in pids if pid is not None]
     for pid in running:
         processes.send(pid, signal.SIGSTOP)
-    await asyncio.sleep(fault.lasts)
+    await elapse(fault.lasts)
     healing()
     for pid in running:
         processes.send(pid, signal.SIGCONT)
@@ -123,7 +125,7 @@ async def _disturb(cast: Cast, fault: Fault, healing: Healing) -> str:
             await proxy.cut()
         else:
             proxy.stall()
-    await asyncio.sleep(fault.lasts)
+    await elapse(fault.lasts)
     healing()
     for proxy in _proxies(cast, fault):
         await proxy.heal()
@@ -135,14 +137,17 @@ async def _fill_disk(cast: Cast, fault: Fault, healing: Healing) -> str:
     before = _told_of_full_disk(cast)
     cast.disk.fill()
     began = time.monotonic()
-    while time.monotonic() - began < min(fault.lasts, _WAL_SECONDS):
+
+    async def has_ended() -> bool:
         # The segment at hand may have room for a while: go on to the next.
         with suppress(*AWAY):
             async with asyncio.timeout(1), connected(cast.admin_url) as admin:
                 for _ in range(_SWITCHES):
                     await admin.execute("SELECT pg_switch_wal(), txid_current()")
-        await asyncio.sleep(0.1)
-    await asyncio.sleep(max(0.0, fault.lasts - (time.monotonic() - began)))
+        return cast.postgres.pid is None
+
+    await settled(has_ended, timeout=min(fault.lasts, _WAL_SECONDS))
+    await elapse(fault.lasts - (time.monotonic() - began))
     how = "PostgreSQL ended" if cast.postgres.pid is None else "PostgreSQL lived"
     told = _told_of_full_disk(cast) - before
     healing()

@@ -10,6 +10,7 @@ from typing import Any, Final
 from broker.mqtt.address import Address
 from tests.chaos.client import Answer, Client
 from tests.chaos.ledger import Entry, Ledger, Shown, first_of, shown
+from tests.helpers import elapse
 
 _IDLE_SECONDS: Final = 10.0
 _CAUGHT_UP_SECONDS: Final = 1.0
@@ -182,7 +183,7 @@ class Thing:
         loop = asyncio.get_running_loop()
         await self._gate.passed()
         if (pause := self._due - loop.time()) > 0:
-            await asyncio.sleep(pause)
+            await elapse(pause)
             await self._gate.passed()
         # A moment is caught up with, an outage is not: the rate is that of a fleet, not of a queue.
         self._due = max(self._due + self._every, loop.time() - _CAUGHT_UP_SECONDS)

@@ -10,6 +10,7 @@ from broker.cli.kinds import target_arn
 from tests.chaos.client import Answer, Body, Client
 from tests.chaos.fleet import Fleet
 from tests.chaos.ledger import Ledger
+from tests.helpers import elapse
 
 OPERATOR: Final = "chaos-operator"
 WORKERS: Final = "chaos-workers"
@@ -73,7 +74,7 @@ class Operator:
 
     async def _goes_on(self, seconds: float) -> bool:
         """Wait, also at the gate; returns whether there is still to be work."""
-        await asyncio.sleep(seconds)
+        await elapse(seconds)
         await self._fleet.gate.passed()
         return not self._fleet.gate.ending
 

@@ -25,13 +25,19 @@ class Proxy:
         self.name = name
         self.port = port
         self.target = target
-        self.silent = False
         self.latency = self.jitter = 0.0
         self.random = random.Random(seed)  # noqa: S311 - jitter, no secret
         self.pairs: set[_Side] = set()
         self.forwarded = 0
+        self._speaks = asyncio.Event()
+        self._speaks.set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def silent(self) -> bool:
+        """Whether it forwards nothing."""
+        return not self._speaks.is_set()
 
     async def open(self) -> None:
         """Listen; harmless when it does."""
@@ -53,7 +59,7 @@ class Proxy:
 
     def stall(self) -> None:
         """Take connections and bytes, and forward nothing, until `heal`."""
-        self.silent = True
+        self._speaks.clear()
         for side in self.pairs:
             side.adjust()
 
@@ -63,7 +69,7 @@ class Proxy:
 
     async def heal(self) -> None:
         """Forward everything at once, again."""
-        self.silent = False
+        self._speaks.set()
         self.latency = self.jitter = 0.0
         await self.open()
         for side in self.pairs:
@@ -82,8 +88,7 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _dial(self, side: _Side) -> None:
-        while self.silent:  # noqa: ASYNC110 - what heals is a plain flag, looked at by all connections
-            await asyncio.sleep(0.02)
+        await self._speaks.wait()
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: _Side(self, side), LOOPBACK, self.target)

@@ -21,11 +21,11 @@ from tests.chaos.ledger import Watch
 from tests.chaos.operator import Operator
 from tests.chaos.outcome import Outcome, Plan, Struck
 from tests.chaos.schedule import FORGETS, Fault, Kind, blows
+from tests.helpers import settled
 
 RECOVERY_SECONDS: Final = 60.0
 _ENDING_SECONDS: Final = 60.0
 _LISTENERS_SHARE: Final = 10
-_LOOK_SECONDS: Final = 0.01
 
 
 Say = Callable[[str], None]
@@ -154,8 +154,7 @@ class _Run:
             return False
         watch = watches[-1]
         deadline = watch.began + RECOVERY_SECONDS
-        while not watch.is_over and time.monotonic() < deadline:  # noqa: ASYNC110 - times, no signal
-            await asyncio.sleep(_LOOK_SECONDS)
+        await settled(lambda: watch.is_over, timeout=deadline - time.monotonic())
         first, last = (
             None if at is None else at - watch.began
             for at in (watch.accepted_at, watch.answered_at)

@@ -14,6 +14,7 @@ from handlers.things import create_things
 from schema.rollout import per_second
 from tests.conftest import Database
 from tests.factories import counts_equal_rows
+from tests.helpers import elapse
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job
 
@@ -167,7 +168,7 @@ async def test_several_processes_keep_one_pace(desk: Desk, database: Database) -
             )
             if row["span"] is not None and row["span"] > timedelta(seconds=3):
                 return
-            await asyncio.sleep(min(1.0, due if due is not None else 0.05))
+            await elapse(min(1.0, due if due is not None else 0.05))
 
     try:
         await asyncio.gather(*map(serve, pools))

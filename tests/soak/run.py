@@ -16,6 +16,7 @@ from broker.bench.plan import Plan
 from broker.bench.stage import Stage, staged
 from broker.cli.kinds import target_arn
 from handlers import outbox, retention
+from tests.helpers import elapse
 from tests.soak.levels import Level, judge_all, settled_after
 from tests.soak.sampling import BOUNDS, largest_tables, sample
 
@@ -108,7 +109,7 @@ async def _watch(stage: Stage, outcome: Outcome, say: Say) -> None:
         if now >= soak.seconds:
             return
         due = min(number * soak.sample_seconds, soak.seconds)
-        await asyncio.sleep(max(0.0, began + due - loop.time()))
+        await elapse(began + due - loop.time())
 
 
 async def _create_jobs(stage: Stage, soak: Soak) -> None:
@@ -119,7 +120,7 @@ async def _create_jobs(stage: Stage, soak: Soak) -> None:
     began = loop.time()
     for number in itertools.count():
         due = began + number * size / soak.per_second
-        await asyncio.sleep(max(0.0, due - loop.time()))
+        await elapse(due - loop.time())
         targets = [target_arn("thing", next(things)) for _ in range(size)]
         body = {
             "jobId": f"soak-{number}",
@@ -135,4 +136,4 @@ async def _delete_jobs(stage: Stage, soak: Soak) -> None:
     while True:
         _, more = await retention.run_once(stage.pool, older_than=older_than, slot=None)
         if not more:
-            await asyncio.sleep(_DELETE_SECONDS)
+            await elapse(_DELETE_SECONDS)

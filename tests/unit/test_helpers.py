@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers import eventually
+from tests.helpers import eventually, settled
 
 
 async def test_it_returns_what_became_true() -> None:
@@ -31,3 +31,10 @@ async def test_other_errors_are_not_waited_for() -> None:
     """A mistake in the check is raised at once, not hidden until the deadline."""
     with pytest.raises(ZeroDivisionError):
         await eventually(lambda: 1 // 0)
+
+
+async def test_whoever_goes_on_either_way_hears_whether_it_came_true() -> None:
+    """`settled` gives False past the deadline instead of failing, and True as soon as the check holds."""
+    seen = iter([False, True])
+    assert await settled(lambda: next(seen), timeout=10)
+    assert not await settled(lambda: False, timeout=0.02)
