@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Final
 
 import click
 
 from broker.cli.callers import Body
 from broker.cli.kinds import json_value, target_arn, template_arn
+
+_SOURCES: Final = "--document, --document-json, --document-source, --template and --type"
+_OF_AWS: Final = "--description, --timeout-minutes, --parameter and --url-seconds"
 
 
 def new_job(
@@ -32,38 +35,39 @@ def new_job(
     """The payload, in the dialect that the options speak. Raises a usage error."""
     arns = [*targets, *(target_arn("thinggroup", group) for group in groups)]
     given = [document, document_json, document_source, template, document_type]
-    if sum(one is not None for one in given) != 1:
-        raise click.UsageError(
-            "one of --document, --document-json, --document-source, --template and --type is needed"
+    _refuse_if(sum(one is not None for one in given) != 1, f"one of {_SOURCES} is needed")
+    _refuse_if(not arns and not everything, "--target, --group or --all is needed")
+    if document_type is None:
+        of_type = everything or params or expires_in_hours is not None
+        _refuse_if(of_type, "--all, --param and --expires-in-hours go with --type")
+        return said(
+            {
+                "jobId": job_id,
+                "targets": arns,
+                "document": text_of(document, document_json),
+                "documentSource": document_source,
+                "jobTemplateArn": template and template_arn(template),
+                "documentParameters": dict(parameters) or None,
+                "description": description,
+                **settings(timeout_minutes=timeout_minutes, url_seconds=url_seconds),
+            }
         )
-    if not arns and not everything:
-        raise click.UsageError("--target, --group or --all is needed")
-    if document_type is not None:
-        if description is not None or timeout_minutes is not None or parameters or url_seconds:
-            raise click.UsageError(
-                "--description, --timeout-minutes, --parameter and --url-seconds do not go"
-                " with --type"
-            )
-        payload: Body = {
+    of_aws = description is not None or timeout_minutes is not None or parameters or url_seconds
+    _refuse_if(of_aws, f"{_OF_AWS} do not go with --type")
+    return said(
+        {
+            "job_id": job_id,
             "document_type": document_type,
             "document_params": {name: json_value(text) for name, text in params},
             "expires_in_hours": expires_in_hours,
             **_seed_target(arns, everything=everything),
         }
-    else:
-        if everything or params or expires_in_hours is not None:
-            raise click.UsageError("--all, --param and --expires-in-hours go with --type")
-        payload = {
-            "targets": arns,
-            "document": text_of(document, document_json),
-            "documentSource": document_source,
-            "jobTemplateArn": template and template_arn(template),
-            "documentParameters": dict(parameters) or None,
-            "description": description,
-            **settings(timeout_minutes=timeout_minutes, url_seconds=url_seconds),
-        }
-    payload["jobId" if document_type is None else "job_id"] = job_id
-    return said(payload)
+    )
+
+
+def _refuse_if(wrong: object, words: str) -> None:
+    if wrong:
+        raise click.UsageError(words)
 
 
 def text_of(document: IO[bytes] | None, document_json: str | None) -> str | None:
