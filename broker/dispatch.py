@@ -71,6 +71,9 @@ class Dispatcher:
 
     Unacknowledged requests are what may be lost with this process: the MQTT server sends them again. At most
     `most_waiting` requests are held; beyond, the link is not read (architecture, law 3).
+
+    With answer_qos 0 a device's answer and the PUBACK of its request leave on one connection, in this order, and the
+    MQTT server takes them in this order: it never has the PUBACK without the answer.
     """
 
     def __init__(  # noqa: PLR0913 - the composition root wires it, once
@@ -83,6 +86,7 @@ class Dispatcher:
         mode: TopicMode,
         slot: int,
         lanes: int = 1,
+        answer_qos: int = 0,
         batch_most: int = 512,
         most_waiting: int = 4000,
         nobody_hears: Callable[[str, str], bool] = lambda _tenant, _topic: False,
@@ -94,6 +98,7 @@ class Dispatcher:
         self._mode = mode
         self._slot = slot
         self._lane_count = lanes
+        self._answer_qos = answer_qos
         self._batch_most = batch_most
         self._most_waiting = most_waiting
         self._nobody_hears = nobody_hears
@@ -197,7 +202,7 @@ class Dispatcher:
         for item, reply in zip(batch, answered.replies, strict=True):
             outbounds, inbounds = by_link.setdefault(item.link, ([], []))
             topic = f"{item.inbound.topic}/{'accepted' if reply.accepted else 'rejected'}"
-            outbounds.append(Outbound(topic, reply.payload))
+            outbounds.append(Outbound(topic, reply.payload, self._answer_qos))
             inbounds.append(item.inbound)
             if reply.code is not None:
                 self._count_rejected(item.inbound, reply.code, reply.payload)
@@ -263,7 +268,9 @@ class Dispatcher:
         payload = device.rejected_reply(error, datetime.now(UTC), token_of(inbound.payload))
         self._count_rejected(inbound, error.code, payload)
         self._publish_then_acknowledge(
-            link, [Outbound(f"{inbound.topic}/rejected", payload)], [inbound]
+            link,
+            [Outbound(f"{inbound.topic}/rejected", payload, self._answer_qos)],
+            [inbound],
         )
 
     def _publish_then_acknowledge(

@@ -160,6 +160,7 @@ class Broker:
             mode=settings.mqtt_topics,
             slot=self._slot.number,
             lanes=settings.lanes,
+            answer_qos=settings.answer_qos,
             batch_most=settings.batch_most,
             most_waiting=4 * settings.receive_maximum,
             nobody_hears=self._audience.nobody_hears,

@@ -206,6 +206,12 @@ class Settings(LocalSettings):
     lanes: int = Field(
         1, ge=1, le=64, description="batches at work at once, each for its own share of the things"
     )
+    answer_qos: int = Field(
+        0,
+        ge=0,
+        le=1,
+        description="QoS of answers to devices: 0 as on AWS; 1 keeps them for devices that are away",
+    )
     document_cache_bytes: int = Field(
         64 * 1024 * 1024, ge=0, description="memory for job documents that were sent lately, bytes"
     )

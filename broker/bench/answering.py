@@ -1,9 +1,10 @@
 """What answers in the broker's place, to compare it with: nothing at all, or the seeds' design.
 
 `echo` answers each update at once with what it said, over our own link to the MQTT server: what
-the servers and the load can do at most. `seed` does what seed 003 does for each message: a
-transaction of its own, with its statements on the tables of seed 004. A process of its own, as the
-broker is: python -m broker.bench.answering echo|seed, with URLs in the environment.
+the servers and the load can do at most; `echo0` with QoS 0, as the broker does. `seed` does what
+seed 003 does for each message: a transaction of its own, with its statements on the tables of seed
+004. A process of its own, as the broker is: python -m broker.bench.answering echo|echo0|seed, with
+URLs in the environment.
 """
 
 from __future__ import annotations
@@ -55,11 +56,11 @@ def _connected_link() -> Link:
     return Link(settings, [FILTER], on_event=_nothing)
 
 
-async def echo(link: Link) -> None:
+async def echo(link: Link, qos: int) -> None:
     """Answer every request with itself; acknowledge it when the MQTT server has the answer."""
     while True:
         received = await link.receive()
-        answers = [Outbound(f"{one.topic}/accepted", one.payload) for one in received]
+        answers = [Outbound(f"{one.topic}/accepted", one.payload, qos) for one in received]
         _publish_then_acknowledge(link, answers, received)
 
 
@@ -81,7 +82,7 @@ async def _update(link: Link, pool: Pool, inbound: Inbound) -> None:
     )
     word = "accepted" if code == "ok" else "rejected"
     payload = json.dumps({**answer, "clientToken": body["clientToken"]}, separators=(",", ":"))
-    reply = Outbound(f"{inbound.topic}/{word}", payload.encode())
+    reply = Outbound(f"{inbound.topic}/{word}", payload.encode(), qos=0)
     _publish_then_acknowledge(link, [reply], [inbound])
 
 
@@ -100,7 +101,12 @@ async def main(how: str) -> None:
     link = _connected_link()
     pool = await create_pool(os.environ[DATABASE], size=POOL_SIZE)
     running = asyncio.create_task(link.run())
-    answering = asyncio.create_task(echo(link) if how == "echo" else one_by_one(link, pool))
+    answers = {
+        "echo": lambda: echo(link, 1),
+        "echo0": lambda: echo(link, 0),
+        "seed": lambda: one_by_one(link, pool),
+    }
+    answering = asyncio.create_task(answers[how]())
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await link.connected()

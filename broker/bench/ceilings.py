@@ -87,8 +87,12 @@ async def _write(stage: Stage, writer: int, done: list[int], stop: asyncio.Event
 
 
 async def echo(stage: Stage) -> dict[str, Any]:
-    """The ceiling of the MQTT side: the same requests through the same server, answered unread."""
-    return await _answered_by(stage, "echo")
+    """The ceiling of the MQTT side: the same requests through the same server, answered unread.
+
+    With QoS 1 both ways, and under `qos0` with answers of QoS 0, as the broker's are.
+    """
+    both_ways = await _answered_by(stage, "echo")
+    return both_ways | {"qos0": await _answered_by(stage, "echo0")}
 
 
 async def seeds(stage: Stage) -> dict[str, Any]:

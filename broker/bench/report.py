@@ -11,6 +11,7 @@ Row = tuple[str, str, str]
 _COMPARED: Final = {
     "updates_to_seed_design": ("the seeds' design", "seed"),
     "updates_to_echo": ("the echo", "echo"),
+    "updates_to_echo_qos0": ("the echo with answers of QoS 0", "echo"),
     "updates_to_postgres": ("PostgreSQL alone", "postgres"),
 }
 _ENOUGH_FOR_P999: Final = 1000
@@ -25,7 +26,8 @@ def _rates(result: Result) -> Iterator[Row]:
     names = {
         "updates_per_s": ("updates", "durable updates a second"),
         "cycles_per_s": ("cycles", "full cycles a second"),
-        "echo_per_s": ("echo", "echo through Mosquitto, a second"),
+        "echo_per_s": ("echo", "echo through Mosquitto, QoS 1 both ways, a second"),
+        "echo_qos0_per_s": ("echo", "echo through Mosquitto, answers of QoS 0, a second"),
         "postgres_per_s": ("postgres", "PostgreSQL alone, rows a second"),
         "seed_design_per_s": ("seed", "the seeds' design, updates a second"),
         "fanout_things_per_s": ("fanout", "fan-out, things a second"),
@@ -131,7 +133,8 @@ _MEANING: Final = (
     "- **Full cycles**: `start-next` answered with an execution, then SUCCEEDED accepted; the notifications",
     "  that follow are published as well.",
     "- **Echo**: the same requests through the same Mosquitto to a process that answers them unread over",
-    "  the broker's own MQTT link: what servers, load and link leave room for.",
+    "  the broker's own MQTT link: what servers, load and link leave room for. Once with QoS 1 both ways,",
+    "  once with answers of QoS 0, which are what the broker sends (and AWS).",
     "- **PostgreSQL alone**: `UPDATE ... FROM unnest` of 500 executions a commit, four connections, on the",
     "  broker's own table with its indexes, checks and row security. Nothing is read, locked or decided.",
     "- **The seeds' design**: one transaction for each message with the statements and tables that the",

@@ -79,6 +79,7 @@ def _headlines(parts: Result) -> Result:
         "cycles_per_s": _rate(parts, "cycles"),
         "echo_per_s": _rate(parts, "echo"),
         "postgres_per_s": _rate(parts, "postgres"),
+        "echo_qos0_per_s": parts["echo"]["qos0"]["per_s"] if "echo" in parts else None,
         "seed_design_per_s": _rate(parts, "seed"),
         "fanout_things_per_s": parts["fanout"]["things_per_s"] if "fanout" in parts else None,
         "growth": parts.get("growth"),
@@ -100,6 +101,9 @@ def _ratios(parts: Result) -> Result:
     found = {
         "updates_to_seed_design": ratio(ours, _rate(parts, "seed")),
         "updates_to_echo": ratio(ours, _rate(parts, "echo")),
+        "updates_to_echo_qos0": ratio(
+            ours, parts["echo"]["qos0"]["per_s"] if "echo" in parts else None
+        ),
         "updates_to_postgres": ratio(ours, _rate(parts, "postgres")),
         "two_processes_to_one": ratio(_rate(parts, "two"), ours),
         "most_executions_to_fewest": _grown(parts.get("growth")),

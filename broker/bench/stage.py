@@ -115,7 +115,7 @@ class Stage:
             await broker.serve(["broker", "serve"], self._broker_environment())
 
     async def answer_with(self, how: str) -> None:
-        """Have `echo` or `seed` answer updates; to be ended by `stop_answering`."""
+        """Have `echo`, `echo0` or `seed` answer updates; to be ended by `stop_answering`."""
         self.answerer = Served(how, self.directory / f"{how}.log")
         urls = {MQTT: self.servers.mqtt_url, DATABASE: self.servers.database_url}
         await self.answerer.serve(["broker.bench.answering", how], urls)
