@@ -178,7 +178,7 @@ class Notifier:
         goes through here, one after the other.
         """
         while told:
-            said = await outbox.say(self._pool, self._documents, tenant, told)
+            said = await outbox.say(self._pool, self._documents, tenant, told, slot=self._slot)
             await self._link.publish(
                 [
                     Outbound(mounted(tenant, topic, self._mode), payload)
@@ -188,7 +188,7 @@ class Notifier:
             self.sent += len(said.messages)
             if not said.shown:
                 return
-            again = tuple(await outbox.outdated(self._pool, tenant, said.shown))
+            again = tuple(await outbox.outdated(self._pool, tenant, said))
             told = [Told(tenant, 0, again, again)] if again else []
 
     async def _forget(self) -> None:

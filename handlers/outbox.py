@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from handlers import store
 from handlers.database import tenant_transaction
-from handlers.slots import live_slots
+from handlers.slots import live_slots, takings, takings_if_alone
 from handlers.store import Loaded, Told
 from schema import device
 from schema.errors import Rejected
@@ -24,7 +24,7 @@ from schema.sql import queries
 from schema.topics import notify_next_topic, notify_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from handlers.database import Connection, Pool
@@ -41,16 +41,22 @@ Shown = tuple[tuple[object, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Messages to publish, and what each notified thing is thereby shown of its list."""
+    """Messages to publish, and what each notified thing is thereby shown of its list.
+
+    takings: how often slots had been taken, when no other process served; None when one did.
+    """
 
     messages: list[Message]
     shown: dict[str, Shown] = field(default_factory=dict)
+    takings: int | None = None
 
 
-async def say(pool: Pool, documents: Documents, tenant_id: str, told: Sequence[Told]) -> Said:
+async def say(
+    pool: Pool, documents: Documents, tenant_id: str, told: Sequence[Told], *, slot: int
+) -> Said:
     """What these rows of one tenant say now: events as written, then each thing's notify before its notify-next.
 
-    A thing that several rows name is told once.
+    A thing that several rows name is told once. slot is ours.
     """
     said = [(topic, payload.encode()) for one in told for topic, payload in one.messages]
     notify = dict.fromkeys(name for one in told for name in one.notify)
@@ -59,6 +65,7 @@ async def say(pool: Pool, documents: Documents, tenant_id: str, told: Sequence[T
     if not things:
         return Said(said)
     async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
+        alone = await takings_if_alone(connection, slot)
         offered = await _offered(connection, tenant_id, things)
         now = await connection.fetchval("SELECT clock_timestamp()")
         firsts = {name: offered[name][0] for name in following if offered[name]}
@@ -69,7 +76,7 @@ async def say(pool: Pool, documents: Documents, tenant_id: str, told: Sequence[T
             said.append((notify_topic(name), device.notify_message(shown, now)))
         if name in following:
             said.append((notify_next_topic(name), _next_message(firsts.get(name), texts, now)))
-    return Said(said, {name: _shown(offered[name]) for name in things})
+    return Said(said, {name: _shown(offered[name]) for name in things}, alone)
 
 
 def _next_message(first: Loaded | None, texts: Texts, now: datetime) -> bytes:
@@ -83,11 +90,17 @@ def _next_message(first: Loaded | None, texts: Texts, now: datetime) -> bytes:
     return device.notify_next_message(first.execution, now, document)
 
 
-async def outdated(pool: Pool, tenant_id: str, shown: Mapping[str, Shown]) -> list[str]:
-    """Those of the things whose list is no longer what they were shown."""
-    async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
-        offered = await _offered(connection, tenant_id, shown)
-    return [name for name, was in shown.items() if _shown(offered[name]) != was]
+async def outdated(pool: Pool, tenant_id: str, said: Said) -> list[str]:
+    """Those of the things said which may have been told something else meanwhile, by another process.
+
+    Their lists are read only where there was another process: one served when these were read, or has begun since.
+    """
+    async with pool.acquire() as connection:
+        if said.takings is not None and await takings(connection) == said.takings:
+            return []
+        async with tenant_transaction(connection, tenant_id):
+            offered = await _offered(connection, tenant_id, said.shown)
+    return [name for name, was in said.shown.items() if _shown(offered[name]) != was]
 
 
 async def _offered(

@@ -96,8 +96,11 @@ async def session_name(connection: Connection, proposed: str) -> str:
 
 
 async def take(connection: Connection, slot: int) -> bool:
-    """Hold one particular slot on this connection, if it is free."""
-    return bool(await connection.fetchval(_SQL["try_slot"], _LOCK_CLASS, slot))
+    """Hold one particular slot on this connection, if it is free; every taking is counted (`takings`)."""
+    taken = bool(await connection.fetchval(_SQL["try_slot"], _LOCK_CLASS, slot))
+    if taken:
+        await connection.execute(_SQL["count_taking"])
+    return taken
 
 
 async def release(connection: Connection, slot: int, *, session_ended: bool) -> None:
@@ -116,6 +119,18 @@ async def live_slots(connection: Connection) -> frozenset[int]:
     """Slots whose lock a living connection holds."""
     rows = await connection.fetch(_SQL["held_slots"], _LOCK_CLASS)
     return frozenset(row["slot"] for row in rows)
+
+
+async def takings(connection: Connection) -> int:
+    """How often a slot has been taken: the same number later on says that no process has begun since."""
+    return int(await connection.fetchval(_SQL["find_takings"]))
+
+
+async def takings_if_alone(connection: Connection, slot: int) -> int | None:
+    """How often a slot has been taken; None when another process than ours serves, or did within a minute."""
+    row = await connection.fetchrow(_SQL["find_company"], _LOCK_CLASS, slot, _name(slot))
+    assert row is not None  # noqa: S101 - a sequence has one row
+    return None if row["company"] else row["takings"]
 
 
 async def left_open(connection: Connection) -> list[int]:

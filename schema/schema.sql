@@ -352,6 +352,8 @@ CREATE TABLE leases (
     acquired_at timestamptz NOT NULL DEFAULT now(),
     renewed_at  timestamptz NOT NULL DEFAULT now()
 );
+-- Counts every taking of a slot: where it stands still, no process has begun.
+CREATE SEQUENCE slot_takings;
 
 DO $$
 DECLARE
@@ -374,6 +376,7 @@ BEGIN
 END
 $$;
 GRANT SELECT, INSERT, UPDATE, DELETE ON leases TO jobbroker_serve;
+GRANT SELECT, USAGE ON SEQUENCE slot_takings TO jobbroker_serve;
 
 -- The sweeps: what has work, by key only.
 CREATE POLICY tenants_sweep ON tenants FOR SELECT TO jobbroker_sweep USING (true);

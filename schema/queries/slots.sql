@@ -16,6 +16,26 @@ INSERT INTO leases (name, holder, details) VALUES ($1, $2, $3::jsonb)
 ON CONFLICT (name) DO UPDATE
 SET holder = excluded.holder, details = excluded.details, acquired_at = now(), renewed_at = now();
 
+-- name: count_taking
+-- At once visible to all, whatever becomes of the transaction.
+SELECT nextval('slot_takings');
+
+-- name: find_takings
+SELECT last_value FROM slot_takings;
+
+-- name: find_company
+-- How often slots have been taken; and then, which is why it asks for that number: whether another process than ours has
+-- one, or had one a moment ago and may not know yet that it lost it.
+-- params: lock class, our slot, its name
+SELECT s.last_value AS takings,
+       EXISTS (SELECT FROM leases
+               WHERE name LIKE 'slot-%' AND name <> $3 AND renewed_at > clock_timestamp() - interval '1 minute')
+       OR EXISTS (SELECT FROM pg_locks
+                  WHERE locktype = 'advisory' AND classid = $1::integer::oid AND objsubid = 2 AND granted
+                    AND objid::integer <> $2 AND s.last_value > 0
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS company
+FROM slot_takings s;
+
 -- name: renew_slot
 -- params: name, holder
 UPDATE leases SET renewed_at = now() WHERE name = $1 AND holder = $2;

@@ -160,7 +160,7 @@ class Planes:
         return await self._value("SELECT sum(version_number) FROM executions")
 
     async def _check_told(self, told: Any) -> None:  # noqa: ANN401 - tuples and lists of Told alike
-        said = await outbox.say(self.pool, self.documents, TENANT, told)
+        said = await outbox.say(self.pool, self.documents, TENANT, told, slot=0)
         for topic, payload in said.messages:
             assert "\n" not in topic
             if "/events/" in topic:

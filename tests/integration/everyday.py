@@ -7,7 +7,7 @@ pass over something says of how much.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -253,9 +253,9 @@ async def _tell(day: Day) -> None:
             after = rows[-1].outbox_id
     things = {name for one in told for name in one.notify}
     async with day.watched.step("outbox, say", len(things)):
-        said = await outbox.say(pool, documents, TENANT, told)
+        said = await outbox.say(pool, documents, TENANT, told, slot=0)
     async with day.watched.step("outbox, outdated", len(things)):
-        await outbox.outdated(pool, TENANT, said.shown)
+        await outbox.outdated(pool, TENANT, replace(said, takings=None))
     async with day.watched.step("outbox, forget", len(told)):
         await outbox.forget(pool, told, slot=SLOT)
 

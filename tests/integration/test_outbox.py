@@ -143,7 +143,7 @@ async def test_events_then_notify_then_notify_next(pool: Pool) -> None:
         Told("default", 1, ("t1", "t2"), ("t2", "t1"), (("$aws/events/x", "{}"),)),
         Told("default", 2, ("t1",), (), (("$aws/events/y", "{}"),)),
     ]
-    said = await outbox.say(pool, Documents(), "default", told)
+    said = await outbox.say(pool, Documents(), "default", told, slot=0)
 
     topics = [topic for topic, _ in said.messages]
     assert topics[:2] == ["$aws/events/x", "$aws/events/y"]
@@ -332,11 +332,11 @@ async def test_a_row_that_cannot_be_said_silences_no_other(
     say = outbox.say
 
     async def broken(
-        pool: Pool, documents: Documents, tenant: str, told: list[Told]
+        pool: Pool, documents: Documents, tenant: str, told: list[Told], *, slot: int
     ) -> outbox.Said:
         if any("t7" in one.notify for one in told):
             raise ZeroDivisionError
-        return await say(pool, documents, tenant, told)
+        return await say(pool, documents, tenant, told, slot=slot)
 
     monkeypatch.setattr("broker.notifier.outbox.say", broken)
     await _write(admin, 20, owner=0)
@@ -362,6 +362,24 @@ class _Overtaken:
         return []
 
 
+async def test_lists_are_read_again_only_where_another_process_may_have_told_them(
+    pool: Pool, hold_slot: HoldSlot
+) -> None:
+    """What is said alone stands, until a slot is taken; what is said beside another process is looked at again."""
+    await hold_slot(0)
+    await add_things(pool, "t1")
+    await add_job(pool, "j1", ["t1"])
+    told = [Told("default", 1, notify=("t1",))]
+    alone = await outbox.say(pool, Documents(), "default", told, slot=0)
+    await add_job(pool, "j2", ["t1"])
+    assert await outbox.outdated(pool, "default", alone) == []
+    await hold_slot(1)
+    assert await outbox.outdated(pool, "default", alone) == ["t1"]
+    beside = await outbox.say(pool, Documents(), "default", told, slot=0)
+    await add_job(pool, "j3", ["t1"])
+    assert await outbox.outdated(pool, "default", beside) == ["t1"]
+
+
 async def test_a_process_that_has_just_begun_is_not_overlooked(
     pool: Pool, hold_slot: HoldSlot
 ) -> None:
@@ -369,7 +387,12 @@ async def test_a_process_that_has_just_begun_is_not_overlooked(
     await hold_slot(0)
     await add_things(pool, "t1")
     await add_job(pool, "j1", ["t1"])
-    link = _Overtaken(lambda: add_job(pool, "j2", ["t1"]))
+
+    async def begin_and_change() -> None:
+        await hold_slot(1)
+        await add_job(pool, "j2", ["t1"])
+
+    link = _Overtaken(begin_and_change)
     notifier = Notifier(pool, Documents(), cast("Any", link), mode=TopicMode.MOUNTED, slot=0)
     await notifier.adopt()
     notifier.tell([Told("default", 1, notify=("t1",))])
