@@ -17,8 +17,8 @@ demo: install ## 25 simulated things do one job, on servers of its own
 up: install ## PostgreSQL, Mosquitto and jobbroker, data in one directory; ctrl-C stops all
 	@$(BIN)/jobbroker up $(ARGS)
 
-test: install ## all tests; ARGS="-k name" selects, JOBBROKER_TEST_SERVERS=docker|local chooses the servers
-	@$(BIN)/python -m pytest $(ARGS)
+test: install ## all tests, some at a time; ARGS="-k name" selects, JOBBROKER_TEST_SERVERS=docker|local chooses the servers
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 chaos: install ## hurt servers and brokers under load, hold them to every promise; ARGS=--short takes 2 minutes
 	@$(BIN)/python -m tests.chaos $(ARGS)

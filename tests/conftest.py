@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from handlers.database import Pool
 
 CHOICE = pytest.StashKey[Choice]()
+SERVERS = "JOBBROKER_TEST_SERVERS"
 TEMPLATE = "jobbroker_template"
 LOGIN, LOGIN_PASSWORD = "jobbroker_login", "of-a-test"
 
@@ -45,8 +46,11 @@ class Database:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Decide once for the run; a broker started by a test must not find our setting among its."""
-    config.stash[CHOICE] = choose(os.environ.pop("JOBBROKER_TEST_SERVERS", "auto"))
+    """Decide once for each process of the run; a broker started by a test must not find our setting among its."""
+    config.stash[CHOICE] = choose(os.environ.get(SERVERS, "auto"))
+    starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if not starts_workers:  # they are told by the environment
+        os.environ.pop(SERVERS, None)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
