@@ -125,6 +125,22 @@ class Cast:
     seats: list[Seat]
     tokens: dict[str, str]
     operator_token: str
+    mosquitto_wanted: bool = False
+    mosquitto_crashes: list[int] = field(default_factory=list)
+
+    async def look_after_mosquitto(self) -> None:
+        """Start it again when it ended without our doing, until cancelled: as a service manager does.
+
+        2.0.21 does now and then when it has just come back from a kill -9, by SIGSEGV, as it expires a session that
+        it had saved. Exit codes are kept in `mosquitto_crashes`.
+        """
+        while True:
+            await eventually(
+                lambda: self.mosquitto_wanted and self.mosquitto.pid is None, timeout=math.inf
+            )
+            self.mosquitto_crashes.append(await self.mosquitto.wait())
+            with suppress(EmbeddedServerError):
+                await self.mosquitto.start()
 
     @property
     def proxies(self) -> list[Proxy]:
@@ -175,6 +191,7 @@ async def staged(
                 raise EmbeddedServerError(f"jobbroker {' '.join(command)}: {ended.err}")
         await _register(cast, things=things, listeners=listeners)
         await cast.mosquitto.start()
+        cast.mosquitto_wanted = True
         stack.push_async_callback(cast.mosquitto.stop)
         for proxy in cast.proxies:
             await proxy.open()

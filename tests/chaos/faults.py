@@ -47,11 +47,13 @@ async def _kill_brokers(cast: Cast, fault: Fault, healing: Healing) -> str:
 
 
 async def _kill_mosquitto(cast: Cast, fault: Fault, healing: Healing) -> str:
+    cast.mosquitto_wanted = False
     cast.mosquitto.kill()
     await cast.mosquitto.wait()
     await elapse(fault.lasts)
     healing()
     await cast.mosquitto.start()
+    cast.mosquitto_wanted = True
     return ""
 
 

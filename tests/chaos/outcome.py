@@ -57,6 +57,7 @@ class Outcome:
     connections: int = 0
     notified: int = 0
     disk: str = ""
+    mosquitto_crashes: list[int] = field(default_factory=list)
     stop_codes: list[int] = field(default_factory=list)
 
     @property

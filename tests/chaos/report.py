@@ -57,6 +57,17 @@ def _figures(outcome: Outcome) -> list[str]:
             f"{outcome.executions:,} executions of {outcome.jobs:,} jobs, {outcome.cancelled} cancelled; "
             f"{outcome.notified:,} notifications heard over {outcome.connections:,} connections"
         ),
+        *_crashes(outcome),
+    ]
+
+
+def _crashes(outcome: Outcome) -> list[str]:
+    """What no fault of ours did: Mosquitto 2.0.21 falls now and then when it comes back from a kill -9."""
+    if not outcome.mosquitto_crashes:
+        return []
+    codes = ", ".join(str(code) for code in sorted(set(outcome.mosquitto_crashes)))
+    return [
+        f"{len(outcome.mosquitto_crashes)} times Mosquitto ended by itself (exit {codes}) and was started again"
     ]
 
 
@@ -87,6 +98,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "longest_wait_s": round(ledger.longest_wait, 2),
         "executions": outcome.executions,
         "jobs": outcome.jobs,
+        "mosquitto_crashes": outcome.mosquitto_crashes,
         "recovery_s": {
             str(kind): {
                 "times": len(found),

@@ -80,6 +80,7 @@ class _Run:
         clients = asyncio.create_task(self._clients(address))
         working = asyncio.create_task(self._work())
         looking_after = [asyncio.create_task(seat.look_after()) for seat in self._cast.seats]
+        looking_after.append(asyncio.create_task(self._cast.look_after_mosquitto()))
         try:
             await self._until_failed(clients, working)
         finally:
@@ -219,6 +220,7 @@ class _Run:
         outcome.executions, outcome.jobs = len(seen.rows), len(seen.jobs)
         outcome.cancelled = self._operator.cancelled
         outcome.connections = sum(thing.client.connections for thing in self._fleet.things)
+        outcome.mosquitto_crashes = self._cast.mosquitto_crashes
         outcome.notified = sum(known.notified for known in self._fleet.ledger.known.values())
 
     async def _audit(self) -> Seen:
