@@ -67,12 +67,14 @@ CREATE TABLE things (
         REFERENCES principals (tenant_id, name, kind) ON DELETE CASCADE
 );
 
--- A token is kept only as a sha256 (it has 256 random bits) and as Mosquitto's own PBKDF2 line; a certificate by its serial.
+-- A token is kept only as a sha256 (it has 256 random bits) and as Mosquitto's own PBKDF2 line; a certificate by its serial;
+-- a key, of which an operator may have many, is a token for HTTP alone. not_after: when a certificate or a key expires.
 CREATE TABLE credentials (
     tenant_id      text        NOT NULL,
     credential_id  uuid        NOT NULL DEFAULT gen_random_uuid(),
     principal      text        NOT NULL,
-    kind           text        NOT NULL CHECK (kind IN ('token', 'certificate')),
+    kind           text        NOT NULL CHECK (kind IN ('token', 'certificate', 'key')),
+    label          text        CHECK (char_length(label) <= 2028),
     token_sha256   bytea       CHECK (octet_length(token_sha256) = 32),
     mosquitto_hash text,
     serial         text,
@@ -80,10 +82,12 @@ CREATE TABLE credentials (
     not_after      timestamptz,
     created_at     timestamptz NOT NULL DEFAULT now(),
     revoked_at     timestamptz,
+    last_used_at   timestamptz, -- over HTTP, to the minute
     PRIMARY KEY (tenant_id, credential_id),
     -- a revoked certificate must stay known to the CRL after its principal is gone, so there is no foreign key here
     CONSTRAINT credentials_shape_check CHECK (
         (kind = 'token' AND token_sha256 IS NOT NULL AND mosquitto_hash IS NOT NULL)
+        OR (kind = 'key' AND token_sha256 IS NOT NULL)
         OR (kind = 'certificate' AND serial IS NOT NULL AND fingerprint IS NOT NULL AND not_after IS NOT NULL))
 );
 CREATE INDEX credentials_principal_idx ON credentials (tenant_id, principal) WHERE principal <> '';
@@ -317,6 +321,25 @@ CREATE TABLE told_lately (
     CONSTRAINT told_lately_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 
+-- Who follows a tenant's events over HTTP, and until when what happens is kept in recent_events for them.
+-- floor_id: of what came before, nothing or not all is kept.
+CREATE TABLE event_streams (
+    tenant_id      text        PRIMARY KEY REFERENCES tenants ON DELETE CASCADE,
+    followed_until timestamptz NOT NULL,
+    floor_id       bigint      NOT NULL
+);
+
+-- Events as they left the outbox, in the order of event_id; written while somebody follows, and for a while only.
+CREATE TABLE recent_events (
+    tenant_id text        NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    event_id  bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    topics    text[]      NOT NULL,
+    payloads  text[]      NOT NULL,
+    at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, event_id),
+    CHECK (cardinality(topics) = cardinality(payloads))
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
 -- An operator's command is answered once: its clientToken finds the first answer again.
 CREATE TABLE operator_requests (
     tenant_id      text        NOT NULL REFERENCES tenants ON DELETE CASCADE,
@@ -361,7 +384,7 @@ BEGIN
     FOREACH tenant_table IN ARRAY ARRAY[
         'tenants', 'principals', 'operators', 'things', 'credentials', 'thing_groups', 'thing_group_members', 'jobs',
         'job_targets', 'job_templates', 'rollout_chunks', 'rollout_paces', 'executions', 'job_counts', 'outbox',
-        'told_lately', 'operator_requests',
+        'told_lately', 'event_streams', 'recent_events', 'operator_requests',
         'audit_log'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);
@@ -376,6 +399,7 @@ END
 $$;
 GRANT SELECT, INSERT, UPDATE, DELETE ON leases TO jobbroker_serve;
 GRANT SELECT, USAGE ON SEQUENCE slot_takings TO jobbroker_serve;
+GRANT USAGE ON SEQUENCE recent_events_event_id_seq TO jobbroker_serve; -- marks where a stream begins
 
 -- The sweeps: what has work, by key only.
 CREATE POLICY tenants_sweep ON tenants FOR SELECT TO jobbroker_sweep USING (true);
@@ -383,7 +407,12 @@ CREATE POLICY jobs_sweep ON jobs FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY rollout_paces_sweep ON rollout_paces FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY executions_sweep ON executions FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY outbox_sweep ON outbox FOR SELECT TO jobbroker_sweep USING (true);
-GRANT SELECT ON tenants, jobs, rollout_paces, executions, outbox TO jobbroker_sweep;
+CREATE POLICY job_counts_sweep ON job_counts FOR SELECT TO jobbroker_sweep USING (true);
+CREATE POLICY credentials_sweep ON credentials FOR SELECT TO jobbroker_sweep USING (true);
+CREATE POLICY principals_sweep ON principals FOR SELECT TO jobbroker_sweep USING (true);
+CREATE POLICY event_streams_sweep ON event_streams FOR SELECT TO jobbroker_sweep USING (true);
+GRANT SELECT ON tenants, jobs, rollout_paces, executions, outbox, job_counts, credentials, principals, event_streams
+    TO jobbroker_sweep;
 
 CREATE FUNCTION sweep_tenants() RETURNS SETOF text
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -423,6 +452,37 @@ CREATE FUNCTION sweep_outbox() RETURNS TABLE (tenant_id text, owner_slot integer
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, owner_slot, min(created_at), count(*) FROM outbox GROUP BY 1, 2';
 
+-- Whose a token is, by its sha256: over HTTP it comes without a name.
+CREATE FUNCTION find_token(digest bytea)
+    RETURNS TABLE (tenant_id text, principal text, principal_kind text, credential_id uuid, last_used_at timestamptz)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT c.tenant_id, c.principal, p.kind, c.credential_id, c.last_used_at
+        FROM credentials c JOIN principals p ON p.tenant_id = c.tenant_id AND p.name = c.principal
+        WHERE c.token_sha256 = digest AND c.token_sha256 IS NOT NULL AND c.revoked_at IS NULL
+          AND (c.not_after IS NULL OR c.not_after > clock_timestamp())';
+
+CREATE FUNCTION sweep_event_streams() RETURNS TABLE (tenant_id text, followed_until timestamptz)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT tenant_id, followed_until FROM event_streams WHERE followed_until > clock_timestamp()';
+
+-- For /metrics: executions by status; and since when the timers' oldest work is due, null when none is.
+CREATE FUNCTION sweep_counts()
+    RETURNS TABLE (tenant_id text, queued bigint, in_progress bigint, succeeded bigint, failed bigint, timed_out bigint,
+                   rejected bigint, removed bigint, canceled bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT tenant_id, sum(queued)::bigint, sum(in_progress)::bigint, sum(succeeded)::bigint, sum(failed)::bigint,
+               sum(timed_out)::bigint, sum(rejected)::bigint, sum(removed)::bigint, sum(canceled)::bigint
+        FROM job_counts GROUP BY 1';
+
+CREATE FUNCTION sweep_lateness() RETURNS TABLE (timeouts timestamptz, expiries timestamptz, rollouts timestamptz)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT
+        (SELECT min(timeout_at) FROM executions WHERE timeout_at <= clock_timestamp() AND timeout_at IS NOT NULL),
+        (SELECT min(expires_at) FROM jobs WHERE expires_at <= clock_timestamp() AND expires_at IS NOT NULL
+            AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''),
+        (SELECT min(p.due_at) FROM jobs j JOIN rollout_paces p ON p.tenant_id = j.tenant_id AND p.job_id = j.job_id
+            WHERE j.pending_work IS NOT NULL AND j.pending_work = ''ROLLOUT'' AND p.due_at <= clock_timestamp())';
+
 DO $$
 DECLARE
     sweep text;
@@ -431,7 +491,9 @@ BEGIN
     GRANT USAGE ON SCHEMA public TO jobbroker_serve;
     GRANT USAGE, CREATE ON SCHEMA public TO jobbroker_sweep; -- CREATE only while ownership changes hands
     FOREACH sweep IN ARRAY ARRAY['sweep_tenants()', 'sweep_job_work()', 'sweep_next_rollout()',
-                                 'sweep_expired_jobs()', 'sweep_timeouts(integer)', 'sweep_outbox()'] LOOP
+                                 'sweep_expired_jobs()', 'sweep_timeouts(integer)', 'sweep_outbox()',
+                                 'find_token(bytea)', 'sweep_event_streams()', 'sweep_counts()',
+                                 'sweep_lateness()'] LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO jobbroker_sweep', sweep);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', sweep);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO jobbroker_serve', sweep);

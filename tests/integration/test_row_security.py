@@ -52,6 +52,11 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
     await admin.execute(
         "INSERT INTO told_lately (tenant_id, owner_slot, things) VALUES ('default', 0, '{t1}')"
     )
+    # And for somebody who follows over HTTP.
+    await admin.execute("INSERT INTO event_streams VALUES ('default', now(), 0)")
+    await admin.execute(
+        "INSERT INTO recent_events (tenant_id, topics, payloads) VALUES ('default', '{t}', '{p}')"
+    )
     for table in await tenant_tables(admin):
         rows = await admin.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = 'default'")
         assert rows > 0, f"the test needs a row in the new table {table}"
@@ -156,6 +161,11 @@ async def test_sweeps_give_keys_only(filled: Pool, admin: Connection) -> None:
         "depth",
         "most",
         "slot",
+        # a token's sha256 goes in, whose it is comes out
+        *("digest", "principal", "principal_kind", "credential_id", "last_used_at"),
+        "followed_until",
+        *("queued", "in_progress", "succeeded", "failed", "timed_out", "rejected", "removed"),
+        *("canceled", "timeouts", "expiries", "rollouts"),
     }
     functions = await admin.fetch(
         "SELECT proname, coalesce(proargnames, '{}') AS names FROM pg_proc "
