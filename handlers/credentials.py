@@ -46,7 +46,7 @@ class UnknownPrincipalError(LookupError):
 class Credential:
     """A credential as it may be shown; `serial`, `fingerprint`, `not_after` of a certificate."""
 
-    kind: Literal["token", "certificate"]
+    kind: Literal["token", "certificate", "key"]
     created_at: datetime
     revoked_at: datetime | None
     serial: str | None
@@ -56,6 +56,14 @@ class Credential:
 
 def _token(secret: bytes) -> str:
     return base64.urlsafe_b64encode(secret).decode().rstrip("=")
+
+
+def make_token(random: Callable[[int], bytes] = secrets.token_bytes) -> str:
+    """A new token: 43 characters of base64url, which nobody has yet."""
+    # One that began with a dash would be taken for an option by whatever it is given to on a command line.
+    while (token := _token(random(TOKEN_BYTES))).startswith("-"):
+        pass
+    return token
 
 
 async def issue_token(
@@ -75,9 +83,7 @@ async def issue_token(
 
     """
     await _lock(connection, tenant_id, check_token_name(principal))
-    # One that began with a dash would be taken for an option by whatever it is given to on a command line.
-    while (token := _token(random(TOKEN_BYTES))).startswith("-"):
-        pass
+    token = make_token(random)
     hashed = mosquitto_hash(token, random(_SALT_BYTES))
     await _revoke(connection, tenant_id, [principal], kind="token")
     await connection.execute(_SQL["delete_dead_tokens"], tenant_id, principal)

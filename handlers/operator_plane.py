@@ -19,6 +19,7 @@ from handlers import (
     operators,
     templates,
     things,
+    tokens,
 )
 from handlers.cancellations import state_of
 from handlers.constraints import translated
@@ -301,4 +302,8 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     "operators/create": _plain(operators.create_operator),
     "operators/list": _plain(operators.list_operators),
     "operators/delete": _plain(operators.delete_operator),
+    "tokens/create": _plain(tokens.create_token),
+    "tokens/list": _plain(tokens.list_tokens),
+    "tokens/revoke": _plain(tokens.revoke_token),
+    "audit/list": _plain(audit.list_audit),
 }

@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from schema import commands, device, group_commands, template_commands
+from schema import commands, device, group_commands, template_commands, token_commands
 from schema.errors import Code, Rejected, shorten
 from schema.limits import COMMAND_BYTES
 
@@ -42,6 +42,10 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "operators/create": commands.CreateOperator,
     "operators/list": commands.ListOperators,
     "operators/delete": commands.DeleteOperator,
+    "tokens/create": token_commands.CreateToken,
+    "tokens/list": token_commands.ListTokens,
+    "tokens/revoke": token_commands.RevokeToken,
+    "audit/list": token_commands.ListAudit,
 }
 _SHARED: Final = frozenset({"clientToken"})
 _SEED: Final = frozenset(commands.CreateSeedJob.model_fields) - {"client_token"}

@@ -52,6 +52,9 @@ QUERY_CHARS: Final = 2000  # of a dynamic group; AWS allows 1000
 QUERY_TERMS: Final = 50  # AWS allows 12
 QUERY_DEPTH: Final = 16  # parentheses and NOTs inside each other
 DYNAMIC_GROUPS: Final = 200  # AWS: 100; each change of a thing asks each query anew
+TOKEN_DAYS: Final = 3650  # until an operator's token for HTTP expires
+TOKENS_PER_OPERATOR: Final = 50
+AUDIT_SUBJECT_CHARS: Final = 256
 TOKEN_BYTES: Final = 1024  # clientToken; AWS documents no limit for jobs, 64 for shadows
 
 # How a job rolls out (AWS: JobExecutionsRolloutConfig, AbortConfig, JobExecutionsRetryConfig).

@@ -1,8 +1,8 @@
 """Who may do what: the roles, their order, and one table from each command to the least role it takes.
 
 A viewer reads; a manager also creates, cancels and deletes jobs and their templates; an admin also manages things,
-groups and operators. No one hands out more than they hold: an admin makes and removes managers and viewers, only an
-owner makes and removes owners and admins.
+groups, operators and their tokens, and reads the audit log. No one hands out more than they hold: an admin makes and
+removes managers and viewers, only an owner makes and removes owners and admins.
 """
 
 from __future__ import annotations
@@ -57,9 +57,15 @@ LEAST_ROLE: Final = {
     "operators/create": Role.ADMIN,
     "operators/list": Role.VIEWER,
     "operators/delete": Role.ADMIN,
+    "tokens/create": Role.ADMIN,
+    "tokens/list": Role.VIEWER,
+    "tokens/revoke": Role.ADMIN,
+    "audit/list": Role.ADMIN,
 }
 # What changes nothing: neither remembered nor written down.
-READS: Final = frozenset(verb for verb, role in LEAST_ROLE.items() if role is Role.VIEWER)
+READS: Final = frozenset(
+    {"audit/list", *(verb for verb, role in LEAST_ROLE.items() if role is Role.VIEWER)}
+)
 
 
 def require(role: Role, verb: str) -> None:

@@ -54,6 +54,8 @@ OPERATOR_FILTERS: Final = (
     "operators/+/things/+",
     "operators/+/groups/+",
     "operators/+/operators/+",
+    "operators/+/tokens/+",
+    "operators/+/audit/+",
 )
 
 
@@ -150,6 +152,8 @@ _FLAT_VERBS: Final = frozenset(
         *(f"groups/{verb}" for verb in ("create", "get", "list", "update", "delete")),
         *(f"groups/{verb}" for verb in ("add", "remove", "members")),
         *(f"operators/{verb}" for verb in ("create", "list", "delete")),
+        *(f"tokens/{verb}" for verb in ("create", "list", "revoke")),
+        "audit/list",
     },
 )
 

@@ -83,7 +83,7 @@ ORDER BY c.serial;
 -- Params: $1 tenant.
 SELECT principal, created_at, serial
 FROM credentials
-WHERE tenant_id = $1 AND revoked_at IS NULL AND (not_after IS NULL OR not_after > now())
+WHERE tenant_id = $1 AND kind <> 'key' AND revoked_at IS NULL AND (not_after IS NULL OR not_after > now())
 ORDER BY principal, credential_id;
 
 -- name: notify_access

@@ -58,6 +58,8 @@ OPERATOR_MAY_PUBLISH = [
     f"{ROOM}/things/create",
     f"{ROOM}/groups/add",
     f"{ROOM}/operators/list",
+    f"{ROOM}/tokens/create",
+    f"{ROOM}/audit/list",
 ]
 BEYOND_THE_WALL = [
     "$SYS/broker/uptime",

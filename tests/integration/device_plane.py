@@ -39,7 +39,9 @@ class Plane:
     ) -> tuple[list[tuple[bool, dict[str, Any]]], list[tuple[str, dict[str, Any]]]]:
         """Answers (accepted, body) in order, and what is told because of them, events left out."""
         done = await executions.answer(self.pool, self.documents, self.tenant, asks, slot=None)
-        said = (await outbox.say(self.pool, self.documents, self.tenant, done.told, slot=0)).messages
+        said = (
+            await outbox.say(self.pool, self.documents, self.tenant, done.told, slot=0)
+        ).messages
         told = [(topic, json.loads(payload)) for topic, payload in said if "/events/" not in topic]
         return [(reply.accepted, json.loads(reply.payload)) for reply in done.replies], told
 

@@ -31,6 +31,7 @@ _READS = (
     "groups/list",
     "groups/members",
     "operators/list",
+    "tokens/list",
 )
 _MANAGES = (
     "things/create",
@@ -43,6 +44,9 @@ _MANAGES = (
     "groups/delete",
     "operators/create",
     "operators/delete",
+    "tokens/create",
+    "tokens/revoke",
+    "audit/list",
 )
 _ALLOWED = {
     Role.VIEWER: {*_READS},
@@ -70,9 +74,9 @@ def test_every_command_has_a_least_role() -> None:
     assert set(LEAST_ROLE) == {*_MODELS, "jobs/create"}
 
 
-def test_reads_are_what_a_viewer_may() -> None:
+def test_reads_are_what_a_viewer_may_and_the_audit_log() -> None:
     """Exactly the reading commands pass without an audit line."""
-    assert set(_READS) == READS
+    assert {*_READS, "audit/list"} == READS
 
 
 @pytest.mark.parametrize(

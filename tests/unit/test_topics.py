@@ -79,6 +79,8 @@ def test_what_is_not_ours_to_answer(topic: str) -> None:
         ),
         ("groups/members", OperatorTopic("acme", "ann", "groups/members")),
         ("managed-templates/get", OperatorTopic("acme", "ann", "managed-templates/get")),
+        ("tokens/revoke", OperatorTopic("acme", "ann", "tokens/revoke")),
+        ("audit/list", OperatorTopic("acme", "ann", "audit/list")),
     ],
 )
 def test_an_operators_command(rest: str, wanted: OperatorTopic) -> None:
