@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -38,6 +39,9 @@ from handlers.database import Pool, create_pool
 from handlers.documents import Documents
 from handlers.migrate import require_current
 from schema.topics import TopicMode, subscriptions
+
+if TYPE_CHECKING:
+    from broker.http.server import HttpServer
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +80,7 @@ class Broker:
             outside=outside_of(settings),
         )
         self.dispatcher = self._make_dispatcher()
+        self._http = self._make_http()
 
     async def run(
         self, stop: asyncio.Event, on_ready: Callable[[], None], on_access: Callable[[], None]
@@ -83,6 +88,8 @@ class Broker:
         """Serve until `stop`; then finish what was taken, tell what was written, and disconnect."""
         url = self._settings.database_url.get_secret_value()
         async with asyncio.TaskGroup() as group:
+            if self._http is not None:
+                group.create_task(self._http.run(), name="http")
             link = group.create_task(self.link.run(), name="link")
             dispatch = group.create_task(self.dispatcher.run(self.link), name="dispatch")
             background = [
@@ -115,6 +122,8 @@ class Broker:
             ready = group.create_task(self._announce(on_ready), name="ready")
             await stop.wait()
             ready.cancel()
+            if self._http is not None:
+                await self._http.close()
             ended = await self._wind_down()
             for task in background:
                 task.cancel()
@@ -165,6 +174,27 @@ class Broker:
             most_waiting=4 * settings.receive_maximum,
             nobody_hears=self._audience.nobody_hears,
         )
+
+    def _make_http(self) -> HttpServer | None:
+        settings = self._settings
+        if settings.http_port is None:
+            return None
+        from broker.http.doors import Doors  # noqa: PLC0415 - half a second of imports, for those who want it
+        from broker.http.wiring import http_server  # noqa: PLC0415 - as above
+
+        doors = Doors(
+            pool=self._pool,
+            documents=self._documents,
+            slot=self._slot.number,
+            tell=self.notifier.tell,
+            wake_work=self._work.set,
+            outside=outside_of(settings),
+            nobody_hears=self._audience.nobody_hears,
+        )
+        server = http_server(settings, doors, observe=lambda _operation, _status, _seconds: None)
+        port = server.listen(settings.http_host, settings.http_port)
+        log.info("http_listening", host=settings.http_host, port=port)
+        return server
 
     def _make_link(
         self, number: int, filters: list[str], on_event: Callable[[LinkEvent], None]

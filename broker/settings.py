@@ -188,6 +188,19 @@ class Settings(LocalSettings):
         None, description="our client certificate (PEM) with mqtts://, together with MQTT_KEY_FILE"
     )
     mqtt_key_file: Path | None = Field(None, description="the key (PEM) of MQTT_CERT_FILE")
+    http_host: str = Field("127.0.0.1", description="the address to listen on for HTTP")
+    http_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="the port to listen on for HTTP, 0 for a free one; unset: no HTTP",
+    )
+    http_token_rate: float = Field(
+        200, ge=0, le=1e6, description="requests a second with one token over HTTP; 0: no limit"
+    )
+    http_address_rate: float = Field(
+        1000, ge=0, le=1e6, description="requests a second from one address over HTTP; 0: no limit"
+    )
     access_dir: Path | None = Field(
         None,
         description="where Mosquitto's passwd, acl and crl.pem are written; unset: they are not",

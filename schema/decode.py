@@ -48,7 +48,7 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "audit/list": token_commands.ListAudit,
 }
 _SHARED: Final = frozenset({"clientToken"})
-_SEED: Final = frozenset(commands.CreateSeedJob.model_fields) - {"client_token"}
+SEED_MEMBERS: Final = frozenset(commands.CreateSeedJob.model_fields) - {"client_token"}
 # What AWS's CreateJob has and this version does not do. Taken silently, a job would roll out without its brakes.
 _LATER: Final = frozenset(
     {
@@ -99,6 +99,13 @@ def decode(verb: str, fields: dict[str, object]) -> commands.Command:
         raise Rejected(Code.INVALID_REQUEST, _explain(first, verb)) from None
 
 
+def models_of(verb: str) -> tuple[type[commands.Command], ...]:
+    """What a command's payload may be: one model, or those of both dialects."""
+    if verb == "jobs/create":
+        return (commands.CreateJob, commands.CreateSeedJob)
+    return (_MODELS[verb],)
+
+
 def fingerprint(verb: str, names: tuple[str, ...], command: commands.Command) -> bytes:
     """A digest of what is asked for: equal for equal commands, whatever their clientToken (32 bytes).
 
@@ -110,7 +117,7 @@ def fingerprint(verb: str, names: tuple[str, ...], command: commands.Command) ->
 
 
 def _create_model(fields: dict[str, object]) -> type[commands.Command]:
-    seed, aws = sorted(_SEED & fields.keys()), sorted(_AWS & fields.keys())
+    seed, aws = sorted(SEED_MEMBERS & fields.keys()), sorted(_AWS & fields.keys())
     if seed and aws:
         raise Rejected(
             Code.INVALID_REQUEST,

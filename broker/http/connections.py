@@ -1,0 +1,74 @@
+"""Connections that cannot be held open for nothing: headers are bounded in size and in time.
+
+uvicorn bounds neither for itself. One that says nothing costs a file and some kilobytes; the server takes at most so
+many, so that those who hold them would keep others out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_BYTES: Final = 32 * 1024
+HEADER_SECONDS: Final = 10.0
+
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which hangs up on headers beyond 32 KB, and on those not complete within 10 s."""
+
+    _header_bytes = 0
+    _in_headers = True
+    _impatience: asyncio.TimerHandle | None = None
+
+    # As uvicorn's own: asyncio's protocols are given the transport they were made for.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before a request's body."""
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._in_headers and self._header_bytes > HEADER_BYTES:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """The headers are there: what follows is the body, which whoever reads it bounds."""
+        self._stop_waiting()
+        self._in_headers = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is there; the next one's headers have their own time, once they begin."""
+        super().on_message_complete()
+        self._in_headers, self._header_bytes = True, 0
+
+    def on_message_begin(self) -> None:
+        """A further request begins on a connection that was kept."""
+        super().on_message_begin()
+        self._wait_for_headers()
+
+    def _wait_for_headers(self) -> None:
+        self._stop_waiting()
+        self._impatience = self.loop.call_later(HEADER_SECONDS, self._hang_up)
+
+    def _stop_waiting(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()
+            self._impatience = None
+
+    def _hang_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()

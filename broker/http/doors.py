@@ -1,0 +1,112 @@
+"""From HTTP into the same handlers that MQTT uses (architecture law 5): a command, or a device's request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+import structlog
+
+from broker.http.refusal import Refusal
+from handlers import executions
+from handlers.context import Outside
+from handlers.database import TRANSIENT, Pool
+from handlers.desk import Ask
+from handlers.documents import Documents
+from handlers.executions import Reply
+from handlers.operator_plane import Actor, Answer, execute
+from handlers.store import Told
+from schema.errors import Conflict
+from schema.topics import DeviceTopic, OperatorTopic
+
+log = structlog.get_logger(__name__)
+
+# A request over HTTP waits for an answer: so long the database may be away before it gets one that says so.
+PATIENCE_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 0.2
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """What HTTP needs of the serving process to have things done.
+
+    slot owns what is to be told of them; tell and wake_work are called with what was committed.
+    """
+
+    pool: Pool
+    documents: Documents
+    slot: int
+    tell: Callable[[Iterable[Told]], None]
+    wake_work: Callable[[], None]
+    outside: Outside
+    nobody_hears: Callable[[str, str], bool]
+
+    async def command(
+        self, actor: Actor, verb: str, payload: bytes, *, job_id: str = "", thing: str = ""
+    ) -> Answer:
+        """Have an operator's command done (verb as in `schema.rights`), and what follows from it told.
+
+        Raises Refusal (503) while the database cannot be reached.
+        """
+        topic = OperatorTopic(actor.tenant_id, actor.name, verb, job_id, thing)
+
+        async def once(*, duplicate: bool) -> Answer:
+            return await execute(
+                self.pool,
+                actor,
+                topic,
+                payload,
+                slot=self.slot,
+                duplicate=duplicate,
+                outside=self.outside,
+            )
+
+        answer = await patiently(once)
+        if answer.accepted:
+            self.tell(answer.told)
+            self.wake_work()
+        return answer
+
+    async def ask(self, topic: DeviceTopic, payload: bytes) -> Reply:
+        """Have a device's request answered, and what follows from it told. Raises Refusal as `command`."""
+
+        async def once(*, duplicate: bool) -> executions.Answered:
+            return await executions.answer(
+                self.pool,
+                self.documents,
+                topic.tenant,
+                [Ask(topic, payload, duplicate)],
+                slot=self.slot,
+                nobody_hears=partial(self.nobody_hears, topic.tenant),
+            )
+
+        answered = await patiently(once)
+        self.tell(answered.told)
+        return answered.replies[0]
+
+
+async def patiently(once: Callable[..., Awaitable[T]]) -> T:
+    """What `once` gives, over short absences of the database; called with duplicate=True from the second time on.
+
+    The connection may have been lost while committing: the effect may be there. Raises Refusal (503) after five
+    seconds.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_SECONDS
+    duplicate = False
+    while True:
+        try:
+            return await once(duplicate=duplicate)
+        except (*TRANSIENT, Conflict) as error:
+            if loop.time() > deadline:
+                log.warning("database_away", error=repr(error))
+                raise Refusal(
+                    503, "ServiceUnavailable", "the database cannot be reached; try again", 1
+                ) from error
+            duplicate = True
+        await asyncio.sleep(_RETRY_SECONDS)

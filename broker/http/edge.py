@@ -1,0 +1,147 @@
+"""What every request passes before any door: limits in size, time and number; and one line of log behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker.http.limits import RateLimit
+from broker.http.refusal import Refusal
+from broker.logs import LineQuota
+from schema.limits import COMMAND_BYTES
+
+log = structlog.get_logger(__name__)
+
+BODY_SECONDS: Final = 30.0
+_UNROUTED: Final = "unknown"
+
+# Called with the operation (method and the route's path), the status, and how long it took in seconds.
+Observe = Callable[[str, int, float], None]
+
+
+class Edge:
+    """The outermost application: refuses what is too much, hands the rest on, and notes how it went.
+
+    per_address bounds the requests of one address. A body beyond 262144 bytes is refused when its size is known, and
+    as soon as it is that large otherwise; one that is not there after 30 s is waited for no longer.
+    """
+
+    def __init__(self, app: ASGIApp, *, per_address: RateLimit, observe: Observe) -> None:
+        self._app = app
+        self._per_address = per_address
+        self._observe = observe
+        self._lines = LineQuota()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        watched = _Watched(send)
+        try:
+            self._refuse_early(scope)
+            await self._app(scope, _Bounded(receive), watched)
+        except Refusal as refusal:
+            if watched.status is None:
+                await _answer_early(scope, refusal, watched)
+        except Exception:
+            # The application has logged and answered it, before it raised it once more.
+            if watched.status is None:
+                raise
+        finally:
+            self._note(scope, watched.status or 500, time.perf_counter() - started)
+
+    def _refuse_early(self, scope: Scope) -> None:
+        wait = self._per_address.take(address_of(scope))
+        if wait is not None:
+            raise Refusal(429, "RequestThrottled", "too many requests from your address", wait)
+        for name, value in scope["headers"]:
+            if name == b"content-length" and int(value) > COMMAND_BYTES:
+                raise _too_large(int(value))
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope.get("route")
+        path = getattr(route, "path", None) or scope.get("operation") or _UNROUTED
+        operation = f"{scope['method']} {path}" if path != _UNROUTED else _UNROUTED
+        self._observe(operation, status, seconds)
+        left_out = self._lines.allow()
+        if left_out is not None:
+            log.info(
+                "http",
+                operation=operation,
+                status=status,
+                milliseconds=round(1000 * seconds, 1),
+                who=scope.get("who"),
+                address=address_of(scope),
+                left_out=left_out,
+            )
+
+
+def address_of(scope: Scope) -> str:
+    """The address that a request comes from."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _too_large(size: int) -> Refusal:
+    return Refusal(
+        413, "PayloadTooLarge", f"body: has {size} bytes, at most {COMMAND_BYTES} are allowed"
+    )
+
+
+class _Watched:
+    """A `send` that remembers the status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+
+class _Bounded:
+    """A `receive` that ends with a Refusal when a body is too large or too slow."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._size = 0
+        self._done = False
+        self._deadline = time.monotonic() + BODY_SECONDS
+
+    async def __call__(self) -> Message:
+        if self._done:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._deadline - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refusal(
+                408, "RequestTimeout", f"body: was not there within {BODY_SECONDS:g} s"
+            ) from None
+        self._size += len(message.get("body", b""))
+        self._done = not message.get("more_body", False)
+        if self._size > COMMAND_BYTES:
+            raise _too_large(self._size)
+        return message
+
+
+async def _answer_early(scope: Scope, refusal: Refusal, send: Send) -> None:
+    from broker.http.answers import refused  # noqa: PLC0415 - it needs the address from here
+
+    answer = refused(Request(scope), refusal)
+    # What is on its way is not read: the connection is of no further use.
+    answer.headers["connection"] = "close"
+    await answer(scope, _nothing, send)
+
+
+async def _nothing() -> dict[str, Any]:
+    return {"type": "http.disconnect"}

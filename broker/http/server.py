@@ -1,0 +1,104 @@
+"""The HTTP listener inside the serving process: the application made of all doors, and uvicorn under it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from broker.http.answers import refused
+from broker.http.connections import BoundedProtocol
+from broker.http.edge import Edge, Observe
+from broker.http.limits import RateLimit
+from broker.http.refusal import Refusal
+
+log = structlog.get_logger(__name__)
+
+MOST_CONNECTIONS: Final = 1000
+_KEEP_ALIVE_SECONDS: Final = 30
+_DRAIN_SECONDS: Final = 2
+
+
+def create_app(routes: Sequence[BaseRoute]) -> FastAPI:
+    """The application that answers at these routes; errors have the form of the door they happen at.
+
+    FastAPI's own documents are off: ours are made from the table of commands (`broker.http.openapi`).
+    """
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.router.routes.extend(routes)
+    app.add_exception_handler(HTTPException, _on_refusal)
+    app.add_exception_handler(Exception, _on_fault)
+    return app
+
+
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    return refused(request, error)
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    log.error("request_failed", operation=request.url.path[:200], exc_info=error)
+    message = "the request could not be handled; the broker's log says why"
+    return refused(request, Refusal(500, "InternalError", message))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its hand on the process's signals, which are the service's own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """Listens from `listen` on, answers while `run` runs, and ends in order on `close`."""
+
+    def __init__(self, app: FastAPI, *, per_address: RateLimit, observe: Observe) -> None:
+        """Take the application, how often one address may come, and who is told of each request."""
+        edge = Edge(app, per_address=per_address, observe=observe)
+        config = uvicorn.Config(
+            edge,
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+        self._server = _Server(config)
+        self._socket: socket.socket | None = None
+
+    def listen(self, host: str, port: int) -> int:
+        """Take the port, 0 for a free one; returns which it is. Raises OSError when it is taken."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        taken = socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
+        taken.settimeout(0)
+        self._socket = taken
+        found: int = taken.getsockname()[1]
+        return found
+
+    async def run(self) -> None:
+        """Answer until `close`."""
+        assert self._socket is not None  # noqa: S101 - `listen` comes first
+        await self._server.serve(sockets=[self._socket])
+
+    async def close(self) -> None:
+        """Take no more requests; those under way have two seconds."""
+        self._server.should_exit = True
+        if self._socket is not None and not self._server.started:
+            self._socket.close()
+        await asyncio.sleep(0)

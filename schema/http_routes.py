@@ -1,0 +1,190 @@
+"""/api/v1: the one table from each operator command to its method and path, with an example of what is asked for.
+
+The names in a path are members of the command, but for those of jobs, which the topic has over MQTT as well. What is
+read by GET has its other members in the query string, all else in a JSON body.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+API: Final = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one command is reached; `example` is its body, or its query, without the names in the path."""
+
+    verb: str
+    method: str
+    path: str
+    summary: str
+    example: dict[str, object] = field(default_factory=dict)
+    status: int = 200
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in the path, in order."""
+        return tuple(re.findall(r"{(\w+)}", self.path))
+
+    @property
+    def is_of_job(self) -> bool:
+        """Whether the path's names are the topic's, and no members of the command."""
+        return self.verb.startswith("jobs/")
+
+    @property
+    def group(self) -> str:
+        """Under which heading it is shown."""
+        return self.verb.partition("/")[0]
+
+
+_THING_ARN: Final = "arn:aws:iot:us-east-1:000000000000:thing/pump-1"
+_JOB: Final = "/jobs/{jobId}"
+_EXECUTION: Final = _JOB + "/executions/{thingName}"
+_PAGE: Final[dict[str, object]] = {"maxResults": 20}
+
+ROUTES: Final = (
+    Route(
+        "jobs/create",
+        "POST",
+        "/jobs",
+        "Create a job, in AWS's words or in the seeds'",
+        {"jobId": "fw-7", "targets": [_THING_ARN], "document": {"operation": "reboot"}},
+        201,
+    ),
+    Route("jobs/list", "GET", "/jobs", "Jobs, newest first", {**_PAGE, "status": "IN_PROGRESS"}),
+    Route("jobs/get", "GET", _JOB, "A job, its document and a page of its executions", _PAGE),
+    Route("jobs/delete", "DELETE", _JOB, "Delete a job and its executions", {"force": True}),
+    Route(
+        "jobs/cancel",
+        "POST",
+        _JOB + "/cancel",
+        "Cancel a job",
+        {"reasonCode": "WRONG_VERSION", "comment": "7.1 is out", "force": False},
+    ),
+    Route(
+        "jobs/associate",
+        "POST",
+        _JOB + "/targets",
+        "Add groups to a continuous job",
+        {"targets": ["arn:aws:iot:us-east-1:000000000000:thinggroup/basement"]},
+    ),
+    Route(
+        "jobs/executions/cancel",
+        "POST",
+        _EXECUTION + "/cancel",
+        "Cancel a job on one thing",
+        {"force": True, "statusDetails": {"why": "it is being replaced"}},
+    ),
+    Route(
+        "templates/create",
+        "POST",
+        "/templates",
+        "Create a job template",
+        {"jobTemplateId": "reboot", "description": "Reboot", "document": {"operation": "reboot"}},
+        201,
+    ),
+    Route("templates/list", "GET", "/templates", "Job templates by id", _PAGE),
+    Route("templates/get", "GET", "/templates/{jobTemplateId}", "A job template"),
+    Route("templates/delete", "DELETE", "/templates/{jobTemplateId}", "Delete a job template"),
+    Route(
+        "managed-templates/list",
+        "GET",
+        "/managed-templates",
+        "AWS's managed templates by name",
+        {"templateName": "AWS-Reboot"},
+    ),
+    Route(
+        "managed-templates/get",
+        "GET",
+        "/managed-templates/{templateName}",
+        "A managed template, with its document",
+        {"templateVersion": "1.0"},
+    ),
+    Route(
+        "things/create",
+        "POST",
+        "/things",
+        "Register a thing",
+        {"thingName": "pump-1", "attributes": {"site": "basement"}, "issueToken": True},
+        201,
+    ),
+    Route("things/list", "GET", "/things", "Things by name", {**_PAGE, "namePrefixFilter": "pump"}),
+    Route("things/get", "GET", "/things/{thingName}", "A thing"),
+    Route(
+        "things/update",
+        "PATCH",
+        "/things/{thingName}",
+        "Change a thing's attributes or type",
+        {"attributePayload": {"attributes": {"site": "roof"}, "merge": True}},
+    ),
+    Route("things/delete", "DELETE", "/things/{thingName}", "Remove a thing, with all it has"),
+    Route(
+        "groups/create",
+        "POST",
+        "/groups",
+        "Create a group, or a dynamic one by a query",
+        {"thingGroupName": "basement", "queryString": "attributes.site:basement"},
+        201,
+    ),
+    Route("groups/list", "GET", "/groups", "Groups by name", _PAGE),
+    Route("groups/get", "GET", "/groups/{thingGroupName}", "A group"),
+    Route(
+        "groups/update",
+        "PATCH",
+        "/groups/{thingGroupName}",
+        "Change a group",
+        {"thingGroupProperties": {"thingGroupDescription": "Below the ground"}},
+    ),
+    Route("groups/delete", "DELETE", "/groups/{thingGroupName}", "Delete a group, not its things"),
+    Route(
+        "groups/members",
+        "GET",
+        "/groups/{thingGroupName}/members",
+        "A group's things by name",
+        _PAGE,
+    ),
+    Route(
+        "groups/add",
+        "POST",
+        "/groups/{thingGroupName}/members",
+        "Put things into a group",
+        {"thingNames": ["pump-1", "pump-2"]},
+    ),
+    Route(
+        "groups/remove",
+        "DELETE",
+        "/groups/{thingGroupName}/members",
+        "Take things out of a group",
+        {"thingNames": ["pump-2"]},
+    ),
+    Route(
+        "operators/create",
+        "POST",
+        "/operators",
+        "Register an operator, with a token",
+        {"operatorName": "bob", "role": "viewer"},
+        201,
+    ),
+    Route("operators/list", "GET", "/operators", "Operators by name", _PAGE),
+    Route("operators/delete", "DELETE", "/operators/{operatorName}", "Remove an operator"),
+    Route(
+        "tokens/create",
+        "POST",
+        "/operators/{operatorName}/tokens",
+        "One more token for HTTP, shown this once",
+        {"label": "nightly build", "expiresInDays": 30},
+        201,
+    ),
+    Route("tokens/list", "GET", "/tokens", "Operators' tokens, without the secret", _PAGE),
+    Route("tokens/revoke", "DELETE", "/tokens/{tokenId}", "Take a token for HTTP away"),
+    Route(
+        "audit/list",
+        "GET",
+        "/audit",
+        "Who did what, newest first",
+        {"subject": "job/fw-7", **_PAGE},
+    ),
+)
