@@ -34,7 +34,7 @@ from broker.outside import outside_of, store_of
 from broker.service import every
 from broker.settings import Settings
 from broker.slots import Slot, Takeover
-from handlers import chunks, outbox, retention, timeouts
+from handlers import chunks, outbox, retention, schedules, timeouts
 from handlers.database import Pool, create_pool
 from handlers.documents import Documents
 from handlers.migrate import require_current
@@ -110,6 +110,7 @@ class Broker:
                     ),
                     "work": every("work", self._do_work, seconds=_WORK_SECONDS, wake=self._work),
                     "timeouts": every("timeouts", self._time_out, seconds=0.5),
+                    "schedules": every("schedules", self._keep_schedules, seconds=0.5),
                     "retention": every("retention", self._forget, seconds=600),
                     "resync": every(
                         "resync", self._tell_again_if_lost, seconds=60, wake=self._told_again
@@ -289,6 +290,9 @@ class Broker:
         done = await timeouts.run_once(self._pool, slot=self._slot.number)
         self.notifier.tell(done.told)
         return done.more
+
+    async def _keep_schedules(self) -> bool:
+        return await schedules.run_once(self._pool)
 
     async def _forget(self) -> bool:
         older_than = timedelta(days=self._settings.retention_days)

@@ -74,11 +74,13 @@ def _require_open(job: asyncpg.Record | None, job_id: str) -> asyncpg.Record:
             Code.INVALID_REQUEST,
             f"targets: {job_id!r} is a {job['target_selection']} job; only a CONTINUOUS one takes more",
         )
-    if job["status"] != JobStatus.IN_PROGRESS:
+    if job["status"] not in (JobStatus.SCHEDULED, JobStatus.IN_PROGRESS):
         raise Rejected(
             Code.INVALID_STATE_TRANSITION,
-            f"status: {job_id!r} is {job['status']}; only an IN_PROGRESS job takes more targets",
+            f"status: {job_id!r} is {job['status']}; only a live job takes more targets",
         )
+    if job["has_ended"]:
+        raise Rejected(Code.INVALID_STATE_TRANSITION, f"status: the endTime of {job_id!r} has come")
     return job
 
 

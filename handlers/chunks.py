@@ -22,6 +22,7 @@ from schema.changes import Change, NobodyHears, never
 from schema.errors import Conflict
 from schema.lifecycle import Execution, Status
 from schema.sql import queries
+from schema.windows import EndBehavior, SchedulingConfig
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -81,6 +82,7 @@ class _Job:
     work: str
     mark: int | None  # what this walk over the executions is for
     force: bool
+    scheduling: str | None
     has_rate: bool
     slot: int | None
     nobody_hears: NobodyHears
@@ -169,8 +171,9 @@ async def work_on_job(
                 job_id,
                 row["job_uid"],
                 row["work"],
-                row["reach_mark"],
+                row["mark"],
                 row["force_canceled"],
+                row["scheduling_config"],
                 row["has_rate"],
                 slot,
                 nobody_hears,
@@ -219,6 +222,41 @@ async def _let_go(job: _Job, after: Key) -> _Chunk:
     return _Chunk(told_of(told), _START)  # a rollout may be owed behind it
 
 
+async def _show_or_hide(job: _Job, after: Key) -> _Chunk:
+    """Tell the things with a QUEUED execution that their lists are others now: what of, is seen when they are told."""
+    rows = await job.connection.fetch(
+        _SQL["find_executions"], job.tenant_id, job.job_id, [Status.QUEUED], *after, CHUNK
+    )
+    names = list(dict.fromkeys(row["thing_name"] for row in rows))
+    told = await store.tell(
+        job.connection, job.tenant_id, notify=names, notify_next=names, slot=job.slot
+    )
+    if len(rows) == CHUNK:
+        return _Chunk(told_of(told), (rows[-1]["thing_name"], rows[-1]["execution_number"]))
+    if after != _START:  # another look from the first one on: some may have been made meanwhile
+        return _Chunk(told_of(told), _START)
+    await job.connection.execute(_SQL["finish_tell"], job.tenant_id, job.job_id, job.mark)
+    await job.connection.execute(_SQL["announce_work"])  # a rollout may be owed behind it
+    return _Chunk(told_of(told), _START)
+
+
+async def _end(job: _Job, after: Key) -> _Chunk:
+    """What the endTime means for the executions (AWS: endBehavior); the job completes with the last of them."""
+    behavior = SchedulingConfig.from_text(job.scheduling or "{}").end_behavior
+    force = behavior is EndBehavior.FORCE_CANCEL
+    statuses = [Status.QUEUED, Status.IN_PROGRESS] if force else [Status.QUEUED]
+    told: tuple[Told, ...] = ()
+    if force or behavior is EndBehavior.CANCEL:
+        told, last = await _end_some(
+            job, after, statuses, lambda one, now: lifecycle.cancel(one, now, force=force)
+        )
+        if last is not None:
+            return _Chunk(told, last)
+    now, _ = await _lock_counts(job)
+    await job.connection.execute(_SQL["finish_end"], job.tenant_id, job.job_id)
+    return _Chunk((*told, *await _complete(job, now)))
+
+
 async def _cancel(job: _Job, after: Key) -> _Chunk:
     statuses = [Status.QUEUED, Status.IN_PROGRESS] if job.force else [Status.QUEUED]
     told, last = await _end_some(
@@ -259,6 +297,8 @@ async def _delete(job: _Job, after: Key) -> _Chunk:
 _CHUNK_OF: Final = {
     "ROLLOUT": _roll_out,
     "REACH": _let_go,
+    "TELL": _show_or_hide,
+    "END": _end,
     "CANCEL": _cancel,
     "EXPIRE": _expire,
     "DELETE": _delete,

@@ -20,6 +20,7 @@ from schema.lifecycle import (
     TERMINAL,
     Execution,
     JobStatus,
+    Move,
     Report,
     Status,
 )
@@ -139,7 +140,7 @@ class Desk:
 
     def _replace(self, found: Loaded, changed: Execution) -> Loaded:
         self.changes.append(Change(found.execution, changed))
-        after = Loaded(changed, found.job_uid, found.timeout_minutes, True, found.job_status)  # noqa: FBT003 - a named tuple's field
+        after = found._replace(execution=changed, offered=True, hidden=False)
         self._by_key[changed.key] = after
         return after
 
@@ -207,8 +208,30 @@ class Desk:
                 show_state=True,
             )
         assert request.move is not None  # noqa: S101 - decode gives every update its move
+        if request.move is Move.REPORT_IN_PROGRESS and execution.status is Status.QUEUED:
+            self._require_startable(found)
         said = Report(request.move, request.details, request.step_minutes, digest)
         return lifecycle.report(execution, said, self.now, timeout_minutes=found.timeout_minutes)
+
+    def _require_startable(self, found: Loaded) -> None:
+        """Pass when a device may start this one by its job's id. Raises Rejected (InvalidStateTransition)."""
+        job = found.execution.job_id
+        if found.hidden:
+            raise Rejected(
+                Code.INVALID_STATE_TRANSITION,
+                f"status: job {job} is paused or outside its maintenance windows; it is not started now",
+                show_state=True,
+            )
+        at_work = (self._by_key[one.key] for one in self.queues[found.execution.thing_name])
+        for one in at_work:
+            alone = found.exclusive or one.exclusive
+            if alone and one.execution.status is Status.IN_PROGRESS:
+                raise Rejected(
+                    Code.INVALID_STATE_TRANSITION,
+                    f"status: job {job} is not started beside job {one.execution.job_id}, which is"
+                    " IN_PROGRESS: one of them is exclusive",
+                    show_state=True,
+                )
 
     def _is_repeated(
         self, ask: Ask, request: Request, execution: Execution, *, digest: bytes
@@ -248,7 +271,7 @@ class Desk:
                 Code.RESOURCE_NOT_FOUND,
                 f"job {topic.job_id} has no execution{number} on thing {topic.thing}",
             )
-        if not found.offered and found.execution.status not in TERMINAL:
+        if not (found.offered or found.hidden) and found.execution.status not in TERMINAL:
             # Taken back by the operator; the chunk that will store it is on its way.
             taken = Status.CANCELED if found.job_status is JobStatus.CANCELED else Status.TIMED_OUT
             return found._replace(execution=found.execution._replace(status=taken))

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from handlers import job_documents
 from handlers.context import Context, Outcome, not_found
+from handlers.holds import Hold
 from schema import paging
 from schema.device import seconds
 from schema.events import process_details
 from schema.lifecycle import Status
 from schema.placeholders import compile_document
 from schema.sql import queries
+from schema.windows import SchedulingConfig, rollouts_shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,6 +116,7 @@ def _summary(home: Home, row: asyncpg.Record) -> dict[str, object]:
             "lastUpdatedAt": seconds(row["updated_at"]),
             "completedAt": _at(row["completed_at"]),
             "isConcurrent": row["pending_work"] is not None,
+            "paused": (Hold.PAUSE in row["holds"]) or None,
             "description": row["description"],
             "jobProcessDetails": _counts(row),
             "executionCount": row["total_targets"],
@@ -142,11 +145,24 @@ def described(home: Home, row: asyncpg.Record) -> dict[str, object]:
             },
             "presignedUrlConfig": json.loads(row["presigned_url_config"]),
             "jobTemplateArn": row["job_template_arn"],
+            "schedulingConfig": _config(row["scheduling_config"]),
+            "scheduledJobRollouts": _rollouts(row),
+            "holds": row["holds"] or None,
+            "priority": row["priority"] or None,
+            "exclusive": row["is_exclusive"] or None,
             "documentParameters": job_documents.given_parameters(row),
             "createdBy": row["created_by"],
             "expiresAt": _at(row["expires_at"]),
         }
     )
+
+
+def _rollouts(row: asyncpg.Record) -> list[dict[str, str]] | None:
+    """AWS: scheduledJobRollouts, of a job with maintenance windows."""
+    if row["scheduling_config"] is None or row["has_ended"]:
+        return None
+    schedule = SchedulingConfig.from_text(row["scheduling_config"]).schedule()
+    return rollouts_shown(schedule, row["now"]) if schedule.windows else None
 
 
 def _document(row: asyncpg.Record, *, before_substitution: bool) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from handlers import job_documents, reach, store
 from handlers.context import Context, Outcome, told_of
 from handlers.rollouts import freeze_snapshot, roll_out_chunk
+from handlers.schedules import AT_WORK, Begun, standing
 from schema.arns import Home, Target, parse_target
 from schema.commands import CreateJob, CreateSeedJob
 from schema.decode import fingerprint
@@ -17,6 +18,7 @@ from schema.fields import compact_json
 from schema.lifecycle import JobStatus
 from schema.rollout import RolloutConfig
 from schema.sql import queries
+from schema.windows import SchedulingConfig, check
 
 if TYPE_CHECKING:
     import asyncpg
@@ -48,6 +50,10 @@ class NewJob:
     rollout: RolloutConfig | None = None
     abort: AbortConfig | None = None
     retry: RetryConfig | None = None
+    scheduling: SchedulingConfig | None = None
+    begun: Begun = AT_WORK
+    priority: int = 0
+    exclusive: bool = False
     document_type: str | None = None
     document_params: str | None = None
     presigned_urls: str = "{}"
@@ -77,9 +83,10 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     if continuous:
         await reach.follow(context.connection, context.tenant_id, job_id)
     total = await freeze_snapshot(context.connection, context.tenant_id, job_id)
-    told = await _begin(context, job_id, total, paced=job.rollout is not None)
-    over = not (total or continuous)
-    status = str(JobStatus.COMPLETED if over else JobStatus.IN_PROGRESS)
+    held = bool(job.begun.holds)
+    told = await _begin(context, job_id, total, later=held or bool(job.rollout and total))
+    over = not (total or continuous or held)
+    status = str(JobStatus.COMPLETED if over else job.begun.status)
     return Outcome(
         _body(context.home, job_id, status=status, total=total, description=job.description),
         told,
@@ -137,6 +144,10 @@ async def _new_job(
             rollout=_rate(command.job_executions_rollout_config),
             abort=command.abort_config,
             retry=command.job_executions_retry_config,
+            scheduling=command.scheduling_config,
+            begun=_begun(command, context.now),
+            priority=command.priority,
+            exclusive=command.exclusive,
         )
     hours = command.expires_in_hours
     return NewJob(
@@ -148,6 +159,13 @@ async def _new_job(
         document_type=command.document_type,
         document_params=compact_json(command.document_params),
     )
+
+
+def _begun(command: CreateJob, now: datetime) -> Begun:
+    """How the job stands at first. Raises Rejected (InvalidRequest) for a schedule beyond AWS's limits."""
+    if command.scheduling_config is None:
+        return AT_WORK
+    return standing(check(command.scheduling_config, now, selection=command.target_selection), now)
 
 
 def _rate(config: RolloutConfig | None) -> RolloutConfig | None:
@@ -243,17 +261,25 @@ async def _insert(context: Context, job_id: str, job: NewJob) -> None:
         job.document.source,
         job.document.template_arn,
         job.presigned_urls,
-        *(None if one is None else one.to_text() for one in (job.rollout, job.abort, job.retry)),
+        *(
+            None if one is None else one.to_text()
+            for one in (job.rollout, job.abort, job.retry, job.scheduling)
+        ),
+        job.begun.status,
+        job.begun.holds,
+        job.begun.due_at,
+        job.priority,
+        job.exclusive,
     )
 
 
-async def _begin(context: Context, job_id: str, total: int, *, paced: bool) -> tuple[Told, ...]:
+async def _begin(context: Context, job_id: str, total: int, *, later: bool) -> tuple[Told, ...]:
     """Make the executions now, leave them to the background, or complete a job that has none."""
-    work = "ROLLOUT" if total > AT_ONCE or (paced and total) else None
+    work = "ROLLOUT" if total > AT_ONCE or later else None
     await context.connection.execute(
         _SQL["set_total_targets"], context.tenant_id, job_id, total, work
     )
-    if not total:
+    if not total and work is None:
         return await _complete_empty(context, job_id)
     if work is not None:
         await context.connection.execute(_SQL["announce_work"])

@@ -67,6 +67,7 @@ async def retry(
         [one.job_id for one in made],
         [one.execution_number for one in made],
         "\n".join([f"\\x{one.recent.hex()}" for one in made]),
+        "\n".join([str(one.priority) for one in made]),
         now,
     )
     return Retries(tuple(Change(None, one) for one in made), frozenset(one.key for one in again))

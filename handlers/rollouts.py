@@ -26,7 +26,6 @@ CHUNK: Final = 1000
 # How far apart the ticks of one job are at least: slower jobs tell one thing each, faster ones some at once.
 _TICK: Final = timedelta(seconds=0.2)
 _SQL = queries("jobs")
-_GROUPS = queries("groups")
 
 
 async def freeze_snapshot(connection: Connection, tenant_id: str, job_id: str) -> int:
@@ -109,10 +108,17 @@ async def _queue(
     """Make QUEUED executions for those of the things that exist; returns how many, and what is to be told."""
     if not names:
         return 0, None
-    numbers, now = await _lock_wanted(connection, tenant_id, job_id, names)
+    job = await connection.fetchrow(_SQL["load_rollout"], tenant_id, job_id)
+    assert job is not None  # noqa: S101 - the caller works on it
+    numbers, now = await _lock_wanted(
+        connection, tenant_id, job_id, names, continuous=job["is_continuous"]
+    )
     changes = [
-        Change(None, queued(name, job_id, now, execution_number=numbers[name]))
-        for name in sorted(numbers)
+        Change(
+            None,
+            queued(name, job_id, now, execution_number=number, priority=job["priority"]),
+        )
+        for name, number in sorted(numbers.items())
     ]
     if not changes:
         return 0, None
@@ -132,10 +138,10 @@ async def _queue(
 
 
 async def _lock_wanted(
-    connection: Connection, tenant_id: str, job_id: str, names: Sequence[str]
+    connection: Connection, tenant_id: str, job_id: str, names: Sequence[str], *, continuous: bool
 ) -> tuple[dict[str, int], datetime]:
     """Lock a chunk's things; returns whose execution is to be made, with its number, and the clock after that."""
-    if not await connection.fetchval(_GROUPS["find_continuous"], tenant_id, job_id):
+    if not continuous:
         things, now = await store.lock_things(connection, tenant_id, names)
         return dict.fromkeys(things, 1), now
     await membership.hold(connection, tenant_id)

@@ -54,6 +54,8 @@ class Loaded(NamedTuple):
     timeout_minutes: int | None
     offered: bool  # may still be shown and started
     job_status: JobStatus
+    hidden: bool = False  # QUEUED, of a job that is paused or outside its windows
+    exclusive: bool = False  # while a thing works on it, it starts nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +163,17 @@ def _loaded(row: asyncpg.Record) -> Loaded:
         row["step_deadline"],
         row["force_canceled"],
         row["recent"],
+        row["priority"],
     )
-    offered = is_offered(status, job_status, expired=row["expired"])
+    hidden = row["is_hidden"]
     return Loaded(
-        execution, row["job_uid"], row["in_progress_timeout_minutes"], offered, job_status
+        execution,
+        row["job_uid"],
+        row["in_progress_timeout_minutes"],
+        is_offered(status, job_status, expired=row["expired"], hidden=hidden),
+        job_status,
+        hidden,
+        row["is_exclusive"],
     )
 
 
@@ -326,7 +335,11 @@ async def _write_executions(
     tenant, followed = None, frozenset[tuple[str, str, int]]()
     if added:
         await connection.execute(
-            _SQL["insert_executions"], tenant_id, *_keys(added), added[0].queued_at
+            _SQL["insert_executions"],
+            tenant_id,
+            *_keys(added),
+            _column([one.priority for one in added]),
+            added[0].queued_at,
         )
     if moved:
         tenant = await connection.fetchrow(_SQL["update_executions"], tenant_id, *_columns(moved))

@@ -40,6 +40,7 @@ from schema.fields import (
 from schema.lifecycle import JobStatus, Status
 from schema.limits import (
     EXPIRY_HOURS,
+    PRIORITY_MOST,
     STEP_MINUTES,
     TARGETS_PER_JOB,
 )
@@ -50,6 +51,7 @@ from schema.retries import RetryConfig
 from schema.rights import Role
 from schema.rollout import RolloutConfig
 from schema.templates import TemplateArn
+from schema.windows import SchedulingConfig
 
 # JSON has no tuples and no enums: what stands for them is taken, everything else stays strict.
 _LAX: Final = Field(strict=False)
@@ -92,6 +94,8 @@ class JobSettings(Command):
     job_executions_rollout_config: RolloutConfig | None = None
     abort_config: AbortConfig | None = None
     job_executions_retry_config: RetryConfig | None = None
+    priority: Annotated[int, Field(ge=-PRIORITY_MOST, le=PRIORITY_MOST)] = 0
+    exclusive: bool = False
 
     def taken_from(self, settings: JobSettings) -> Self:
         """With all that another one sets and this one does not."""
@@ -112,6 +116,7 @@ class CreateJob(JobSettings):
     job_template_arn: TemplateArn | None = None
     document_parameters: Parameters | None = None
     target_selection: Literal["SNAPSHOT", "CONTINUOUS"] = "SNAPSHOT"
+    scheduling_config: SchedulingConfig | None = None
 
     @model_validator(mode="after")
     def _one_document(self) -> Self:

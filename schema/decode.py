@@ -9,7 +9,14 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from schema import commands, device, group_commands, template_commands, token_commands
+from schema import (
+    commands,
+    device,
+    group_commands,
+    job_commands,
+    template_commands,
+    token_commands,
+)
 from schema.errors import Code, Rejected, shorten
 from schema.limits import COMMAND_BYTES
 
@@ -19,6 +26,8 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "jobs/cancel": commands.CancelJob,
     "jobs/delete": commands.DeleteJob,
     "jobs/associate": commands.AssociateTargets,
+    "jobs/pause": job_commands.CommentedCommand,
+    "jobs/resume": job_commands.CommentedCommand,
     "jobs/executions/cancel": commands.CancelExecution,
     "templates/create": template_commands.CreateTemplate,
     "templates/list": template_commands.ListTemplates,
@@ -54,7 +63,6 @@ _LATER: Final = frozenset(
     {
         "destinationPackageVersions",
         "namespaceId",
-        "schedulingConfig",
         "tags",
     }
 )

@@ -61,7 +61,9 @@ class JobStatus(StrEnum):
 class JobMove(StrEnum):
     """Why a job's status changes."""
 
-    ROLL_OUT = "start time reached"
+    ROLL_OUT = "start time reached, or a window opens"
+    CLOSE = "window closes"
+    END = "end time reached"
     COMPLETE = "last execution terminal"
     CANCEL = "cancel"
     DELETE = "delete"
@@ -100,10 +102,13 @@ EXECUTION_MOVES: Final[Mapping[Status, Mapping[Move, Status]]] = {
 JOB_MOVES: Final[Mapping[JobStatus, Mapping[JobMove, JobStatus]]] = {
     JobStatus.SCHEDULED: {
         JobMove.ROLL_OUT: JobStatus.IN_PROGRESS,
+        JobMove.END: JobStatus.IN_PROGRESS,
         JobMove.CANCEL: JobStatus.CANCELED,
         JobMove.FORCE_DELETE: JobStatus.DELETION_IN_PROGRESS,
     },
     JobStatus.IN_PROGRESS: {
+        JobMove.CLOSE: JobStatus.SCHEDULED,
+        JobMove.END: JobStatus.IN_PROGRESS,
         JobMove.COMPLETE: JobStatus.COMPLETED,
         JobMove.CANCEL: JobStatus.CANCELED,
         JobMove.FORCE_DELETE: JobStatus.DELETION_IN_PROGRESS,
@@ -138,7 +143,7 @@ REMEMBERED_BYTES: Final = 32 * DIGEST_BYTES
 class Execution(NamedTuple):
     """One job on one thing, as stored. Times are aware datetimes; `details` is a JSON object of strings, as text.
 
-    recent: digests of the last requests that changed it, newest last.
+    recent: digests of the last requests that changed it, newest last. priority is its job's.
     """
 
     thing_name: str
@@ -154,6 +159,7 @@ class Execution(NamedTuple):
     step_deadline: datetime | None = None
     force_canceled: bool = False
     recent: bytes = b""
+    priority: int = 0
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -212,9 +218,13 @@ def next_job_status(status: JobStatus, move: JobMove) -> JobStatus:
     return found
 
 
-def queued(thing_name: str, job_id: str, now: datetime, *, execution_number: int = 1) -> Execution:
+def queued(
+    thing_name: str, job_id: str, now: datetime, *, execution_number: int = 1, priority: int = 0
+) -> Execution:
     """A new execution: QUEUED, versionNumber 1, queuedAt = lastUpdatedAt = now."""
-    return Execution(thing_name, job_id, execution_number, Status.QUEUED, 1, now, now)
+    return Execution(
+        thing_name, job_id, execution_number, Status.QUEUED, 1, now, now, priority=priority
+    )
 
 
 def queued_again(failed: Execution, now: datetime) -> Execution:
@@ -223,7 +233,11 @@ def queued_again(failed: Execution, now: datetime) -> Execution:
     It remembers the requests that changed the one before, apart from its own: delivered again, they must not change it.
     """
     following = queued(
-        failed.thing_name, failed.job_id, now, execution_number=failed.execution_number + 1
+        failed.thing_name,
+        failed.job_id,
+        now,
+        execution_number=failed.execution_number + 1,
+        priority=failed.priority,
     )
     return following._replace(recent=_of_before(failed.recent))
 

@@ -87,3 +87,7 @@ def check_name(field: str, value: object, pattern: re.Pattern[str]) -> str:
     raise Rejected(
         Code.INVALID_REQUEST, f"{field}: {shorten(value)} does not match {pattern.pattern}"
     )
+
+
+# Our own.
+PRIORITY_MOST: Final = 1000

@@ -23,10 +23,14 @@ WINDOW: Final = 2 * PENDING_LISTED + 12
 CHANGES_PER_BATCH: Final = 8
 
 
-def order(execution: Execution) -> tuple[bool, datetime, str, int]:
-    """Sort key of AWS's order: IN_PROGRESS first, then by queuedAt; job id breaks ties so that the order is total."""
+def order(execution: Execution) -> tuple[bool, int, datetime, str, int]:
+    """Sort key of AWS's order: IN_PROGRESS first, then by queuedAt; job id breaks ties so that the order is total.
+
+    The job's priority goes before queuedAt, which leaves AWS's order as it is while all have none.
+    """
     return (
         execution.status is Status.QUEUED,
+        -execution.priority,
         execution.queued_at,
         execution.job_id,
         execution.execution_number,
@@ -67,11 +71,13 @@ def first_changed(before: Sequence[Execution], after: Sequence[Execution]) -> bo
     return (before[0].key if before else None) != (after[0].key if after else None)
 
 
-def is_offered(status: Status, job_status: JobStatus, *, expired: bool) -> bool:
+def is_offered(
+    status: Status, job_status: JobStatus, *, expired: bool, hidden: bool = False
+) -> bool:
     """Whether a live execution may still be shown and started, given its job.
 
     Cancelling, expiring and deleting 100,000 executions takes seconds; until the chunk comes by, a device must not be
-    given what the operator has already taken back.
+    given what the operator has already taken back. hidden: the job is paused, or outside its windows.
     """
     match job_status:
         case JobStatus.DELETION_IN_PROGRESS:
@@ -79,4 +85,4 @@ def is_offered(status: Status, job_status: JobStatus, *, expired: bool) -> bool:
         case JobStatus.CANCELED:
             return status is Status.IN_PROGRESS
         case _:
-            return status is Status.IN_PROGRESS or not expired
+            return status is Status.IN_PROGRESS or not (expired or hidden)

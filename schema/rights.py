@@ -34,6 +34,8 @@ LEAST_ROLE: Final = {
     "jobs/cancel": Role.MANAGER,
     "jobs/delete": Role.MANAGER,
     "jobs/associate": Role.MANAGER,
+    "jobs/pause": Role.MANAGER,
+    "jobs/resume": Role.MANAGER,
     "jobs/executions/cancel": Role.MANAGER,
     "templates/create": Role.MANAGER,
     "templates/list": Role.VIEWER,

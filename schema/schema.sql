@@ -135,7 +135,13 @@ CREATE TABLE jobs (
     status            text        NOT NULL DEFAULT 'IN_PROGRESS'
                       CHECK (status IN ('SCHEDULED', 'IN_PROGRESS', 'COMPLETED', 'CANCELED', 'DELETION_IN_PROGRESS')),
     -- what background work is still owed to this job; cleared by the chunk that finds nothing left
-    pending_work      text        CHECK (pending_work IN ('ROLLOUT', 'REACH', 'CANCEL', 'EXPIRE', 'DELETE')),
+    pending_work      text        CHECK (pending_work IN ('ROLLOUT', 'REACH', 'END', 'CANCEL', 'EXPIRE', 'DELETE')),
+    -- why the rollout does not go on now; of a paused job and of one outside its windows the QUEUED executions are not shown
+    holds             text[]      NOT NULL DEFAULT '{}'
+                      CHECK (holds <@ '{SCHEDULE,WINDOW,PAUSE,APPROVAL,STAGE}'::text[]),
+    is_hidden         boolean     NOT NULL GENERATED ALWAYS AS (holds && '{PAUSE,WINDOW}'::text[]) STORED,
+    -- which change of is_hidden the things with a QUEUED execution are still to be told of
+    tell_mark         bigint,
     -- which change of many memberships REACH is owed for: a later one begins the walk over the executions anew
     reach_mark        bigint,
     target_selection  text        NOT NULL DEFAULT 'SNAPSHOT' CHECK (target_selection IN ('SNAPSHOT', 'CONTINUOUS')),
@@ -166,6 +172,11 @@ CREATE TABLE jobs (
     rollout_config    text,
     abort_config      text,
     retry_config      text,
+    scheduling_config text,       -- schedulingConfig, and when it says something new
+    schedule_due_at   timestamptz,
+    has_ended         boolean     NOT NULL DEFAULT false, -- its endTime has come: no execution is made any more
+    priority          smallint    NOT NULL DEFAULT 0,
+    is_exclusive      boolean     NOT NULL DEFAULT false, -- while a thing works on it, it starts nothing else
     expires_at        timestamptz,
     expiry_done       boolean     NOT NULL DEFAULT false, -- everything then QUEUED has been timed out
 
@@ -188,8 +199,14 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_status_idx ON jobs (tenant_id, status, job_uid) WHERE job_uid >= 0;
 CREATE INDEX jobs_newest_idx ON jobs (tenant_id, job_uid) WHERE job_uid > 0;
 CREATE INDEX jobs_expires_idx ON jobs (expires_at)
-    WHERE expires_at IS NOT NULL AND NOT expiry_done AND pending_work IS NULL AND status = 'IN_PROGRESS';
-CREATE INDEX jobs_pending_work_idx ON jobs (job_uid) WHERE pending_work IS NOT NULL;
+    WHERE expires_at IS NOT NULL AND NOT expiry_done AND status = 'IN_PROGRESS'
+      AND (pending_work IS NULL OR pending_work = 'ROLLOUT' AND holds <> '{}');
+-- A rollout that is held is nobody's work.
+CREATE INDEX jobs_pending_work_idx ON jobs (job_uid)
+    WHERE pending_work IS NOT NULL AND (pending_work <> 'ROLLOUT' OR holds = '{}');
+CREATE INDEX jobs_hidden_idx ON jobs (tenant_id, job_id) WHERE is_hidden AND status IN ('SCHEDULED', 'IN_PROGRESS');
+CREATE INDEX jobs_tell_idx ON jobs (job_uid) WHERE tell_mark IS NOT NULL;
+CREATE INDEX jobs_schedule_idx ON jobs (schedule_due_at) WHERE schedule_due_at IS NOT NULL;
 
 CREATE TABLE job_targets (
     tenant_id   text    NOT NULL,
@@ -253,6 +270,7 @@ CREATE TABLE executions (
                                            'TIMED_OUT', 'REJECTED', 'REMOVED', 'CANCELED')),
     version_number       bigint      NOT NULL DEFAULT 1 CHECK (version_number >= 1),
     status_details       text        CHECK (octet_length(status_details) <= 65536), -- a JSON object of strings, as sent
+    priority             smallint    NOT NULL DEFAULT 0, -- its job's
     queued_at            timestamptz NOT NULL,
     started_at           timestamptz,
     last_updated_at      timestamptz NOT NULL,
@@ -268,8 +286,9 @@ CREATE TABLE executions (
     CONSTRAINT executions_started_check CHECK (status <> 'IN_PROGRESS' OR started_at IS NOT NULL),
     CONSTRAINT executions_timer_check CHECK (timeout_at IS NULL OR status = 'IN_PROGRESS')
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
--- A thing's queue in AWS's order: IN_PROGRESS first, then by queuedAt.
-CREATE INDEX executions_queue_idx ON executions (tenant_id, thing_name, (status = 'QUEUED'), queued_at, job_id)
+-- A thing's queue in AWS's order: IN_PROGRESS first, then by queuedAt; a job's priority goes before that.
+CREATE INDEX executions_queue_idx
+    ON executions (tenant_id, thing_name, (status = 'QUEUED'), priority DESC, queued_at, job_id)
     WHERE status IN ('QUEUED', 'IN_PROGRESS');
 CREATE INDEX executions_job_idx ON executions (tenant_id, job_id, thing_name, execution_number);
 CREATE INDEX executions_timeout_idx ON executions (timeout_at) WHERE timeout_at IS NOT NULL;
@@ -422,11 +441,21 @@ CREATE FUNCTION sweep_tenants() RETURNS SETOF text
 CREATE FUNCTION sweep_job_work() RETURNS TABLE (tenant_id text, job_id text, pending_work text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT j.tenant_id, j.job_id, j.pending_work FROM jobs j
-        WHERE j.pending_work IS NOT NULL
+        WHERE j.pending_work IS NOT NULL AND (j.pending_work <> ''ROLLOUT'' OR j.holds = ''{}'')
           AND (j.pending_work <> ''ROLLOUT'' OR NOT EXISTS (
               SELECT FROM rollout_paces p
               WHERE p.tenant_id = j.tenant_id AND p.job_id = j.job_id AND p.due_at > clock_timestamp() OFFSET 0))
         ORDER BY j.job_uid LIMIT 1000';
+
+CREATE FUNCTION sweep_job_tells() RETURNS TABLE (tenant_id text, job_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT tenant_id, job_id FROM jobs WHERE tell_mark IS NOT NULL ORDER BY job_uid LIMIT 1000';
+
+CREATE FUNCTION sweep_schedules(most integer) RETURNS TABLE (tenant_id text, job_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT tenant_id, job_id FROM jobs
+        WHERE schedule_due_at <= clock_timestamp() AND schedule_due_at IS NOT NULL
+        ORDER BY schedule_due_at LIMIT most';
 
 -- When the next thing is due of a job that rolls out at a rate; null when none waits for that.
 CREATE FUNCTION sweep_next_rollout() RETURNS timestamptz
@@ -435,13 +464,15 @@ CREATE FUNCTION sweep_next_rollout() RETURNS timestamptz
         CROSS JOIN LATERAL (
             SELECT x.due_at FROM rollout_paces x
             WHERE x.tenant_id = j.tenant_id AND x.job_id = j.job_id AND x.due_at > clock_timestamp() OFFSET 0) p
-        WHERE j.pending_work IS NOT NULL AND j.pending_work = ''ROLLOUT''';
+        WHERE j.pending_work IS NOT NULL AND (j.pending_work <> ''ROLLOUT'' OR j.holds = ''{}'')
+          AND j.pending_work = ''ROLLOUT''';
 
 CREATE FUNCTION sweep_expired_jobs() RETURNS TABLE (tenant_id text, job_id text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, job_id FROM jobs
         WHERE expires_at <= clock_timestamp() AND expires_at IS NOT NULL
-          AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''
+          AND NOT expiry_done AND status = ''IN_PROGRESS''
+          AND (pending_work IS NULL OR pending_work = ''ROLLOUT'' AND holds <> ''{}'')
         ORDER BY expires_at LIMIT 1000';
 
 CREATE FUNCTION sweep_timeouts(most integer) RETURNS TABLE (tenant_id text, thing_name text)
@@ -492,6 +523,7 @@ BEGIN
     GRANT USAGE ON SCHEMA public TO jobbroker_serve;
     GRANT USAGE, CREATE ON SCHEMA public TO jobbroker_sweep; -- CREATE only while ownership changes hands
     FOREACH sweep IN ARRAY ARRAY['sweep_tenants()', 'sweep_job_work()', 'sweep_next_rollout()',
+                                 'sweep_job_tells()', 'sweep_schedules(integer)',
                                  'sweep_expired_jobs()', 'sweep_timeouts(integer)', 'sweep_outbox()',
                                  'find_token(bytea)', 'sweep_event_streams()', 'sweep_counts()',
                                  'sweep_lateness()'] LOOP

@@ -41,13 +41,11 @@ DEVICE_FILTERS: Final = (
     "$aws/things/+/jobs/+/update",
 )
 # One level may be a wildcard where no answer of ours can match it; answers end in /accepted or /rejected.
+JOB_VERBS: Final = ("get", "cancel", "delete", "associate", "pause", "resume")
 OPERATOR_FILTERS: Final = (
     "operators/+/jobs/create",
     "operators/+/jobs/list",
-    "operators/+/jobs/+/get",
-    "operators/+/jobs/+/cancel",
-    "operators/+/jobs/+/delete",
-    "operators/+/jobs/+/associate",
+    *(f"operators/+/jobs/+/{verb}" for verb in JOB_VERBS),
     "operators/+/jobs/+/executions/+/cancel",
     "operators/+/templates/+",
     "operators/+/managed-templates/+",
@@ -166,11 +164,7 @@ def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | Un
     match rest:
         case [_, _] if "/".join(rest) in _FLAT_VERBS:
             return OperatorTopic(tenant, operator, "/".join(rest))
-        case [
-            "jobs",
-            job_id,
-            "get" | "cancel" | "delete" | "associate" as verb,
-        ] if JOB_ID.fullmatch(job_id):
+        case ["jobs", job_id, verb] if verb in JOB_VERBS and JOB_ID.fullmatch(job_id):
             return OperatorTopic(tenant, operator, f"jobs/{verb}", job_id)
         case ["jobs", job_id, "executions", thing, "cancel"] if JOB_ID.fullmatch(
             job_id

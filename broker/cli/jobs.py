@@ -1,4 +1,4 @@
-"""`jobbroker jobs`: create, list, show, watch, cancel, associate, delete."""
+"""`jobbroker jobs`: create, list, show, watch, cancel, associate, delete, and what other modules add."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import click
 
 from broker.cli.brakes import braking
 from broker.cli.callers import Body, Where, caller
+from broker.cli.holding import pause, resume
 from broker.cli.kinds import Duration, Pair, TargetName, target_arn
 from broker.cli.listing import pages
 from broker.cli.new_job import new_job
 from broker.cli.options import as_json, reaching
-from broker.cli.outcome import Exit, print_json, print_table, runs_async
+from broker.cli.outcome import Exit, print_done, print_json, print_table, runs_async
 from broker.cli.watching import counts, exit_of, told, watch
 
 _timeout = click.option(
@@ -248,7 +249,7 @@ async def cancel(
             said = {"force": force, "reasonCode": reason_code, "comment": comment}
             payload = {name: value for name, value in said.items() if value is not None}
             body = await asked.call("jobs/cancel", payload, job_id=job_id)
-    _done(body, f"{job_id} canceled{f' for {thing}' if thing else ''}", as_json=as_json)
+    print_done(body, f"{job_id} canceled{f' for {thing}' if thing else ''}", as_json=as_json)
 
 
 @jobs.command("associate", short_help="Add targets to a continuous job.")
@@ -279,7 +280,7 @@ async def associate(
     payload: Body = {"targets": arns, **({"comment": comment} if comment else {})}
     async with caller(where) as asked:
         body = await asked.call("jobs/associate", payload, job_id=job_id)
-    _done(body, f"{job_id} has {', '.join(arns)}", as_json=as_json)
+    print_done(body, f"{job_id} has {', '.join(arns)}", as_json=as_json)
 
 
 @jobs.command("delete", short_help="Delete a job with its executions.")
@@ -297,11 +298,8 @@ async def delete(where: Where, job_id: str, force: bool, as_json: bool) -> None:
     """
     async with caller(where) as asked:
         body = await asked.call("jobs/delete", {"force": force}, job_id=job_id)
-    _done(body, f"{job_id} is being deleted", as_json=as_json)
+    print_done(body, f"{job_id} is being deleted", as_json=as_json)
 
 
-def _done(body: Body, words: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(body)
-    else:
-        click.echo(words)
+jobs.add_command(pause)
+jobs.add_command(resume)

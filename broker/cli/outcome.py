@@ -147,6 +147,14 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
+def print_done(body: object, words: str, *, as_json: bool) -> None:
+    """What was done: the answer as JSON, or a line of words."""
+    if as_json:
+        print_json(body)
+    else:
+        click.echo(words)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headings, as wide as what is in them; no rows, no headings."""
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]

@@ -28,19 +28,22 @@ CROSS JOIN LATERAL (
 ) found;
 
 -- name: load_queues
--- Each thing's live executions in AWS's order, at most as many as $3 says of it, with what their jobs say.
+-- Each thing's live executions in AWS's order, at most as many as $3 says of it, with what their jobs say; without the
+-- QUEUED ones of jobs that are paused or outside their windows, which are few and looked up once.
 -- OFFSET 0 keeps the planner from beginning with all of the tenant's jobs, which it does when it believes them few.
 -- params: tenant, thing names, how many of each
 SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at,
-       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent,
-       j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes,
+       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent, e.priority,
+       j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes, j.is_exclusive, false AS is_hidden,
        coalesce(j.expires_at <= clock_timestamp(), false) AS expired
 FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n')::bigint[]) AS wanted (thing_name, most)
 CROSS JOIN LATERAL (
     SELECT x.*
     FROM executions x
     WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.status IN ('QUEUED', 'IN_PROGRESS')
-    ORDER BY (x.status = 'QUEUED'), x.queued_at, x.job_id
+      AND (x.status = 'IN_PROGRESS' OR x.job_id <> ALL (array(
+          SELECT h.job_id FROM jobs h WHERE h.tenant_id = $1 AND h.is_hidden AND h.status IN ('SCHEDULED', 'IN_PROGRESS'))))
+    ORDER BY (x.status = 'QUEUED'), x.priority DESC, x.queued_at, x.job_id
     LIMIT wanted.most
 ) e
 CROSS JOIN LATERAL (SELECT * FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = e.job_id OFFSET 0) j;
@@ -49,8 +52,9 @@ CROSS JOIN LATERAL (SELECT * FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = e
 -- Executions named by thing, job and number; number 0 means the latest.
 -- params: tenant, thing names, job ids, numbers
 SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at,
-       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent,
-       j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes,
+       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent, e.priority,
+       j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes, j.is_exclusive,
+       j.is_hidden AND e.status = 'QUEUED' AS is_hidden,
        coalesce(j.expires_at <= clock_timestamp(), false) AS expired, wanted.number AS wanted_number
 FROM unnest($2::text[], $3::text[], $4::bigint[]) AS wanted (thing_name, job_id, number)
 CROSS JOIN LATERAL (
@@ -87,19 +91,21 @@ CROSS JOIN LATERAL (
 
 -- name: insert_executions
 -- New executions, all QUEUED at the same time.
--- params: tenant, thing names, job ids, execution numbers, now
-INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, queued_at, last_updated_at)
-SELECT $1, n.thing_name, n.job_id, n.execution_number, $5, $5
-FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[])
-     AS n (thing_name, job_id, execution_number);
+-- params: tenant, thing names, job ids, execution numbers, priorities, now
+INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, priority, queued_at, last_updated_at)
+SELECT $1, n.thing_name, n.job_id, n.execution_number, n.priority, $6, $6
+FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[],
+            string_to_array($5, E'\n')::smallint[])
+     AS n (thing_name, job_id, execution_number, priority);
 
 -- name: insert_retries
 -- Executions that follow failed ones, all QUEUED at the same time, with the requests that changed those before them.
--- params: tenant, thing names, job ids, execution numbers, recent, now
-INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, recent, queued_at, last_updated_at)
-SELECT $1, n.thing_name, n.job_id, n.execution_number, n.recent, $6, $6
-FROM unnest($2::text[], $3::text[], $4::bigint[], string_to_array($5, E'\n')::bytea[])
-     AS n (thing_name, job_id, execution_number, recent);
+-- params: tenant, thing names, job ids, execution numbers, recent, priorities, now
+INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, recent, priority, queued_at, last_updated_at)
+SELECT $1, n.thing_name, n.job_id, n.execution_number, n.recent, n.priority, $7, $7
+FROM unnest($2::text[], $3::text[], $4::bigint[], string_to_array($5, E'\n')::bytea[],
+            string_to_array($6, E'\n')::smallint[])
+     AS n (thing_name, job_id, execution_number, recent, priority);
 
 -- name: find_retries
 -- Of executions that failed, those whose jobs have a jobExecutionsRetryConfig: what it says, and how all executions of
@@ -112,7 +118,7 @@ SELECT wanted.thing_name, wanted.job_id, j.retry_config, j.status, j.expires_at,
 FROM unnest($2::text[], $3::text[]) AS wanted (thing_name, job_id)
 CROSS JOIN LATERAL (
     SELECT x.retry_config, x.status, x.expires_at FROM jobs x
-    WHERE x.tenant_id = $1 AND x.job_id = wanted.job_id AND x.retry_config IS NOT NULL
+    WHERE x.tenant_id = $1 AND x.job_id = wanted.job_id AND x.retry_config IS NOT NULL AND NOT x.has_ended
     OFFSET 0
 ) j;
 
@@ -124,7 +130,7 @@ FROM unnest($2::text[]) AS wanted (job_id)
 CROSS JOIN LATERAL (
     SELECT FROM jobs x
     WHERE x.tenant_id = $1 AND x.job_id = wanted.job_id AND x.status IN ('SCHEDULED', 'IN_PROGRESS')
-      AND (x.expires_at IS NULL OR x.expires_at > clock_timestamp())
+      AND NOT x.has_ended AND (x.expires_at IS NULL OR x.expires_at > clock_timestamp())
     OFFSET 0
 ) j;
 
@@ -245,12 +251,13 @@ CROSS JOIN LATERAL (
 ORDER BY j.job_id;
 
 -- name: complete_jobs
--- Jobs that are over: rolled out, nothing owed, no live execution left. SNAPSHOT only: a CONTINUOUS job waits for more.
+-- Jobs that are over: rolled out, nothing owed, no live execution left. A CONTINUOUS job waits for more until its end.
 -- params: tenant, job ids sorted, now
 WITH due AS MATERIALIZED (
     SELECT j.job_id FROM jobs j
     WHERE j.tenant_id = $1 AND j.job_id = ANY ($2::text[])
-      AND j.status = 'IN_PROGRESS' AND j.pending_work IS NULL AND j.target_selection = 'SNAPSHOT'
+      AND j.status = 'IN_PROGRESS' AND j.pending_work IS NULL
+      AND (j.target_selection = 'SNAPSHOT' OR j.has_ended)
     ORDER BY j.job_id
     FOR NO KEY UPDATE
 )
@@ -295,7 +302,7 @@ CROSS JOIN LATERAL (
     SELECT x.*
     FROM executions x
     WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.status = 'IN_PROGRESS' AND x.timeout_at <= $3
-    ORDER BY (x.status = 'QUEUED'), x.queued_at, x.job_id
+    ORDER BY (x.status = 'QUEUED'), x.priority DESC, x.queued_at, x.job_id
     LIMIT $4
 ) e
 ORDER BY e.timeout_at

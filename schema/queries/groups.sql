@@ -207,11 +207,6 @@ SET reach_mark = NULL,
                         THEN 'ROLLOUT' END
 WHERE tenant_id = $1 AND job_id = $2 AND pending_work = 'REACH' AND reach_mark = $3;
 
--- name: find_continuous
--- Whether a job follows its targets.
--- params: tenant, job id
-SELECT target_selection = 'CONTINUOUS' FROM jobs WHERE tenant_id = $1 AND job_id = $2;
-
 -- name: follow_targets
 -- A new job is CONTINUOUS.
 -- params: tenant, job id
@@ -223,7 +218,8 @@ UPDATE job_targets SET continuous = true WHERE tenant_id = $1 AND job_id = $2;
 -- name: get_association
 -- What decides whether targets may be added to a job. The job is held, so that it is not cancelled beside that.
 -- params: tenant, job id
-SELECT status, target_selection, description FROM jobs WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE;
+SELECT status, target_selection, description, has_ended
+FROM jobs WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE;
 
 -- name: list_targets
 -- A job's targets, with the place of the last.

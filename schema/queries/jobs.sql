@@ -39,15 +39,16 @@ ORDER BY w.position;
 -- A job with its counters and its targets.
 -- params: tenant, job id, dialect, document, document_type, document_params, target_device_id, target_group_id,
 -- target_all, description, in-progress timeout, expires_at, request digest, created_by, now, target kinds, names, ARNs,
--- document: plain, parameters, source, template ARN, presigned URLs; configurations or nulls: rollout, abort, retry
+-- document: plain, parameters, source, template ARN, presigned URLs; configurations or nulls: rollout, abort, retry,
+-- scheduling; status, holds, when its schedule says something new, priority, exclusive
 WITH job AS (
     INSERT INTO jobs (tenant_id, job_id, dialect, document, document_type, document_params, target_device_id,
                       target_group_id, target_all, description, in_progress_timeout_minutes, expires_at,
                       request_sha256, created_by, created_at, updated_at, document_plain, document_parameters,
                       document_source, job_template_arn, presigned_url_config, rollout_config, abort_config,
-                      retry_config)
+                      retry_config, scheduling_config, status, holds, schedule_due_at, priority, is_exclusive)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $19, $20, $21, $22, $23, $24, $25,
-            $26)
+            $26, $27, $28, $29, $30, $31, $32)
     RETURNING tenant_id, job_id
 ), counts AS (
     INSERT INTO job_counts (tenant_id, job_id, has_abort) SELECT tenant_id, job_id, $25::text IS NOT NULL FROM job
@@ -103,6 +104,11 @@ SELECT coalesce(sum(members), 0)::integer FROM frozen;
 -- params: tenant, job id, total, pending work or null
 UPDATE jobs SET total_targets = $3, pending_work = $4 WHERE tenant_id = $1 AND job_id = $2;
 
+-- name: load_rollout
+-- What a job's new executions take from it.
+-- params: tenant, job id
+SELECT target_selection = 'CONTINUOUS' AS is_continuous, priority FROM jobs WHERE tenant_id = $1 AND job_id = $2;
+
 -- name: take_chunk
 -- The next chunk of a rollout, which is then no longer owed.
 -- params: tenant, job id
@@ -157,18 +163,20 @@ SELECT pg_notify('jobbroker_work', '');
 -- A job's cancellation begins. A rollout still owed is owed no more.
 -- params: tenant, job id, status, forced, reason code, comment, now
 UPDATE jobs
-SET status = $3, force_canceled = $4, reason_code = $5, comment = $6, updated_at = $7, pending_work = 'CANCEL'
+SET status = $3, force_canceled = $4, reason_code = $5, comment = $6, updated_at = $7, pending_work = 'CANCEL',
+    schedule_due_at = NULL
 WHERE tenant_id = $1 AND job_id = $2;
 
 -- name: delete_job
 -- A job's deletion begins.
 -- params: tenant, job id, status, now
-UPDATE jobs SET status = $3, updated_at = $4, pending_work = 'DELETE' WHERE tenant_id = $1 AND job_id = $2;
+UPDATE jobs SET status = $3, updated_at = $4, pending_work = 'DELETE', schedule_due_at = NULL
+WHERE tenant_id = $1 AND job_id = $2;
 
 -- name: list_jobs
 -- Jobs newest first, from before a key on.
 -- params: tenant, before job_uid, most
-SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.target_selection, j.description, j.dialect, j.total_targets,
+SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.holds, j.target_selection, j.description, j.dialect, j.total_targets,
        j.created_at, j.updated_at, j.completed_at,
        c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
 FROM (
@@ -183,7 +191,7 @@ ORDER BY j.job_uid DESC;
 -- name: list_jobs_in_status
 -- Jobs of one status newest first, from before a key on.
 -- params: tenant, before job_uid, most, status
-SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.target_selection, j.description, j.dialect, j.total_targets,
+SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.holds, j.target_selection, j.description, j.dialect, j.total_targets,
        j.created_at, j.updated_at, j.completed_at,
        c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
 FROM (
@@ -198,7 +206,7 @@ ORDER BY j.job_uid DESC;
 -- name: get_job
 -- A job with its targets and counts.
 -- params: tenant, job id
-SELECT j.*,
+SELECT j.*, clock_timestamp() AS now,
        array(SELECT t.target_arn FROM job_targets t WHERE t.tenant_id = $1 AND t.job_id = j.job_id ORDER BY t.position)
            AS targets,
        c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
@@ -235,6 +243,8 @@ SELECT tenant_id, job_id, pending_work, NULL::float8 AS due_in FROM sweep_job_wo
 UNION ALL
 SELECT tenant_id, job_id, 'EXPIRE', NULL FROM sweep_expired_jobs()
 UNION ALL
+SELECT tenant_id, job_id, 'TELL', NULL FROM sweep_job_tells()
+UNION ALL
 SELECT NULL, NULL, NULL, extract(epoch FROM due_at - clock_timestamp())
 FROM sweep_next_rollout() AS due_at WHERE due_at IS NOT NULL;
 
@@ -244,12 +254,16 @@ FROM sweep_next_rollout() AS due_at WHERE due_at IS NOT NULL;
 SELECT pg_try_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0));
 
 -- name: get_work
--- What is owed to a job now that it is ours: an expiry is owed when nothing else is.
+-- What is owed to a job now that it is ours: an expiry is owed when nothing else is or can be done, and whoever must be
+-- told that the job is shown or hidden is told before new ones come.
 -- params: tenant, job id
-SELECT coalesce(pending_work, CASE
-           WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp() THEN 'EXPIRE' END)
-           AS work,
-       force_canceled, job_uid, reach_mark, rollout_config IS NOT NULL AS has_rate
+SELECT CASE
+           WHEN tell_mark IS NOT NULL AND (pending_work IS NULL OR pending_work IN ('ROLLOUT', 'REACH')) THEN 'TELL'
+           WHEN pending_work <> 'ROLLOUT' OR pending_work = 'ROLLOUT' AND holds = '{}' THEN pending_work
+           WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp() THEN 'EXPIRE'
+       END AS work,
+       force_canceled, job_uid, CASE WHEN tell_mark IS NOT NULL THEN tell_mark ELSE reach_mark END AS mark,
+       rollout_config IS NOT NULL AS has_rate, scheduling_config
 FROM jobs
 WHERE tenant_id = $1 AND job_id = $2;
 
@@ -277,9 +291,23 @@ UPDATE jobs SET pending_work = NULL, completed_at = $3, updated_at = $3
 WHERE tenant_id = $1 AND job_id = $2 AND pending_work = 'CANCEL';
 
 -- name: finish_expiry
--- Every execution that was QUEUED when the job expired is timed out.
+-- Every execution that was QUEUED when the job expired is timed out; what a hold kept back never comes.
 -- params: tenant, job id
-UPDATE jobs SET expiry_done = true WHERE tenant_id = $1 AND job_id = $2;
+WITH chunks AS (
+    DELETE FROM rollout_chunks WHERE tenant_id = $1 AND job_id = $2
+)
+UPDATE jobs SET expiry_done = true, pending_work = NULL
+WHERE tenant_id = $1 AND job_id = $2 AND (pending_work IS NULL OR pending_work = 'ROLLOUT');
+
+-- name: finish_end
+-- A job whose endTime has come has nothing left to do for that.
+-- params: tenant, job id
+UPDATE jobs SET pending_work = NULL WHERE tenant_id = $1 AND job_id = $2 AND pending_work = 'END';
+
+-- name: finish_tell
+-- All things with a QUEUED execution have been told; not when the job was shown or hidden once more meanwhile.
+-- params: tenant, job id, mark
+UPDATE jobs SET tell_mark = NULL WHERE tenant_id = $1 AND job_id = $2 AND tell_mark = $3;
 
 -- name: remove_job
 -- A job whose executions are gone.

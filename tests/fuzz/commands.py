@@ -132,6 +132,8 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     ),
     "jobs/delete": ({}, {"force": _FLAG}),
     "jobs/associate": ({"targets": _arns}, {"comment": _TEXT}),
+    "jobs/pause": ({}, {"comment": _TEXT}),
+    "jobs/resume": ({}, {"comment": _TEXT}),
     "jobs/executions/cancel": (
         {},
         {"force": _FLAG, "expectedVersion": _VERSION, "statusDetails": some_details},

@@ -105,7 +105,7 @@ def test_null_counts_as_absent() -> None:
             },
             "failureType: 'REJECTED': .*'FAILED', 'TIMED_OUT' or 'ALL'",
         ),
-        ({**AWS, "schedulingConfig": {}}, "schedulingConfig: not offered by this version"),
+        ({**AWS, "namespaceId": "n"}, "namespaceId: not offered by this version"),
         ({**AWS, "tags": [], "namespaceId": "n"}, "namespaceId, tags: not offered"),
         ({**AWS, "colour": "red"}, "colour: jobs/create has no such field"),
         ({**AWS, "clientToken": "x" * 1025}, "clientToken: .*1025 bytes, 1 to 1024"),

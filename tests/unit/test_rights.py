@@ -14,6 +14,8 @@ _JOBS = (
     "jobs/cancel",
     "jobs/delete",
     "jobs/associate",
+    "jobs/pause",
+    "jobs/resume",
     "jobs/executions/cancel",
     "templates/create",
     "templates/delete",

@@ -91,7 +91,7 @@ def test_an_operators_command(rest: str, wanted: OperatorTopic) -> None:
 @pytest.mark.parametrize(
     "rest",
     [
-        "jobs/j1/pause",
+        "jobs/j1/stop",
         "things/explode",
         "templates/explode",
         "jobs",
