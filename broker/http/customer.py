@@ -159,7 +159,7 @@ def _summary(job: Mapping[str, Any]) -> dict[str, object]:
 def _job(found: Mapping[str, Any]) -> dict[str, object]:
     """A job with the seeds' columns; one that was made in AWS's words has its document and targets instead."""
     words = {name: value for name, value in found.items() if name in _SEED_COLUMNS}
-    times = {name: _iso(words.get(name)) for name in _TIMES if name in words}
+    times: dict[str, object] = {name: _iso(words.get(name)) for name in _TIMES if name in words}
     job: dict[str, Any] = {**_summary(found["job"]), **words, **times}
     job["status"] = _JOB_WORDS.get(str(job["status"]), job["status"])
     if "document_type" not in words:

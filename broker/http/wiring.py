@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from starlette.routing import BaseRoute
 
+from broker.http.about import about_routes
 from broker.http.customer import CustomerJobs
 from broker.http.device import DeviceJobs
 from broker.http.doors import Doors
@@ -28,6 +29,7 @@ def http_server(
         *CustomerJobs(doors, identity).routes(),
         *DeviceJobs(doors, identity).routes(),
         *rest_routes(doors, identity),
+        *about_routes(),
         *more,
     ]
     return HttpServer(

@@ -98,7 +98,8 @@ async def test_tokens_are_listed_in_pages_and_bounded(pool: Pool) -> None:
         (await desk.accepted("tokens/create", {"operatorName": name}))["tokenId"]
         for name in ("ann", "bob", "bob")
     }
-    seen, more = [], {}
+    seen: list[str] = []
+    more: dict[str, str] = {}
     while True:
         page = await desk.accepted("tokens/list", {"maxResults": 1, **more})
         seen += [one["tokenId"] for one in page["tokens"]]
