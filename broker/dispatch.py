@@ -21,6 +21,7 @@ import structlog
 
 from broker.hooks import Place, reach
 from broker.logs import LineQuota
+from broker.metrics import Metrics
 from broker.mqtt.link import Denied, Inbound, Link, LinkClosedError, Outbound
 from broker.notifier import Notifier
 from handlers import executions
@@ -30,7 +31,7 @@ from handlers.documents import Documents
 from handlers.executions import Answered, Reply
 from schema import device
 from schema.errors import Code, Conflict, Rejected
-from schema.topics import DeviceTopic, OperatorTopic, TopicMode, UnknownTopic, parse
+from schema.topics import DeviceTopic, Operation, OperatorTopic, TopicMode, UnknownTopic, parse
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ class _Item(NamedTuple):
     link: Link
     inbound: Inbound
     asked: Ask | OperatorTopic
+    received: float  # on the loop's clock
 
 
 @dataclass(slots=True)
@@ -90,6 +92,7 @@ class Dispatcher:
         batch_most: int = 512,
         most_waiting: int = 4000,
         nobody_hears: Callable[[str, str], bool] = lambda _tenant, _topic: False,
+        metrics: Metrics | None = None,
     ) -> None:
         self._pool = pool
         self._documents = documents
@@ -102,6 +105,7 @@ class Dispatcher:
         self._batch_most = batch_most
         self._most_waiting = most_waiting
         self._nobody_hears = nobody_hears
+        self._metrics = metrics or Metrics()
         self._held = 0
         self._room = asyncio.Event()
         self._lanes: dict[str, _Lane] = {}
@@ -143,17 +147,17 @@ class Dispatcher:
                 await self._room.wait()
 
     def _sort(self, link: Link, received: Sequence[Inbound], workers: asyncio.TaskGroup) -> None:
+        now = asyncio.get_running_loop().time()
         for inbound in received:
             topic = parse(inbound.topic, self._mode)
             match topic:
                 case DeviceTopic(tenant, thing):
                     lane = f"{tenant} things {crc32(thing.encode()) % self._lane_count}"
                     ask = executions.read(topic, inbound.payload, duplicate=inbound.duplicate)
-                    self._enqueue(lane, _Item(link, inbound, ask), workers)
+                    self._enqueue(lane, _Item(link, inbound, ask, now), workers)
                 case OperatorTopic(tenant, operator):
-                    self._enqueue(
-                        f"{tenant} operator {operator}", _Item(link, inbound, topic), workers
-                    )
+                    item = _Item(link, inbound, topic, now)
+                    self._enqueue(f"{tenant} operator {operator}", item, workers)
                 case UnknownTopic(_, reason):
                     self._refuse_topic(link, inbound, reason)
                 case None:
@@ -181,22 +185,28 @@ class Dispatcher:
 
     async def _answer_things(self, tenant: str, lane: _Lane, workers: asyncio.TaskGroup) -> None:
         """Answer batch after batch, each told while the database is already at work on the next one."""
-        done: tuple[list[_Item], Answered] | None = None
+        done: tuple[list[_Item], Answered, float] | None = None
+        clock = asyncio.get_running_loop().time
         while lane.waiting:
             batch = [
                 lane.waiting.popleft() for _ in range(min(len(lane.waiting), self._batch_most))
             ]
             asks = [item.asked for item in batch if isinstance(item.asked, Ask)]
+            begun = clock()
             deciding = workers.create_task(self._decide(tenant, asks))
             if done is not None:
                 await asyncio.sleep(0)  # its first statement goes out before that
                 await self._tell(*done)
-            done = (batch, await deciding)
+            answered = await deciding
+            done = (batch, answered, clock() - begun)
         if done is not None:
             await self._tell(*done)
 
-    async def _tell(self, batch: list[_Item], answered: Answered) -> None:
-        """Publish a batch's replies, acknowledge its requests when they are out, and have the rest told."""
+    async def _tell(self, batch: list[_Item], answered: Answered, seconds: float) -> None:
+        """Publish a batch's replies, acknowledge its requests when they are out, and have the rest told.
+
+        seconds is what deciding it took.
+        """
         await reach(Place.BEFORE_PUBLISH)
         by_link: dict[Link, tuple[list[Outbound], list[Inbound]]] = {}
         for item, reply in zip(batch, answered.replies, strict=True):
@@ -212,6 +222,20 @@ class Dispatcher:
             self._publish_then_acknowledge(link, outbounds, inbounds)
         self._notifier.tell(answered.told)
         self._answered(len(batch))
+        self._measure(batch, answered, seconds)
+
+    def _measure(self, batch: Sequence[_Item], answered: Answered, seconds: float) -> None:
+        self._metrics.note_batch(
+            [
+                (item.asked.topic.operation, reply.code, item.received)
+                for item, reply in zip(batch, answered.replies, strict=True)
+                if isinstance(item.asked, Ask)
+            ],
+            seconds=seconds,
+            now=asyncio.get_running_loop().time(),
+            updates=Operation.UPDATE,
+        )
+        self._metrics.note_changes(answered.changes)
 
     def _answered(self, requests: int) -> None:
         self._held -= requests
@@ -254,6 +278,7 @@ class Dispatcher:
                 return Answered(
                     [reply for part in parts for reply in part.replies],
                     [told for part in parts for told in part.told],
+                    [change for part in parts for change in part.changes],
                 )
 
     async def _answer_operator(self, topic: OperatorTopic, item: _Item) -> None:

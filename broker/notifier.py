@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from broker.metrics import Metrics
 from broker.mqtt.link import Link, LinkClosedError, Outbound
 from handlers import outbox
 from handlers.database import TRANSIENT, Pool
@@ -34,13 +35,21 @@ class Notifier:
     """The sending half of the outbox. `run_once` sends one batch; `adopt` fetches what nobody is telling."""
 
     def __init__(
-        self, pool: Pool, documents: Documents, link: Link, *, mode: TopicMode, slot: int
+        self,
+        pool: Pool,
+        documents: Documents,
+        link: Link,
+        *,
+        mode: TopicMode,
+        slot: int,
+        metrics: Metrics | None = None,
     ) -> None:
         self._pool = pool
         self._documents = documents
         self._link = link
         self._mode = mode
         self._slot = slot
+        self._metrics = metrics or Metrics()
         self._waiting: deque[Told] = deque()
         self._weight = 0  # of what waits
         self._held: set[int] = set()
@@ -155,6 +164,7 @@ class Notifier:
             self._waiting.extendleft(reversed(batch))
             self._weight += sum(map(_weight, batch))
             return True
+        self._metrics.note_told(batch, asyncio.get_running_loop().time())
         self._sent += batch
         if len(self._sent) >= _MOST_SENT or not self._waiting:
             await self._forget()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import structlog
 
 from broker.dispatch import token_of
+from broker.metrics import Metrics
 from broker.mqtt.link import Inbound, Outbound
 from handlers.context import NOTHING, Outside
 from handlers.database import TRANSIENT, Pool
@@ -36,6 +37,7 @@ class OperatorDoor:
         tell: Callable[[Iterable[Told]], None],
         wake_work: Callable[[], None],
         outside: Outside = NOTHING,
+        metrics: Metrics | None = None,
     ) -> None:
         self._pool = pool
         self._mode = mode
@@ -43,6 +45,7 @@ class OperatorDoor:
         self._tell = tell
         self._wake_work = wake_work
         self._outside = outside
+        self._metrics = metrics or Metrics()
 
     async def answer(self, topic: OperatorTopic, inbound: Inbound) -> list[Outbound]:
         """The messages that answer one command: on its topic + /accepted or /rejected, and where MQTT 5 asks for it."""
@@ -50,18 +53,27 @@ class OperatorDoor:
             self._response_topic(topic, inbound)
         except Rejected as error:
             return self._refused(inbound, error)
+        received = asyncio.get_running_loop().time()
         answer = await self._execute(topic, inbound)
+        self._count(topic.verb, answer)
         if answer is None:
             broken = Rejected(
                 Code.INTERNAL_ERROR, "the command could not be handled; the broker's log says why"
             )
             return self._refused(inbound, broken)
         if answer.accepted:
+            if topic.verb == "jobs/create":
+                self._metrics.await_notify(answer.told, received)
             self._tell(answer.told)
             self._wake_work()
         return self._outbounds(
             topic, inbound, accepted=answer.accepted, payload=json.dumps(answer.body).encode()
         )
+
+    def _count(self, verb: str, answer: Answer | None) -> None:
+        code = Code.INTERNAL_ERROR if answer is None else answer.body.get("code")
+        refused = answer is None or not answer.accepted
+        self._metrics.note_command(verb, str(code) if refused else None)
 
     async def _execute(self, topic: OperatorTopic, inbound: Inbound) -> Answer | None:
         actor = Actor(topic.tenant, topic.operator, None)

@@ -17,6 +17,7 @@ import structlog
 from broker.audience import Audience
 from broker.dispatch import Dispatcher
 from broker.listener import listen
+from broker.metrics import Metrics
 from broker.mqtt.link import (
     Connected,
     ConnectFailed,
@@ -67,9 +68,16 @@ class Broker:
         self._documents = Documents(settings.document_cache_bytes, signer=store_of(settings))
         self._filters = subscriptions(settings.mqtt_topics)
         self._audience = Audience(settings.mqtt_topics)
+        self._metrics = Metrics()
+        self._serving = False
         self.link = self._make_link(slot.number, self._filters, self._on_link_event)
         self.notifier = Notifier(
-            pool, self._documents, self.link, mode=settings.mqtt_topics, slot=slot.number
+            pool,
+            self._documents,
+            self.link,
+            mode=settings.mqtt_topics,
+            slot=slot.number,
+            metrics=self._metrics,
         )
         self._door = OperatorDoor(
             pool,
@@ -78,6 +86,7 @@ class Broker:
             tell=self.notifier.tell,
             wake_work=self._work.set,
             outside=outside_of(settings),
+            metrics=self._metrics,
         )
         self.dispatcher = self._make_dispatcher()
         self._http = self._make_http()
@@ -123,6 +132,7 @@ class Broker:
             ready = group.create_task(self._announce(on_ready), name="ready")
             await stop.wait()
             ready.cancel()
+            self._serving = False
             if self._http is not None:
                 await self._http.close()
             ended = await self._wind_down()
@@ -137,6 +147,7 @@ class Broker:
     async def _announce(self, on_ready: Callable[[], None]) -> None:
         await self.link.connected()
         await self._slot.serving()
+        self._serving = True
         on_ready()
 
     async def _wind_down(self) -> bool:
@@ -174,6 +185,7 @@ class Broker:
             batch_most=settings.batch_most,
             most_waiting=4 * settings.receive_maximum,
             nobody_hears=self._audience.nobody_hears,
+            metrics=self._metrics,
         )
 
     def _make_http(self) -> HttpServer | None:
@@ -181,7 +193,7 @@ class Broker:
         if settings.http_port is None:
             return None
         from broker.http.doors import Doors  # noqa: PLC0415 - half a second of imports, for those who want it
-        from broker.http.wiring import http_server  # noqa: PLC0415 - as above
+        from broker.http.wiring import Watched, http_server  # noqa: PLC0415 - as above
 
         doors = Doors(
             pool=self._pool,
@@ -191,11 +203,10 @@ class Broker:
             wake_work=self._work.set,
             outside=outside_of(settings),
             nobody_hears=self._audience.nobody_hears,
+            metrics=self._metrics,
         )
-        server = http_server(settings, doors, observe=lambda _operation, _status, _seconds: None)
-        port = server.listen(settings.http_host, settings.http_port)
-        log.info("http_listening", host=settings.http_host, port=port)
-        return server
+        watched = Watched(self.link, self.notifier, self.dispatcher, lambda: self._serving)
+        return http_server(settings, doors, watched)
 
     def _make_link(
         self, number: int, filters: list[str], on_event: Callable[[LinkEvent], None]

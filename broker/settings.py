@@ -201,6 +201,9 @@ class Settings(LocalSettings):
     http_address_rate: float = Field(
         1000, ge=0, le=1e6, description="requests a second from one address over HTTP; 0: no limit"
     )
+    metrics_token: SecretStr | None = Field(
+        None, description="the Bearer token that /metrics asks for; unset: it asks for none"
+    )
     access_dir: Path | None = Field(
         None,
         description="where Mosquitto's passwd, acl and crl.pem are written; unset: they are not",

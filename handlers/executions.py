@@ -6,14 +6,14 @@ code, write everything at once, commit. The caller then sends the replies, and o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers import store
 from handlers.database import tenant_transaction
 from handlers.desk import CHANGING, Ask, Decided, Desk
 from schema import device
-from schema.changes import NobodyHears, never
+from schema.changes import Change, NobodyHears, never
 from schema.device import Request
 from schema.errors import Code, Conflict, Rejected
 from schema.pending import CHANGES_PER_BATCH
@@ -40,10 +40,11 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A batch's replies, in the order of its requests, and what else is to be told, in order of commit."""
+    """A batch's replies, in the order of its requests; what else is to be told, in order of commit; what changed."""
 
     replies: list[Reply]
     told: list[Told]
+    changes: list[Change] = field(default_factory=list)
 
 
 def read(topic: DeviceTopic, payload: bytes, *, duplicate: bool = False) -> Ask:
@@ -70,6 +71,7 @@ async def answer(
     """
     replies: list[Reply] = []
     told: list[Told] = []
+    changes: list[Change] = []
     for batch in _rounds(asks):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -88,8 +90,9 @@ async def answer(
                 continue
             replies += done.replies
             told += done.told
+            changes += done.changes
             break
-    return Answered(replies, told)
+    return Answered(replies, told, changes)
 
 
 def _rounds(asks: Sequence[Ask]) -> Iterator[list[Ask]]:
@@ -144,7 +147,8 @@ async def _round(
             texts = await documents.load(connection, tenant_id, wanted, now=desk.now)
         if before_commit is not None:
             await before_commit()
-    return Answered([_encode(one, texts, desk.now) for one in decided], [told] if told else [])
+    replies = [_encode(one, texts, desk.now) for one in decided]
+    return Answered(replies, [told] if told else [], desk.changes)
 
 
 def _decode(topic: DeviceTopic, payload: bytes) -> Request | Decided:

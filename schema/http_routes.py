@@ -65,6 +65,14 @@ ROUTES: Final = (
         {"reasonCode": "WRONG_VERSION", "comment": "7.1 is out", "force": False},
     ),
     Route(
+        "jobs/pause",
+        "POST",
+        _JOB + "/pause",
+        "Hold a job: nothing of it is begun until it is resumed",
+        {"comment": "somebody is at the pumps"},
+    ),
+    Route("jobs/resume", "POST", _JOB + "/resume", "Let a paused job go on"),
+    Route(
         "jobs/associate",
         "POST",
         _JOB + "/targets",

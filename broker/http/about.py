@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route as Endpoint
 
 from broker.http.answers import as_json
 from broker.http.docs_page import docs_page
+from broker.http.endpoint import Endpoint
 from broker.http.openapi import openapi_document
 
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route as Endpoint
 
 from broker.http.answers import as_json
 from broker.http.doors import Doors
+from broker.http.endpoint import Endpoint
 from broker.http.identity import Identity
 from broker.http.refusal import Refusal, status_of
 from handlers.operator_plane import Actor

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route as Endpoint
 
 from broker.http.answers import as_json
 from broker.http.customer import execution_word, job_id_of, read_fields
 from broker.http.doors import Doors, patiently
+from broker.http.endpoint import Endpoint
 from broker.http.identity import Identity
 from broker.http.refusal import Refusal
 from handlers import seed_plane

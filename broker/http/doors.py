@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import structlog
 
 from broker.http.refusal import Refusal
+from broker.metrics import Metrics
 from handlers import executions
 from handlers.context import Outside
 from handlers.database import TRANSIENT, Pool
@@ -45,6 +46,7 @@ class Doors:
     wake_work: Callable[[], None]
     outside: Outside
     nobody_hears: Callable[[str, str], bool]
+    metrics: Metrics
 
     async def command(
         self, actor: Actor, verb: str, payload: bytes, *, job_id: str = "", thing: str = ""
@@ -66,8 +68,11 @@ class Doors:
                 outside=self.outside,
             )
 
+        received = asyncio.get_running_loop().time()
         answer = await patiently(once)
         if answer.accepted:
+            if verb == "jobs/create":
+                self.metrics.await_notify(answer.told, received)
             self.tell(answer.told)
             self.wake_work()
         return answer
@@ -87,6 +92,7 @@ class Doors:
 
         answered = await patiently(once)
         self.tell(answered.told)
+        self.metrics.note_changes(answered.changes)
         return answered.replies[0]
 
 

@@ -66,9 +66,9 @@ class Edge:
                 raise _too_large(int(value))
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("route")
-        path = getattr(route, "path", None) or scope.get("operation") or _UNROUTED
-        operation = f"{scope['method']} {path}" if path != _UNROUTED else _UNROUTED
+        path = scope.get("operation")
+        # Methods come from outside, too: without a route they are not names for figures.
+        operation = f"{scope['method']} {path}" if path else _UNROUTED
         self._observe(operation, status, seconds)
         left_out = self._lines.allow()
         if left_out is not None:

@@ -2,41 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import structlog
 from starlette.routing import BaseRoute
 
+from broker.dispatch import Dispatcher
 from broker.http.about import about_routes
 from broker.http.customer import CustomerJobs
 from broker.http.device import DeviceJobs
 from broker.http.doors import Doors
-from broker.http.edge import Observe
 from broker.http.identity import Identity
 from broker.http.limits import RateLimit
 from broker.http.rest import rest_routes
 from broker.http.server import HttpServer, create_app
+from broker.http.watching import Gauges, Watching
+from broker.mqtt.link import Link
+from broker.notifier import Notifier
 from broker.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 _BURST_SECONDS = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The parts of the serving process that /metrics and /readyz look at."""
+
+    link: Link
+    notifier: Notifier
+    dispatcher: Dispatcher
+    is_serving: Callable[[], bool]
+
+    def lacks(self) -> dict[str, str]:
+        """What keeps the process from serving, by name."""
+        lacking = {}
+        if not self.link.is_connected:
+            lacking["mqtt"] = "not connected to the MQTT server"
+        if not self.is_serving():
+            lacking["serving"] = "requests are not taken yet, or no more"
+        return lacking
+
+    def gauges(self) -> Gauges:
+        """What is read whenever somebody looks."""
+        return {
+            "mqtt_connected": (
+                "Whether the link to the MQTT server is up",
+                lambda: float(self.link.is_connected),
+            ),
+            "requests_held": (
+                "Requests taken over MQTT and not yet answered",
+                lambda: float(self.dispatcher.held),
+            ),
+            "notifier_rows": (
+                "Rows of the outbox that wait in this process's memory",
+                lambda: float(self.notifier.depth),
+            ),
+            "messages_sent": (
+                "Notifications and events sent since the start",
+                lambda: float(self.notifier.sent),
+            ),
+        }
+
+
 def http_server(
-    settings: Settings, doors: Doors, *, observe: Observe, more: Sequence[BaseRoute] = ()
+    settings: Settings, doors: Doors, watched: Watched, *, more: Sequence[BaseRoute] = ()
 ) -> HttpServer:
-    """The listener with all doors; `more` are routes that others bring along."""
+    """The listener with all doors, which has the port from here on; `more` are routes that others bring along.
+
+    Raises OSError when the port is taken.
+    """
     identity = Identity(doors.pool, per_key=_limit(settings.http_token_rate))
+    secret = settings.metrics_token
+    watching = Watching(
+        doors.pool,
+        doors.metrics,
+        gauges=watched.gauges(),
+        lacks=watched.lacks,
+        token=None if secret is None else secret.get_secret_value(),
+    )
     routes = [
         *CustomerJobs(doors, identity).routes(),
         *DeviceJobs(doors, identity).routes(),
         *rest_routes(doors, identity),
         *about_routes(),
+        *watching.routes(),
         *more,
     ]
-    return HttpServer(
+    server = HttpServer(
         create_app(routes),
         per_address=_limit(settings.http_address_rate),
-        observe=observe,
+        observe=doors.metrics.note_http,
     )
+    port = server.listen(settings.http_host, settings.http_port or 0)
+    log.info("http_listening", host=settings.http_host, port=port)
+    return server
 
 
 def _limit(rate: float) -> RateLimit:

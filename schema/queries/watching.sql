@@ -1,0 +1,13 @@
+-- What /metrics shows of the database; keys, states and ages only.
+
+-- name: sum_counts
+-- Executions by status, of each tenant with a job.
+SELECT tenant_id, queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled FROM sweep_counts();
+
+-- name: sum_outbox
+-- What is still to be told, of each tenant and owner.
+SELECT tenant_id, oldest, depth FROM sweep_outbox();
+
+-- name: find_lateness
+-- Since when each timer's oldest work is due; null where nothing is.
+SELECT timeouts, expiries, rollouts, clock_timestamp() AS now FROM sweep_lateness();

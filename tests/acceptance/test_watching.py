@@ -1,0 +1,113 @@
+"""/metrics, /healthz, /readyz and the log lines, of a process that serves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from handlers.database import Pool
+from tests.acceptance.devices import devices
+from tests.acceptance.http_site import http_site
+from tests.conftest import Database, StartMosquitto
+from tests.helpers import eventually
+from tests.integration.operator_desk import Desk, aws_job
+
+DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
+Samples = dict[str, list[tuple[dict[str, str], float]]]
+
+
+def read(text: str) -> Samples:
+    """Samples by name, each with its labels."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """The sum of the samples that have these labels."""
+    return sum(v for have, v in samples[name] if labels.items() <= have.items())
+
+
+def queries() -> list[str]:
+    """Every query of the dashboard."""
+    panels: list[dict[str, Any]] = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    return [target["expr"] for panel in panels for target in panel["targets"]]
+
+
+def require_answered(query: str, samples: Samples) -> None:
+    """Pass when each metric a query names is there, with the labels it groups or selects by."""
+    names = set(re.findall(r"\b((?:jobbroker|process)_\w+)", query))
+    assert names, query
+    for name in names:
+        assert name in samples, f"{name} of {query}"
+        labels = {label for have, _ in samples[name] for label in have}
+        grouped = re.findall(r"by \(([^)]*)\)", query) + re.findall(r"(\w+)!?=\"", query)
+        for label in {one.strip() for group in grouped for one in group.split(",")}:
+            assert label in labels, f"{label} of {query}"
+
+
+async def test_what_a_process_tells_of_itself(
+    mosquitto_server: StartMosquitto, database: Database, pool: Pool, tmp_path: Path
+) -> None:
+    """Figures move with what is done; the dashboard's queries find theirs; no token is in the log."""
+    async with http_site(mosquitto_server, database, tmp_path) as served:
+        desk = Desk(pool)
+        token = (
+            await desk.accepted("operators/create", {"operatorName": "bob", "role": "manager"})
+        )["token"]
+        thing = await desk.accepted("things/create", {"thingName": "t1", "issueToken": True})
+        bearer = {"Authorization": f"Bearer {token}"}
+        async with (
+            httpx.AsyncClient(base_url=served.url) as http,
+            devices(served.site.device_port) as fleet,
+        ):
+            assert (await http.get("/healthz")).json() == {"status": "ok"}
+            assert (await http.get("/readyz")).json() == {"status": "ready"}
+            made = await http.post("/api/v1/jobs", json=aws_job("t1", jobId="j1"), headers=bearer)
+            assert made.status_code == 201, made.text
+            await fleet.accepted("$aws/things/t1/jobs/start-next")
+            await fleet.accepted("$aws/things/t1/jobs/j1/update", {"status": "SUCCEEDED"})
+            await fleet.ask("$aws/things/t1/jobs/j1/update", {"status": "FAILED"})
+            wrong = {"X-Provision-Token": "not-a-token-of-anybody"}
+            assert (await http.get("/device/v1/jobs/pending", headers=wrong)).status_code == 401
+            own = {"X-Provision-Token": thing["token"]}
+            assert (await http.get("/device/v1/jobs/pending", headers=own)).status_code == 200
+
+            async def told() -> Samples:
+                samples = read((await http.get("/metrics")).text)
+                assert value(samples, "jobbroker_create_notify_seconds_count") == 1
+                return samples
+
+            samples = await eventually(told)
+            assert value(samples, "jobbroker_requests_total", operation="update", code="ok") == 1
+            refused = {"operation": "update", "code": "InvalidStateTransition"}
+            assert value(samples, "jobbroker_requests_total", **refused) == 1
+            assert value(samples, "jobbroker_update_accepted_seconds_count") == 1
+            assert value(samples, "jobbroker_batch_requests_sum") == 3
+            assert value(samples, "jobbroker_queue_wait_seconds_count") == 1
+            assert value(samples, "jobbroker_run_seconds_count") == 1
+            assert value(samples, "jobbroker_executions", status="SUCCEEDED", tenant="default") == 1
+            assert value(samples, "jobbroker_mqtt_connected") == 1
+            created = {"operation": "POST /api/v1/jobs", "status": "201"}
+            assert value(samples, "jobbroker_http_requests_total", **created) == 1
+            for query in queries():
+                require_answered(query, samples)
+            await served.site.mosquitto.stop()
+
+            async def not_ready() -> bool:
+                answer = await http.get("/readyz")
+                return answer.status_code == 503 and "mqtt" in answer.json()["lacking"]
+
+            assert await eventually(not_ready)
+        lines = served.broker.lines("http")
+        posted = [one for one in lines if one["operation"] == "POST /api/v1/jobs"]
+        assert [(one["status"], one["who"]) for one in posted] == [(201, "default/bob")]
+        for secret in (token, thing["token"], "not-a-token-of-anybody"):
+            assert secret not in served.broker.text()
