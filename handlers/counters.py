@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from handlers.database import Connection
+    from schema.lifecycle import Execution
 
 _SQL = queries("executions")
 _COLUMNS = tuple(status.lower() for status in Status)
@@ -41,7 +42,8 @@ async def count(
     """Move the counters by changes that are written.
 
     followed: executions of these that are not their thing's latest of the job, and so count no more. What new ones with
-    a number above 1 follow, when it is not among the changes, is looked up and taken back.
+    a number above 1 follow, when it is not among the changes, is looked up and taken back; what is the latest again once
+    a later one is deleted is looked up and counts again.
     """
     deltas: dict[str, Counter[str]] = {}
     for change in moves:
@@ -53,17 +55,17 @@ async def count(
             job[after.status.lower()] += 1
     if not deltas:
         return Counted()
-    for job_id, status in await _predecessors(connection, tenant_id, moves):
+    for job_id, status in await _predecessors(connection, tenant_id, _followers(moves)):
         deltas[job_id][status.lower()] -= 1
+    for job_id, status in await _predecessors(connection, tenant_id, _latest_gone(moves, followed)):
+        deltas[job_id][status.lower()] += 1
     return await _add(connection, tenant_id, deltas)
 
 
-async def _predecessors(
-    connection: Connection, tenant_id: str, moves: Sequence[Change]
-) -> list[tuple[str, str]]:
-    """Job and status of what new executions follow, but for retries: those change in the same batch."""
+def _followers(moves: Sequence[Change]) -> list[Execution]:
+    """New executions that are not their thing's first, but for retries: what those follow is in the same batch."""
     ended = {after.key for before, after in moves if before is not None and after is not None}
-    later = [
+    return [
         after
         for before, after in moves
         if before is None
@@ -71,6 +73,24 @@ async def _predecessors(
         and after.execution_number > 1
         and (after.thing_name, after.job_id, after.execution_number - 1) not in ended
     ]
+
+
+def _latest_gone(moves: Sequence[Change], followed: Collection[Key]) -> list[Execution]:
+    """Deleted executions that were their thing's latest of the job, and not its first."""
+    return [
+        before
+        for before, after in moves
+        if before is not None
+        and after is None
+        and before.execution_number > 1
+        and before.key not in followed
+    ]
+
+
+async def _predecessors(
+    connection: Connection, tenant_id: str, later: Sequence[Execution]
+) -> list[tuple[str, str]]:
+    """Job and status of what stands before these executions, which may be gone."""
     if not later:
         return []
     rows = await connection.fetch(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.job_documents import parameters_of
 from schema.placeholders import Presigning, Template, Values, compile_document, fill
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from schema.presign import Signer
 
 _SQL = queries("executions")
+_GOOD_FOR: Final = timedelta(seconds=2)
 
 
 class Compiled(NamedTuple):
@@ -81,6 +83,7 @@ class Documents:
         self._held = 0
         self._signer = signer
         self._kept: OrderedDict[int, Kept] = OrderedDict()
+        self._read_at: dict[int, datetime] = {}
 
     async def load(
         self,
@@ -92,13 +95,17 @@ class Documents:
     ) -> Texts:
         """The documents of these executions' jobs. Things' attributes are read only for those that show some."""
         wanted = {one.job_uid for one in asked}
-        found = {uid: self._kept[uid] for uid in wanted if uid in self._kept}
+        found = {
+            uid: self._kept[uid]
+            for uid in wanted
+            if uid in self._kept and not self._is_old(uid, now)
+        }
         for uid in found:
             self._kept.move_to_end(uid)
         if missing := wanted - found.keys():
             for row in await connection.fetch(_SQL["load_documents"], tenant_id, list(missing)):
                 found[row["job_uid"]] = kept = _read(row)
-                self._keep(row["job_uid"], kept)
+                self._keep(row["job_uid"], kept, now)
         showing = {
             uid
             for uid, kept in found.items()
@@ -108,13 +115,21 @@ class Documents:
         attributes = await _attributes(connection, tenant_id, things) if things else {}
         return Texts(found, attributes, signer=self._signer, now=now)
 
-    def _keep(self, uid: int, kept: Kept) -> None:
+    def _is_old(self, uid: int, now: datetime) -> bool:
+        """How long URLs are good may be changed while the job lives, by another process too."""
+        return not isinstance(self._kept[uid], str) and now - self._read_at[uid] > _GOOD_FOR
+
+    def _keep(self, uid: int, kept: Kept, now: datetime) -> None:
+        if not isinstance(kept, str):
+            self._read_at[uid] = now
         if uid in self._kept:
+            self._kept[uid] = kept
             return
         self._kept[uid] = kept
         self._held += _size(kept)
         while self._held > self._most and self._kept:
-            _, gone = self._kept.popitem(last=False)
+            old, gone = self._kept.popitem(last=False)
+            self._read_at.pop(old, None)
             self._held -= _size(gone)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from handlers import membership, reach
+from handlers import membership, reach, tagging
 from handlers.context import Context, Outcome, not_found
 from handlers.principals import require_version
 from schema import paging
@@ -16,6 +16,7 @@ from schema.device import seconds
 from schema.errors import Code, Rejected, shorten
 from schema.limits import GROUP_DEPTH
 from schema.sql import queries
+from schema.tags import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +70,7 @@ async def create_group(context: Context, command: CreateGroup) -> Outcome:
         json.dumps(properties.attribute_payload.attributes),
         query,
     )
+    await tagging.give(context, Resource("thinggroup", name), command.tags)
     told = () if query is None else await _rebuild(fleet, name, query)
     return Outcome(
         _body(context, name, group_id, query),

@@ -208,5 +208,6 @@ def _execution(home: Home, row: asyncpg.Record, *, seed: bool) -> dict[str, obje
             "lastUpdatedAt": seconds(row["last_updated_at"]),
             "executionNumber": row["execution_number"],
             "versionNumber": row["version_number"],
+            "retryAttempt": row["retry_attempt"],
         }
     )

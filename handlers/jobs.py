@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from handlers import job_documents, reach, store
+from handlers import job_documents, reach, store, tagging
 from handlers.context import Context, Outcome, told_of
 from handlers.rollouts import freeze_snapshot, roll_out_chunk
 from handlers.schedules import AT_WORK, Begun, standing
@@ -18,6 +18,7 @@ from schema.fields import compact_json
 from schema.lifecycle import JobStatus
 from schema.rollout import RolloutConfig
 from schema.sql import queries
+from schema.tags import Resource
 from schema.windows import SchedulingConfig, check
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     job = await _new_job(context, command, targets, digest=digest)
     job_id = command.job_id or await context.connection.fetchval(_SQL["make_job_id"])
     await _insert(context, job_id, job)
+    if isinstance(command, CreateJob):
+        await tagging.give(context, Resource("job", job_id), command.tags)
     if continuous:
         await reach.follow(context.connection, context.tenant_id, job_id)
     total = await freeze_snapshot(context.connection, context.tenant_id, job_id)

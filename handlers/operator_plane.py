@@ -13,11 +13,15 @@ from handlers import (
     associations,
     audit,
     cancellations,
+    event_switches,
     groups,
     holds,
+    job_executions,
+    job_updates,
     job_views,
     jobs,
     operators,
+    tagging,
     templates,
     things,
     tokens,
@@ -33,7 +37,7 @@ from handlers.context import (
     SourceNeeded,
 )
 from handlers.database import tenant_transaction
-from schema import commands, decode
+from schema import decode
 from schema.arns import Home
 from schema.device import seconds
 from schema.errors import Code, Conflict, Rejected
@@ -267,10 +271,10 @@ def _of_job(handler: Callable[[Context, Any, str], Awaitable[Outcome]]) -> _Hand
     return lambda context, command, topic: handler(context, command, topic.job_id)
 
 
-def _cancel_execution(
-    context: Context, command: commands.CancelExecution, topic: OperatorTopic
-) -> Awaitable[Outcome]:
-    return cancellations.cancel_execution(context, command, job_id=topic.job_id, thing=topic.thing)
+def _of_execution(handler: Callable[..., Awaitable[Outcome]]) -> _Handler:
+    return lambda context, command, topic: handler(
+        context, command, job_id=topic.job_id, thing=topic.thing
+    )
 
 
 _HANDLERS: Final[dict[str, _Handler]] = {
@@ -280,9 +284,18 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     "jobs/cancel": _of_job(cancellations.cancel_job),
     "jobs/delete": _of_job(cancellations.delete_job),
     "jobs/associate": _of_job(associations.associate_targets),
+    "jobs/update": _of_job(job_updates.update_job),
     "jobs/pause": _of_job(holds.pause_job),
     "jobs/resume": _of_job(holds.resume_job),
-    "jobs/executions/cancel": _cancel_execution,
+    "jobs/executions/get": _of_execution(job_executions.get_execution),
+    "jobs/executions/cancel": _of_execution(cancellations.cancel_execution),
+    "jobs/executions/delete": _of_execution(job_executions.delete_execution),
+    "things/executions": _plain(job_executions.list_thing_executions),
+    "event-configurations/get": _plain(event_switches.get_event_configurations),
+    "event-configurations/update": _plain(event_switches.update_event_configurations),
+    "tags/add": _plain(tagging.add_tags),
+    "tags/remove": _plain(tagging.remove_tags),
+    "tags/list": _plain(tagging.list_tags),
     "templates/create": _plain(templates.create_template),
     "templates/list": _plain(templates.list_templates),
     "templates/get": _plain(templates.get_template),

@@ -217,7 +217,7 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
         ),
     ]
     if counted.judged:
-        told += await _abort(connection, tenant_id, counted.judged, now=now)
+        told += await abort(connection, tenant_id, counted.judged, now=now)
     if counted.over:
         told += await complete_jobs(connection, tenant_id, counted.over, now=now)
     return await tell(
@@ -225,9 +225,10 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
     )
 
 
-async def _abort(
+async def abort(
     connection: Connection, tenant_id: str, judged: Mapping[str, Counts], *, now: datetime
 ) -> list[tuple[str, str]]:
+    """Abort those of the jobs whose criteria are met by their counters, which are held; returns their events."""
     aborted = await abort_jobs(connection, tenant_id, judged, now=now)
     if not aborted:
         return []

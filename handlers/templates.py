@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from handlers import job_views
+from handlers import job_views, tagging
 from handlers.context import Context, Outcome, not_found
 from schema import paging, templates
 from schema.arns import parse_job
@@ -16,6 +16,7 @@ from schema.errors import Code, Rejected
 from schema.limits import TEMPLATES
 from schema.placeholders import check_open
 from schema.sql import queries
+from schema.tags import Resource
 
 if TYPE_CHECKING:
     import asyncpg
@@ -72,6 +73,7 @@ async def create_template(context: Context, command: CreateTemplate) -> Outcome:
         context.actor,
         context.now,
     )
+    await tagging.give(context, Resource("jobtemplate", template_id), command.tags)
     return Outcome(body, subject=f"template/{template_id}")
 
 

@@ -50,6 +50,7 @@ from schema.presign import PresignedUrlConfig
 from schema.retries import RetryConfig
 from schema.rights import Role
 from schema.rollout import RolloutConfig
+from schema.tags import Tags
 from schema.templates import TemplateArn
 from schema.windows import SchedulingConfig
 
@@ -117,6 +118,7 @@ class CreateJob(JobSettings):
     document_parameters: Parameters | None = None
     target_selection: Literal["SNAPSHOT", "CONTINUOUS"] = "SNAPSHOT"
     scheduling_config: SchedulingConfig | None = None
+    tags: Tags = ()
 
     @model_validator(mode="after")
     def _one_document(self) -> Self:

@@ -14,6 +14,7 @@ from schema import (
     device,
     group_commands,
     job_commands,
+    tag_commands,
     template_commands,
     token_commands,
 )
@@ -26,9 +27,18 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "jobs/cancel": commands.CancelJob,
     "jobs/delete": commands.DeleteJob,
     "jobs/associate": commands.AssociateTargets,
+    "jobs/update": job_commands.UpdateJob,
     "jobs/pause": job_commands.CommentedCommand,
     "jobs/resume": job_commands.CommentedCommand,
+    "jobs/executions/get": job_commands.GetExecution,
     "jobs/executions/cancel": commands.CancelExecution,
+    "jobs/executions/delete": job_commands.DeleteExecution,
+    "things/executions": job_commands.ListThingExecutions,
+    "event-configurations/get": job_commands.GetEventConfigurations,
+    "event-configurations/update": job_commands.UpdateEventConfigurations,
+    "tags/add": tag_commands.AddTags,
+    "tags/remove": tag_commands.RemoveTags,
+    "tags/list": tag_commands.ListTags,
     "templates/create": template_commands.CreateTemplate,
     "templates/list": template_commands.ListTemplates,
     "templates/get": template_commands.GetTemplate,
@@ -63,7 +73,6 @@ _LATER: Final = frozenset(
     {
         "destinationPackageVersions",
         "namespaceId",
-        "tags",
     }
 )
 _AWS: Final = (

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from schema.commands import AttributePayload, Command, Page, Part, UpdatedAttributes
 from schema.fields import GroupName, NamePrefix, QueryString, Text, ThingName, Version
 from schema.limits import MEMBERS_PER_COMMAND
+from schema.tags import Tags
 
 
 class GroupProperties(Part):
@@ -27,6 +28,7 @@ class CreateGroup(Command):
     query_string: QueryString | None = None
     index_name: Literal["AWS_Things"] | None = None
     query_version: Literal["2017-09-30"] | None = None
+    tags: Tags = ()
 
     @model_validator(mode="after")
     def _on_top(self) -> Self:

@@ -41,6 +41,7 @@ class Route:
 
 
 _THING_ARN: Final = "arn:aws:iot:us-east-1:000000000000:thing/pump-1"
+_JOB_ARN: Final = "arn:aws:iot:us-east-1:000000000000:job/fw-7"
 _JOB: Final = "/jobs/{jobId}"
 _EXECUTION: Final = _JOB + "/executions/{thingName}"
 _PAGE: Final[dict[str, object]] = {"maxResults": 20}
@@ -72,6 +73,57 @@ ROUTES: Final = (
         {"comment": "somebody is at the pumps"},
     ),
     Route("jobs/resume", "POST", _JOB + "/resume", "Let a paused job go on"),
+    Route(
+        "jobs/update",
+        "PATCH",
+        _JOB,
+        "Change a job's rate, brakes, retries, timeout or description",
+        {"jobExecutionsRolloutConfig": {"maximumPerMinute": 500}},
+    ),
+    Route(
+        "jobs/executions/get",
+        "GET",
+        _EXECUTION,
+        "One execution, the latest unless a number is named",
+        {"executionNumber": 1},
+    ),
+    Route(
+        "jobs/executions/delete",
+        "DELETE",
+        _EXECUTION,
+        "Delete one execution",
+        {"executionNumber": 1, "force": True},
+    ),
+    Route(
+        "things/executions",
+        "GET",
+        "/things/{thingName}/executions",
+        "A thing's executions of all jobs",
+        {**_PAGE, "status": "FAILED"},
+    ),
+    Route("event-configurations/get", "GET", "/event-configurations", "Which events leave"),
+    Route(
+        "event-configurations/update",
+        "PATCH",
+        "/event-configurations",
+        "Switch events on and off",
+        {"eventConfigurations": {"JOB_EXECUTION_PROGRESS": {"Enabled": False}}},
+    ),
+    Route("tags/list", "GET", "/tags", "Tags of a resource", {"resourceArn": _JOB_ARN}),
+    Route(
+        "tags/add",
+        "POST",
+        "/tags",
+        "Tag a job, a template or a group",
+        {"resourceArn": _JOB_ARN, "tags": [{"Key": "team", "Value": "pumps"}]},
+    ),
+    Route(
+        "tags/remove",
+        "POST",
+        "/untag",
+        "Take tags away",
+        {"resourceArn": _JOB_ARN, "tagKeys": ["team"]},
+    ),
     Route(
         "jobs/associate",
         "POST",

@@ -89,5 +89,7 @@ def check_name(field: str, value: object, pattern: re.Pattern[str]) -> str:
     )
 
 
+TAGS: Final = 50
+
 # Our own.
 PRIORITY_MOST: Final = 1000

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, model_validator
 from schema.arns import parse_job
 from schema.commands import Command, JobSettings, Page
 from schema.fields import Document, SourceUrl, Text
+from schema.tags import Tags
 from schema.templates import TemplateId, TemplateName, TemplateVersion
 
 
@@ -29,6 +30,7 @@ class CreateTemplate(JobSettings):
     document: Document | None = None
     document_source: SourceUrl | None = None
     job_arn: Annotated[str, AfterValidator(_job_arn)] | None = None
+    tags: Tags = ()
 
     @model_validator(mode="after")
     def _one_document(self) -> Self:

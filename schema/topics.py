@@ -41,12 +41,15 @@ DEVICE_FILTERS: Final = (
     "$aws/things/+/jobs/+/update",
 )
 # One level may be a wildcard where no answer of ours can match it; answers end in /accepted or /rejected.
-JOB_VERBS: Final = ("get", "cancel", "delete", "associate", "pause", "resume")
+JOB_VERBS: Final = ("get", "update", "cancel", "delete", "associate", "pause", "resume")
+EXECUTION_VERBS: Final = ("get", "cancel", "delete")
 OPERATOR_FILTERS: Final = (
     "operators/+/jobs/create",
     "operators/+/jobs/list",
     *(f"operators/+/jobs/+/{verb}" for verb in JOB_VERBS),
-    "operators/+/jobs/+/executions/+/cancel",
+    *(f"operators/+/jobs/+/executions/+/{verb}" for verb in EXECUTION_VERBS),
+    "operators/+/event-configurations/+",
+    "operators/+/tags/+",
     "operators/+/templates/+",
     "operators/+/managed-templates/+",
     "operators/+/things/+",
@@ -147,6 +150,9 @@ _FLAT_VERBS: Final = frozenset(
         *(f"templates/{verb}" for verb in ("create", "list", "get", "delete")),
         *(f"managed-templates/{verb}" for verb in ("list", "get")),
         *(f"things/{verb}" for verb in ("create", "list", "get", "update", "delete")),
+        "things/executions",
+        *(f"tags/{verb}" for verb in ("add", "remove", "list")),
+        *(f"event-configurations/{verb}" for verb in ("get", "update")),
         *(f"groups/{verb}" for verb in ("create", "get", "list", "update", "delete")),
         *(f"groups/{verb}" for verb in ("add", "remove", "members")),
         *(f"operators/{verb}" for verb in ("create", "list", "delete")),
@@ -166,10 +172,10 @@ def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | Un
             return OperatorTopic(tenant, operator, "/".join(rest))
         case ["jobs", job_id, verb] if verb in JOB_VERBS and JOB_ID.fullmatch(job_id):
             return OperatorTopic(tenant, operator, f"jobs/{verb}", job_id)
-        case ["jobs", job_id, "executions", thing, "cancel"] if JOB_ID.fullmatch(
-            job_id
-        ) and THING_NAME.fullmatch(thing):
-            return OperatorTopic(tenant, operator, "jobs/executions/cancel", job_id, thing)
+        case ["jobs", job_id, "executions", thing, verb] if (
+            verb in EXECUTION_VERBS and JOB_ID.fullmatch(job_id) and THING_NAME.fullmatch(thing)
+        ):
+            return OperatorTopic(tenant, operator, f"jobs/executions/{verb}", job_id, thing)
         case _:
             return UnknownTopic(
                 tenant, f"{shorten('/'.join(rest), 120)} is no command of jobbroker"

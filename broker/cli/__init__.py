@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "demo": ("broker.cli.fleet:demo", "See 25 simulated devices do one job, in half a minute."),
     "jobs": ("broker.cli.jobs:jobs", "Create jobs, watch them, cancel and delete them."),
     "templates": ("broker.cli.templates:templates", "Keep what jobs are made of; use AWS's own."),
+    "tags": ("broker.cli.tags:tags", "Tag jobs, templates and groups."),
+    "events": ("broker.cli.events:events", "Show and switch which events are published."),
     "things": ("broker.cli.things:things", "Register devices and give them credentials."),
     "groups": ("broker.cli.groups:groups", "Put things into groups, to target them together."),
     "operators": ("broker.cli.operators:operators", "Say who may create jobs and manage things."),

@@ -11,6 +11,7 @@ import click
 
 from broker.cli.brakes import braking
 from broker.cli.callers import Body, Where, caller
+from broker.cli.changing import update
 from broker.cli.holding import pause, resume
 from broker.cli.kinds import Duration, Pair, TargetName, target_arn
 from broker.cli.listing import pages
@@ -286,20 +287,40 @@ async def associate(
 @jobs.command("delete", short_help="Delete a job with its executions.")
 @click.argument("job_id")
 @click.option("--force", is_flag=True, help="Also when it is not over.")
+@click.option("--thing", help="Only one execution: this thing's, with --number.")
+@click.option("--number", type=click.IntRange(1), help="Which of the thing's executions of it.")
 @as_json
 @reaching
 @runs_async
-async def delete(where: Where, job_id: str, force: bool, as_json: bool) -> None:
-    """Delete a job with its executions; one that is not over takes --force.
+async def delete(
+    where: Where,
+    job_id: str,
+    force: bool,
+    thing: str | None,
+    number: int | None,
+    as_json: bool,
+) -> None:
+    """Delete a job with its executions, or one execution; what is not over takes --force.
 
     \b
     Example:
       jobbroker jobs delete fw-7
+      jobbroker jobs delete fw-7 --thing pump-1 --number 2
     """
+    if (thing is None) != (number is None):
+        raise click.UsageError("--thing and --number go together")
     async with caller(where) as asked:
-        body = await asked.call("jobs/delete", {"force": force}, job_id=job_id)
-    print_done(body, f"{job_id} is being deleted", as_json=as_json)
+        if thing is None:
+            body = await asked.call("jobs/delete", {"force": force}, job_id=job_id)
+        else:
+            payload = {"executionNumber": number, "force": force}
+            body = await asked.call("jobs/executions/delete", payload, job_id=job_id, thing=thing)
+    words = (
+        "is being deleted" if thing is None else f"has no execution {number} on {thing} any more"
+    )
+    print_done(body, f"{job_id} {words}", as_json=as_json)
 
 
+jobs.add_command(update)
 jobs.add_command(pause)
 jobs.add_command(resume)

@@ -228,3 +228,37 @@ async def remove(where: Where, names: Sequence[str], as_json: bool) -> None:
 def _pairs(attributes: object) -> str:
     pairs = attributes.items() if isinstance(attributes, dict) else ()
     return " ".join(f"{name}={value}" for name, value in pairs)
+
+
+@things.command("executions", short_help="List what a thing has done and has to do.")
+@click.argument("name")
+@click.option("--job", "job_id", help="Only of this job.")
+@click.option("--status", help="Only those in this status.")
+@as_json
+@reaching
+@runs_async
+async def executions(
+    where: Where, name: str, job_id: str | None, status: str | None, as_json: bool
+) -> None:
+    """List a thing's executions of all jobs, also those that are over.
+
+    \b
+    Example:
+      jobbroker things executions pump-1 --status FAILED
+    """
+    payload: Body = {"thingName": name}
+    payload |= {key: value for key, value in (("jobId", job_id), ("status", status)) if value}
+    async with caller(where) as asked:
+        found = [
+            {"jobId": one["jobId"], **one["jobExecutionSummary"]}
+            async for one in pages(
+                asked, "things/executions", payload, members="executionSummaries", most=None
+            )
+        ]
+    if as_json:
+        print_json(found)
+        return
+    fields = ("jobId", "executionNumber", "status", "retryAttempt")
+    print_table(
+        ("JOB", "NUMBER", "STATUS", "RETRIES"), [[one[field] for field in fields] for one in found]
+    )

@@ -28,6 +28,7 @@ CREATE TABLE tenants (
     -- which events leave: AWS's own and, beyond AWS, queued, in_progress and progress of executions
     events      text[]      NOT NULL DEFAULT '{job,job_execution,queued,in_progress,progress}'
                 CHECK (events <@ '{job,job_execution,queued,in_progress,progress}'),
+    events_changed_at timestamptz,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 
@@ -101,6 +102,7 @@ CREATE TABLE thing_groups (
     description  text        CHECK (char_length(description) <= 2028),
     attributes   jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object'),
     query_string text        CHECK (char_length(query_string) BETWEEN 1 AND 2000), -- of a dynamic group
+    tags         jsonb       NOT NULL DEFAULT '{}',
     version      bigint      NOT NULL DEFAULT 1,
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, group_name),
@@ -171,6 +173,7 @@ CREATE TABLE jobs (
     rollout_config    text,
     abort_config      text,
     retry_config      text,
+    tags              jsonb       NOT NULL DEFAULT '{}',
     scheduling_config text,       -- schedulingConfig, and when it says something new
     schedule_due_at   timestamptz,
     has_ended         boolean     NOT NULL DEFAULT false, -- its endTime has come: no execution is made any more
@@ -229,6 +232,7 @@ CREATE TABLE job_templates (
     document_source text        CHECK (char_length(document_source) <= 1350),
     description     text        NOT NULL CHECK (char_length(description) <= 2028),
     settings        text        NOT NULL, -- a JSON object, in AWS's spelling
+    tags            jsonb       NOT NULL DEFAULT '{}',
     request_sha256  bytea       NOT NULL CHECK (octet_length(request_sha256) = 32),
     created_by      text,
     created_at      timestamptz NOT NULL DEFAULT now(),

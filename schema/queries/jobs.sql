@@ -214,16 +214,76 @@ FROM jobs j
 JOIN job_counts c USING (tenant_id, job_id)
 WHERE j.tenant_id = $1 AND j.job_id = $2;
 
+-- name: hold_counts
+-- A job's counters, held: before its row, as everyone does.
+-- params: tenant, job id
+SELECT queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled
+FROM job_counts WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE;
+
+-- name: update_job
+-- What is named of a job that is held; null leaves what is there. A timeout may also be taken away ($7).
+-- params: tenant, job id, description, presigned URLs, abort, retry, whether the timeout changes, its minutes, now
+UPDATE jobs
+SET description = coalesce($3, description), presigned_url_config = coalesce($4, presigned_url_config),
+    abort_config = coalesce($5, abort_config), retry_config = coalesce($6, retry_config),
+    in_progress_timeout_minutes = CASE WHEN $7::boolean THEN $8 ELSE in_progress_timeout_minutes END,
+    updated_at = $9
+WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: change_rate
+-- A job's rate from now on, or none. What it may tell at once stays as it was, and the next tick is due now.
+-- params: tenant, job id, configuration or null
+WITH gone AS (
+    DELETE FROM rollout_paces WHERE tenant_id = $1 AND job_id = $2 AND $3::text IS NULL
+), due AS (
+    UPDATE rollout_paces SET due_at = clock_timestamp()
+    WHERE tenant_id = $1 AND job_id = $2 AND $3::text IS NOT NULL
+)
+UPDATE jobs SET rollout_config = $3 WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: watch_aborts
+-- A job has an abortConfig now. Its counters are held.
+-- params: tenant, job id
+UPDATE job_counts SET has_abort = true WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: has_thing
+-- params: tenant, thing
+SELECT EXISTS (SELECT FROM things WHERE tenant_id = $1 AND thing_name = $2);
+
+-- name: list_thing_executions
+-- A thing's executions by job and number, from after a key on; retry_attempt is how many before failed.
+-- params: tenant, thing, job id or null, status or null, after job id and number, most
+SELECT e.job_id, e.execution_number, e.status, e.queued_at, e.started_at, e.last_updated_at,
+       CASE WHEN e.execution_number = 1 THEN 0 ELSE (
+           SELECT count(*) FROM executions x
+           WHERE x.tenant_id = $1 AND x.thing_name = $2 AND x.job_id = e.job_id
+             AND x.execution_number < e.execution_number AND x.status IN ('FAILED', 'TIMED_OUT')) END AS retry_attempt
+FROM (
+    SELECT * FROM executions x
+    WHERE x.tenant_id = $1 AND x.thing_name = $2 AND ($3::text IS NULL OR x.job_id = $3)
+      AND ($4::text IS NULL OR x.status = $4) AND (x.job_id, x.execution_number) > ($5::text, $6::bigint)
+    ORDER BY x.job_id, x.execution_number
+    LIMIT $7
+) e
+ORDER BY e.job_id, e.execution_number;
+
 -- name: list_executions
 -- A job's executions by thing, from after a key on.
 -- params: tenant, job id, status or null, after thing and number, most
-SELECT thing_name, execution_number, status, version_number, status_details, queued_at, started_at, last_updated_at,
-       force_canceled
-FROM executions
-WHERE tenant_id = $1 AND job_id = $2 AND ($3::text IS NULL OR status = $3)
-  AND (thing_name, execution_number) > ($4::text, $5::bigint)
-ORDER BY thing_name, execution_number
-LIMIT $6;
+SELECT e.thing_name, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at, e.started_at,
+       e.last_updated_at, e.force_canceled,
+       CASE WHEN e.execution_number = 1 THEN 0 ELSE (
+           SELECT count(*) FROM executions x
+           WHERE x.tenant_id = $1 AND x.thing_name = e.thing_name AND x.job_id = $2
+             AND x.execution_number < e.execution_number AND x.status IN ('FAILED', 'TIMED_OUT')) END AS retry_attempt
+FROM (
+    SELECT * FROM executions x
+    WHERE x.tenant_id = $1 AND x.job_id = $2 AND ($3::text IS NULL OR x.status = $3)
+      AND (x.thing_name, x.execution_number) > ($4::text, $5::bigint)
+    ORDER BY x.thing_name, x.execution_number
+    LIMIT $6
+) e
+ORDER BY e.thing_name, e.execution_number;
 
 -- name: find_executions
 -- Keys of a job's executions in some statuses, from after a key on: what a chunk will lock.

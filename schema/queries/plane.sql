@@ -40,3 +40,15 @@ SELECT audit_id, at, actor, role, action, subject, details FROM audit_log
 WHERE tenant_id = $1 AND subject = $4 AND subject <> '' AND audit_id < $2
 ORDER BY audit_id DESC
 LIMIT $3;
+
+-- name: get_switches
+-- params: tenant
+SELECT events, created_at, events_changed_at FROM tenants WHERE tenant_id = $1;
+
+-- name: lock_switches
+-- params: tenant
+SELECT events FROM tenants WHERE tenant_id = $1 FOR NO KEY UPDATE;
+
+-- name: set_switches
+-- params: tenant, events, now
+UPDATE tenants SET events = $2, events_changed_at = $3 WHERE tenant_id = $1;

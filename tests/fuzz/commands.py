@@ -84,7 +84,18 @@ _FLAG: Final = _pick(True, False)
 _TEXT: Make = lambda rng: odd.plain_text(rng, 2028)  # noqa: E731 - one of a table of makers
 _VERSION: Final = _pick(0, 1, 2, 2**63 - 1)
 _THING, _GROUP, _OPERATOR = _pick(*_THINGS), _pick(*_GROUPS), _pick("ann", "bob", "x" * 128)
+_TAGGED: Final = _pick(
+    *(
+        f"arn:aws:iot:us-east-1:000000000000:{what}"
+        for what in ("job/j1", "jobtemplate/t0", "thinggroup/g1")
+    )
+)
 _PAGE: Final[dict[str, Make]] = {"maxResults": _pick(1, 100, 250), "nextToken": _pick("WyJ4Il0")}
+_TAGGED: Final = _pick(
+    "arn:aws:iot:us-east-1:000000000000:job/j0",
+    "arn:aws:iot:us-east-1:000000000000:jobtemplate/t0",
+    "arn:aws:iot:us-east-1:000000000000:thinggroup/g0",
+)
 _PAYLOAD: Final[Make] = lambda rng: {"attributes": _attributes(rng)}  # noqa: E731 - as above
 
 # Each verb's required and optional members, as docs/protocol.md has them.
@@ -132,12 +143,31 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     ),
     "jobs/delete": ({}, {"force": _FLAG}),
     "jobs/associate": ({"targets": _arns}, {"comment": _TEXT}),
+    "jobs/update": (
+        {},
+        {
+            "description": _TEXT,
+            "jobExecutionsRolloutConfig": _pick({}, {"maximumPerMinute": 100}),
+            "timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1}),
+        },
+    ),
     "jobs/pause": ({}, {"comment": _TEXT}),
     "jobs/resume": ({}, {"comment": _TEXT}),
     "jobs/executions/cancel": (
         {},
         {"force": _FLAG, "expectedVersion": _VERSION, "statusDetails": some_details},
     ),
+    "jobs/executions/get": ({}, {"executionNumber": _VERSION}),
+    "jobs/executions/delete": ({"executionNumber": _VERSION}, {"force": _FLAG}),
+    "things/executions": ({"thingName": _THING}, {**_PAGE, "status": _pick("QUEUED", "FAILED")}),
+    "event-configurations/get": ({}, {}),
+    "event-configurations/update": (
+        {"eventConfigurations": _pick({}, {"JOB": {"Enabled": True}})},
+        {},
+    ),
+    "tags/add": ({"resourceArn": _TAGGED, "tags": _pick([], [{"Key": "a", "Value": "b"}])}, {}),
+    "tags/remove": ({"resourceArn": _TAGGED, "tagKeys": _pick([], ["a"])}, {}),
+    "tags/list": ({"resourceArn": _TAGGED}, _PAGE),
     "templates/create": (
         {"jobTemplateId": _TEMPLATE, "description": _TEXT, "document": _open_document},
         {"timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1})},

@@ -14,15 +14,23 @@ _JOBS = (
     "jobs/cancel",
     "jobs/delete",
     "jobs/associate",
+    "jobs/update",
     "jobs/pause",
     "jobs/resume",
     "jobs/executions/cancel",
+    "jobs/executions/delete",
+    "tags/add",
+    "tags/remove",
     "templates/create",
     "templates/delete",
 )
 _READS = (
     "jobs/list",
     "jobs/get",
+    "jobs/executions/get",
+    "things/executions",
+    "event-configurations/get",
+    "tags/list",
     "templates/list",
     "templates/get",
     "managed-templates/list",
@@ -36,6 +44,7 @@ _READS = (
     "tokens/list",
 )
 _MANAGES = (
+    "event-configurations/update",
     "things/create",
     "things/update",
     "things/delete",
