@@ -42,8 +42,8 @@ async def count(
     """Move the counters by changes that are written.
 
     followed: executions of these that are not their thing's latest of the job, and so count no more. What new ones with
-    a number above 1 follow, when it is not among the changes, is looked up and taken back; what is the latest again once
-    a later one is deleted is looked up and counts again.
+    a number above 1 follow, when it is not among the changes, is looked up and taken back; what is the latest again
+    once a later one is deleted is looked up and counts again.
     """
     deltas: dict[str, Counter[str]] = {}
     for change in moves:

@@ -84,14 +84,8 @@ _FLAG: Final = _pick(True, False)
 _TEXT: Make = lambda rng: odd.plain_text(rng, 2028)  # noqa: E731 - one of a table of makers
 _VERSION: Final = _pick(0, 1, 2, 2**63 - 1)
 _THING, _GROUP, _OPERATOR = _pick(*_THINGS), _pick(*_GROUPS), _pick("ann", "bob", "x" * 128)
-_TAGGED: Final = _pick(
-    *(
-        f"arn:aws:iot:us-east-1:000000000000:{what}"
-        for what in ("job/j1", "jobtemplate/t0", "thinggroup/g1")
-    )
-)
 _PAGE: Final[dict[str, Make]] = {"maxResults": _pick(1, 100, 250), "nextToken": _pick("WyJ4Il0")}
-_TAGGED: Final = _pick(
+_TAGGED: Make = _pick(
     "arn:aws:iot:us-east-1:000000000000:job/j0",
     "arn:aws:iot:us-east-1:000000000000:jobtemplate/t0",
     "arn:aws:iot:us-east-1:000000000000:thinggroup/g0",

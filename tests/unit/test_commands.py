@@ -106,7 +106,10 @@ def test_null_counts_as_absent() -> None:
             "failureType: 'REJECTED': .*'FAILED', 'TIMED_OUT' or 'ALL'",
         ),
         ({**AWS, "namespaceId": "n"}, "namespaceId: not offered by this version"),
-        ({**AWS, "tags": [], "namespaceId": "n"}, "namespaceId, tags: not offered"),
+        (
+            {**AWS, "destinationPackageVersions": [], "namespaceId": "n"},
+            "destinationPackageVersions, namespaceId: not offered",
+        ),
         ({**AWS, "colour": "red"}, "colour: jobs/create has no such field"),
         ({**AWS, "clientToken": "x" * 1025}, "clientToken: .*1025 bytes, 1 to 1024"),
         ({**AWS, "clientToken": ""}, "clientToken: .*0 bytes"),
