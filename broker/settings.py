@@ -20,6 +20,7 @@ from broker.document_hosts import AllowedHosts
 from broker.mqtt.address import ServerUrl, parse_url
 from schema.errors import shorten
 from schema.presign import S3Store
+from schema.things_stack_hosts import DEFAULT_HOSTS, StackHosts
 from schema.topics import TopicMode
 
 if TYPE_CHECKING:
@@ -99,6 +100,14 @@ class LocalSettings(BaseSettings):
         default=True,
         description="true: the bucket is in the URL's path (MinIO); false: before the host (AWS)",
     )
+    things_stack_hosts: str = Field(
+        DEFAULT_HOSTS,
+        description="the only hosts of The Things Stack that are ever shown an API key: HOST,"
+        " HOST:PORT or *.DOMAIN, by commas; with http:// before one that has no TLS",
+    )
+    things_stack_concurrency: int = Field(
+        4, ge=1, le=32, description="most calls to The Things Stack at once for one run"
+    )
     log_format: Literal["console", "json"] = Field(
         "console", description="log lines for people (console) or for machines (json), on stderr"
     )
@@ -130,6 +139,12 @@ class LocalSettings(BaseSettings):
     @classmethod
     def _are_hosts(cls, value: str | None) -> str | None:
         AllowedHosts.parse(value or "")
+        return value
+
+    @field_validator("things_stack_hosts")
+    @classmethod
+    def _are_stack_hosts(cls, value: str) -> str:
+        StackHosts.parse(value)
         return value
 
     @field_validator("s3_endpoint")
