@@ -68,17 +68,14 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     Rejected: ResourceNotFound naming targets that do not exist, or a template; ResourceAlreadyExists when the id has
     other content; InvalidRequest naming a placeholder that is wrong.
     """
-    # Without the id: a job whose creator gave none has the digest that its repeated request has.
-    digest = fingerprint("jobs/create", (), command.model_copy(update={"job_id": None}))
-    existing = await _existing(context, command, digest)
+    digest = digest_of(command)
+    existing = await find_existing(context, command, digest)
     if existing is not None:
-        return _again(context, existing, digest)
-    targets = _targets(context.home, command)
+        return again(context, existing, digest)
     continuous = isinstance(command, CreateJob) and command.target_selection == "CONTINUOUS"
     if continuous:
         await reach.whole_fleet(context.connection, context.tenant_id)
-    await require_targets(context, targets)
-    job = await _new_job(context, command, targets, digest=digest)
+    job = await checked(context, command, digest)
     job_id = command.job_id or await context.connection.fetchval(_SQL["make_job_id"])
     await _insert(context, job_id, job)
     if isinstance(command, CreateJob):
@@ -102,7 +99,22 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     )
 
 
-async def _existing(
+def digest_of(command: CreateJob | CreateSeedJob) -> bytes:
+    """What a job is asked for with.
+
+    Without the id: a job whose creator gave none has the digest that its repeated request has.
+    """
+    return fingerprint("jobs/create", (), command.model_copy(update={"job_id": None}))
+
+
+async def checked(context: Context, command: CreateJob | CreateSeedJob, digest: bytes) -> NewJob:
+    """The job that a command asks for, held against all that is known before it is written; raises like create_job."""
+    targets = _targets(context.home, command)
+    await require_targets(context, targets)
+    return await _new_job(context, command, targets, digest=digest)
+
+
+async def find_existing(
     context: Context, command: CreateJob | CreateSeedJob, digest: bytes
 ) -> asyncpg.Record | None:
     """The job this command asks for, when it is there: by its id, or by what a redelivered one without any id says.
@@ -184,7 +196,7 @@ def _seed_target(home: Home, command: CreateSeedJob) -> Target:
     return home.target("all", "*")
 
 
-def _again(context: Context, existing: asyncpg.Record, digest: bytes) -> Outcome:
+def again(context: Context, existing: asyncpg.Record, digest: bytes) -> Outcome:
     """The answer to a repeated create, as the job is now."""
     job_id = existing["job_id"]
     if existing["request_sha256"] != digest:

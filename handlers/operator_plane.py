@@ -21,6 +21,7 @@ from handlers import (
     job_views,
     jobs,
     operators,
+    previews,
     tagging,
     templates,
     things,
@@ -279,6 +280,7 @@ def _of_execution(handler: Callable[..., Awaitable[Outcome]]) -> _Handler:
 
 _HANDLERS: Final[dict[str, _Handler]] = {
     "jobs/create": _plain(jobs.create_job),
+    "jobs/preview": _plain(previews.preview_job),
     "jobs/list": _plain(job_views.list_jobs),
     "jobs/get": _of_job(job_views.get_job),
     "jobs/cancel": _of_job(cancellations.cancel_job),

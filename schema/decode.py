@@ -66,6 +66,8 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "tokens/revoke": token_commands.RevokeToken,
     "audit/list": token_commands.ListAudit,
 }
+# What takes a job in either dialect.
+CREATING: Final = frozenset({"jobs/create", "jobs/preview"})
 _SHARED: Final = frozenset({"clientToken"})
 SEED_MEMBERS: Final = frozenset(commands.CreateSeedJob.model_fields) - {"client_token"}
 # What AWS's CreateJob has and this version does not do. Taken silently, a job would roll out without its brakes.
@@ -108,7 +110,7 @@ def decode(verb: str, fields: dict[str, object]) -> commands.Command:
 
     Raises Rejected (InvalidRequest) with the first thing that is wrong.
     """
-    model = _create_model(fields) if verb == "jobs/create" else _MODELS[verb]
+    model = _create_model(fields) if verb in CREATING else _MODELS[verb]
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -118,7 +120,7 @@ def decode(verb: str, fields: dict[str, object]) -> commands.Command:
 
 def models_of(verb: str) -> tuple[type[commands.Command], ...]:
     """What a command's payload may be: one model, or those of both dialects."""
-    if verb == "jobs/create":
+    if verb in CREATING:
         return (commands.CreateJob, commands.CreateSeedJob)
     return (_MODELS[verb],)
 

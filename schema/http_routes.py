@@ -55,6 +55,17 @@ ROUTES: Final = (
         {"jobId": "fw-7", "targets": [_THING_ARN], "document": {"operation": "reboot"}},
         201,
     ),
+    Route(
+        "jobs/preview",
+        "POST",
+        "/jobs/preview",
+        "What a job would come to, without creating it",
+        {
+            "targets": [_THING_ARN],
+            "document": {"operation": "reboot", "for": "${thingName}"},
+            "jobExecutionsRolloutConfig": {"maximumPerMinute": 50},
+        },
+    ),
     Route("jobs/list", "GET", "/jobs", "Jobs, newest first", {**_PAGE, "status": "IN_PROGRESS"}),
     Route("jobs/get", "GET", _JOB, "A job, its document and a page of its executions", _PAGE),
     Route("jobs/delete", "DELETE", _JOB, "Delete a job and its executions", {"force": True}),

@@ -85,6 +85,12 @@ class Template:
         return any(one.kind is Kind.ATTRIBUTE for one in _locals(self.parts))
 
     @property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes of things that are filled in, each once, in the document's order."""
+        named = [one.attribute for one in _locals(self.parts) if one.kind is Kind.ATTRIBUTE]
+        return tuple(dict.fromkeys(named))
+
+    @property
     def shown(self) -> str:
         """The document with its parameters filled in and all else as written (AWS: GetJobDocument)."""
         return "".join(part if isinstance(part, str) else _inside(part.text) for part in self.parts)
@@ -156,6 +162,19 @@ def compile_document(document: str, parameters: Mapping[str, str] | None = None)
             parts += [document[end : found.start()], *pieces]
             end = found.end()
     return Template(_joined([*parts, document[end:]]))
+
+
+def preview(template: Template, values: Values) -> str:
+    """The document as one device would be given it, as JSON text, but for its URLs: they stand as they are written.
+
+    A URL that is signed can be used by whoever sees it.
+    """
+    return "".join(
+        part
+        if isinstance(part, str)
+        else _inside(part.text if isinstance(part, Presigned) else _value(part, values, None))
+        for part in template.parts
+    )
 
 
 def fill(template: Template, values: Values, presigning: Presigning | None = None) -> str:

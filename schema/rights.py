@@ -29,6 +29,7 @@ class Role(StrEnum):
 
 LEAST_ROLE: Final = {
     "jobs/create": Role.MANAGER,
+    "jobs/preview": Role.MANAGER,
     "jobs/list": Role.VIEWER,
     "jobs/get": Role.VIEWER,
     "jobs/cancel": Role.MANAGER,
@@ -73,9 +74,13 @@ LEAST_ROLE: Final = {
     "tokens/revoke": Role.ADMIN,
     "audit/list": Role.ADMIN,
 }
-# What changes nothing: neither remembered nor written down.
+# What changes nothing: neither remembered nor written down. A preview has a document read from where its source says.
 READS: Final = frozenset(
-    {"audit/list", *(verb for verb, role in LEAST_ROLE.items() if role is Role.VIEWER)}
+    {
+        "audit/list",
+        "jobs/preview",
+        *(verb for verb, role in LEAST_ROLE.items() if role is Role.VIEWER),
+    }
 )
 
 

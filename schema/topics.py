@@ -45,6 +45,7 @@ JOB_VERBS: Final = ("get", "update", "cancel", "delete", "associate", "pause", "
 EXECUTION_VERBS: Final = ("get", "cancel", "delete")
 OPERATOR_FILTERS: Final = (
     "operators/+/jobs/create",
+    "operators/+/jobs/preview",
     "operators/+/jobs/list",
     *(f"operators/+/jobs/+/{verb}" for verb in JOB_VERBS),
     *(f"operators/+/jobs/+/executions/+/{verb}" for verb in EXECUTION_VERBS),
@@ -146,6 +147,7 @@ def _device(tenant: str, thing: str, rest: list[str]) -> DeviceTopic | UnknownTo
 _FLAT_VERBS: Final = frozenset(
     {
         "jobs/create",
+        "jobs/preview",
         "jobs/list",
         *(f"templates/{verb}" for verb in ("create", "list", "get", "delete")),
         *(f"managed-templates/{verb}" for verb in ("list", "get")),

@@ -18,6 +18,7 @@ from broker.cli.listing import pages
 from broker.cli.new_job import new_job
 from broker.cli.options import as_json, reaching
 from broker.cli.outcome import Exit, print_done, print_json, print_table, runs_async
+from broker.cli.previewing import print_preview
 from broker.cli.watching import counts, exit_of, told, watch
 
 _timeout = click.option(
@@ -86,14 +87,7 @@ async def create(
       jobbroker jobs create --group pumps --document firmware.json --per-minute 50 \\
           --abort 'FAILED 20% after 10' --retry FAILED=2
     """
-    payload = new_job(**options)
-    if brakes and "targets" not in payload:
-        raise click.UsageError("--per-minute, --abort, --retry and --config do not go with --type")
-    payload = {**brakes, **payload}
-    if continuous:
-        if "targets" not in payload:
-            raise click.UsageError("--continuous does not go with --type")
-        payload["targetSelection"] = "CONTINUOUS"
+    payload = _payload(brakes, options, continuous=continuous)
     async with caller(where) as asked:
         made = await asked.call("jobs/create", payload)
         if not watched:
@@ -103,6 +97,18 @@ async def create(
     _end(job, as_json=as_json)
 
 
+def _payload(brakes: Body, options: Body, *, continuous: bool) -> Body:
+    payload = new_job(**options)
+    if brakes and "targets" not in payload:
+        raise click.UsageError("--per-minute, --abort, --retry and --config do not go with --type")
+    payload = {**brakes, **payload}
+    if continuous:
+        if "targets" not in payload:
+            raise click.UsageError("--continuous does not go with --type")
+        payload["targetSelection"] = "CONTINUOUS"
+    return payload
+
+
 def _print_made(made: Body, *, as_json: bool) -> None:
     if as_json:
         print_json(made)
@@ -110,6 +116,40 @@ def _print_made(made: Body, *, as_json: bool) -> None:
         count = made["execution_count"]
         things = "execution" if count == 1 else "executions"
         click.echo(f"{made['jobId']} {made['status']}: {count} {things}")
+
+
+@jobs.command("preview", short_help="Show what `create` would come to.")
+@braking
+@as_json
+@reaching
+@runs_async
+async def preview(
+    where: Where,
+    /,
+    brakes: Body,
+    continuous: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - those of `create`
+) -> None:
+    """Show how many things a job is for, when they are told, and the first one's document.
+
+    Takes the options of `jobs create` and refuses what that would refuse. Nothing is created.
+
+    \b
+    Example:
+      jobbroker jobs preview --group pumps --document firmware.json --per-minute 50
+    """
+    payload = _payload(brakes, options, continuous=continuous)
+    async with caller(where) as asked:
+        found = await asked.call("jobs/preview", payload)
+    if as_json:
+        print_json(found)
+    else:
+        print_preview(found)
+
+
+# All of them that say what the job is.
+preview.params = [one for one in create.params if one.name not in {"watched", "timeout"}]
 
 
 @jobs.command("list", short_help="List jobs, newest first.")

@@ -285,3 +285,25 @@ async def test_completion_prints_a_script(running_broker: RunningBroker, shell: 
     ended = await running_broker.run("completion", shell)
     assert ended.code == 0
     assert "_JOBBROKER_COMPLETE" in ended.out
+
+
+async def test_a_preview_says_what_would_come_and_creates_nothing(
+    running_broker: RunningBroker,
+) -> None:
+    """`jobs preview` takes the options of `jobs create`; over MQTT and on the database it answers the same."""
+    thing, job = fresh("seen"), fresh("job")
+    await running_broker.run("things", "add", thing)
+    options = ("--target", f"thing/{thing}", "--job-id", job, "--per-minute", "5")
+    document = ("--document-json", '{"for":"${thingName}","at":"${thing:attributes.site}"}')
+    shown = await running_broker.run("jobs", "preview", *options, *document)
+    assert shown.code == 0, shown.err
+    assert f"{job} would be IN_PROGRESS: 1 thing\nthings: {thing}\ntold: all by " in shown.out
+    assert f'document of {thing}: {{"for":"{thing}","at":""}}' in shown.out
+    assert "empty in it: ${thing:attributes.site}" in shown.out
+    asked = ("--as", running_broker.operator_url, "--json")
+    over_mqtt = await running_broker.run("jobs", "preview", *options, *document, *asked)
+    found = json.loads(over_mqtt.out)
+    assert (found["firstThings"], found["exists"]) == ([thing], False)
+    assert (await running_broker.run("jobs", "show", job)).code == 3
+    wrong = await running_broker.run("jobs", "preview", *options, "--document-json", '{"a":"${b}"}')
+    assert (wrong.code, "document.a: '${b}'" in wrong.err) == (2, True)

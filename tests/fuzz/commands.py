@@ -120,6 +120,14 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
             "expires_in_hours": _pick(1, 0.5, 8760, 1e-9),
         },
     ),
+    "jobs/preview": (
+        {"targets": _arns, "document": _open_document},
+        {
+            "jobId": _pick(*JOBS),
+            "jobExecutionsRolloutConfig": _pick({}, {"maximumPerMinute": 100}),
+            "documentParameters": _pick({"x": "${thingName}"}, {"x" * 128: "x" * 30_720}),
+        },
+    ),
     "jobs/list": ({}, {**_PAGE, "status": _pick("IN_PROGRESS", "COMPLETED", "SCHEDULED")}),
     "jobs/get": (
         {},
@@ -138,9 +146,8 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "jobs/delete": ({}, {"force": _FLAG}),
     "jobs/associate": ({"targets": _arns}, {"comment": _TEXT}),
     "jobs/update": (
-        {},
+        {"description": _TEXT},
         {
-            "description": _TEXT,
             "jobExecutionsRolloutConfig": _pick({}, {"maximumPerMinute": 100}),
             "timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1}),
         },

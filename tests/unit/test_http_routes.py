@@ -27,7 +27,8 @@ def test_every_command_has_one_route() -> None:
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.verb)
 def test_a_route_fits_its_command(route: Route) -> None:
     """What reads is GET; names in paths are members, or the topic's; the example is accepted as it stands."""
-    assert (route.method == "GET") == (route.verb in READS)
+    # A preview has more to say than fits a query.
+    assert (route.method == "GET") == (route.verb in READS - {"jobs/preview"})
     members: dict[str, object] = {}
     if not route.is_of_job:
         members = {name: f"{name}-1" for name in route.names}

@@ -20,6 +20,7 @@ from schema.placeholders import (
     check,
     compile_document,
     fill,
+    preview,
 )
 from schema.presign import Method, S3Store
 
@@ -112,6 +113,17 @@ def test_a_device_has_a_key_of_its_own() -> None:
     assert "/fleet/logs/pump%3A1/j-1-2?" in str(found)
     found = filled({"u": f"${{aws:iot:s3-presigned-url-v2:{URL}%3FversionId%3Dv9}}"})
     assert "versionId=v9" in str(found)
+
+
+def test_a_preview_signs_nothing() -> None:
+    """Whoever looks sees the device's values and no URL that could be used; the attributes in it are known by name."""
+    url = f"${{aws:iot:s3-presigned-url:{URL}}}"
+    template = check(
+        json.dumps({"u": url, "a": "${thingName} ${thing:attributes.site} ${thing:attributes.n}"}),
+        signer=STORE,
+    )
+    assert json.loads(preview(template, PUMP)) == {"u": url, "a": 'pump:1 La"b\n 5'}
+    assert template.attributes == ("site", "n")
 
 
 def test_a_parameter_may_bring_a_url() -> None:

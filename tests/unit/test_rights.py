@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from schema.decode import _MODELS
+from schema.decode import _MODELS, CREATING
 from schema.errors import Code, Rejected
 from schema.rights import LEAST_ROLE, READS, Role, require, require_grant
 from schema.topics import _FLAT_VERBS
 
 _JOBS = (
     "jobs/create",
+    "jobs/preview",
     "jobs/cancel",
     "jobs/delete",
     "jobs/associate",
@@ -82,12 +83,12 @@ def test_each_cell(role: Role, verb: str) -> None:
 def test_every_command_has_a_least_role() -> None:
     """A command added to the topics or to the decoder cannot be forgotten in the table."""
     assert set(LEAST_ROLE) >= _FLAT_VERBS
-    assert set(LEAST_ROLE) == {*_MODELS, "jobs/create"}
+    assert set(LEAST_ROLE) == {*_MODELS, *CREATING}
 
 
-def test_reads_are_what_a_viewer_may_and_the_audit_log() -> None:
-    """Exactly the reading commands pass without an audit line."""
-    assert {*_READS, "audit/list"} == READS
+def test_reads_are_what_a_viewer_may_with_the_audit_log_and_previews() -> None:
+    """Exactly the commands that change nothing pass without an audit line."""
+    assert {*_READS, "audit/list", "jobs/preview"} == READS
 
 
 @pytest.mark.parametrize(

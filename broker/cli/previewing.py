@@ -1,0 +1,70 @@
+"""What `jobbroker jobs preview` prints of a job that is not created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from broker.cli.callers import Body
+from broker.cli.outcome import print_table
+
+_POINTS: Final = 15  # lines of the curve; --json has them all
+
+
+def print_preview(found: Body) -> None:
+    """Print what a jobs/preview was answered, for people."""
+    for line in _lines(found):
+        click.echo(line)
+    points = found["rollout"]["byMinute"]
+    if len(points) > 1:
+        click.echo()
+        rows = [
+            (one["minute"], one["things"], one.get("ratePerMinute", "no limit"))
+            for one in _some(points)
+        ]
+        print_table(("MINUTE", "TOLD", "A MINUTE"), rows)
+    if windows := found.get("maintenanceWindows"):
+        click.echo()
+        rows = [(one["startTime"], one.get("endTime", ""), one["things"]) for one in windows]
+        print_table(("WINDOW (UTC)", "UNTIL", "TOLD BY THEN"), rows)
+
+
+def _lines(found: Body) -> Iterator[str]:
+    count = found["execution_count"]
+    things = "thing" if count == 1 else "things"
+    yield f"{found['jobId']} would be {found['status']}: {count} {things}"
+    if found["exists"]:
+        yield "exists: a job of this id and content is there already"
+    if first := found["firstThings"]:
+        more = f", and {count - len(first)} more" if count > len(first) else ""
+        yield f"things: {', '.join(first)}{more}"
+    yield f"told: {_told(found)}"
+    if "expiresAt" in found:
+        yield f"expires: {_time(found['expiresAt'])}"
+    document = found["document"]
+    of = f" of {document['thingName']}" if "thingName" in document else ""
+    yield f"document{of}: {document['text']}"
+    if empty := document.get("emptyPlaceholders"):
+        yield f"empty in it: {', '.join(empty)}"
+
+
+def _told(found: Body) -> str:
+    rollout = found["rollout"]
+    minutes = rollout["byMinute"][-1]["minute"]
+    if "toldAt" in rollout:
+        after = f"after {minutes} min" if minutes else "at once"
+        return f"all by {_time(rollout['toldAt'])}, {after}"
+    return f"{found['execution_count'] - rollout.get('notTold', 0)} in the time it has, not all"
+
+
+def _time(at: int) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _some(points: list[Body]) -> list[Body]:
+    """At most so many, evenly, with the first and the last."""
+    step = max(1, -(-len(points) // (_POINTS - 1)))
+    return [*points[:-1:step], points[-1]]
