@@ -7,6 +7,7 @@ from broker.document_source import DocumentSource
 from broker.settings import LocalSettings
 from handlers.context import Outside
 from schema.presign import S3Store
+from schema.secrets import NoSealer, Sealer
 
 
 def store_of(settings: LocalSettings) -> S3Store | None:
@@ -22,7 +23,16 @@ def store_of(settings: LocalSettings) -> S3Store | None:
     )
 
 
+def sealer_for(settings: LocalSettings) -> Sealer:
+    """What seals stored secrets; one that refuses when no key is set."""
+    if settings.secret_key is None:
+        return NoSealer()
+    from broker.sealing import KeyRing  # noqa: PLC0415 - cryptography, for those who have a key
+
+    return KeyRing.parse(settings.secret_key.get_secret_value())
+
+
 def outside_of(settings: LocalSettings) -> Outside:
-    """The store and the reader of documents."""
+    """The store, the reader of documents, and what seals secrets."""
     hosts = AllowedHosts.parse(settings.document_hosts or "")
-    return Outside(store_of(settings), DocumentSource(hosts).read)
+    return Outside(store_of(settings), DocumentSource(hosts).read, sealer_for(settings))

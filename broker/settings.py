@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broker.document_hosts import AllowedHosts
 from broker.mqtt.address import ServerUrl, parse_url
+from broker.secret_keys import parse_keys
 from schema.errors import shorten
 from schema.presign import S3Store
 from schema.things_stack_hosts import DEFAULT_HOSTS, StackHosts
@@ -96,6 +97,11 @@ class LocalSettings(BaseSettings):
     s3_secret_key: SecretStr | None = Field(
         None, description="the secret of S3_ACCESS_KEY, which signs; with S3_ENDPOINT"
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="seals stored credentials: a key of `jobbroker secrets new-key`, or several by"
+        " commas, of which the first seals and all open; unset: none can be stored",
+    )
     s3_path_style: bool = Field(
         default=True,
         description="true: the bucket is in the URL's path (MinIO); false: before the host (AWS)",
@@ -152,6 +158,13 @@ class LocalSettings(BaseSettings):
     def _is_store(cls, value: str | None) -> str | None:
         if value is not None:
             S3Store(value, "", "", "")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_keys(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
@@ -304,9 +317,9 @@ def load_settings(**instead: object) -> Settings:
     return _load(Settings, instead)
 
 
-def local_settings() -> LocalSettings:
+def local_settings(**instead: object) -> LocalSettings:
     """Read and check what commands need. Raises SettingsError as above."""
-    return _load(LocalSettings, {})
+    return _load(LocalSettings, instead)
 
 
 def describe() -> list[tuple[str, str, str]]:
@@ -357,8 +370,9 @@ def _told(error: ErrorDetails) -> str:
         return f"{variable} is required: {Settings.model_fields[name].description}"
     if error["type"] == "extra_forbidden":
         return f"{variable} is not a setting"
-    # A URL holds a password: what it was stays unsaid.
-    shown = "" if name.endswith("_url") else f" {shorten(error['input'])}"
+    # A URL holds a password, a key is one: what it was stays unsaid.
+    is_secret = name.endswith(("_url", "_key", "_token"))
+    shown = "" if is_secret else f" {shorten(error['input'])}"
     return f"{variable}{shown}: {text}"
 
 

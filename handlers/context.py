@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Code, Rejected
+from schema.secrets import NoSealer, Sealer
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,11 +32,12 @@ class Outside:
     """What of the world beyond the database commands may need; without it they are told that it is not offered.
 
     signer signs the URLs in documents. read_source gives the document at a documentSource, or raises Rejected; it is
-    awaited while no transaction is open.
+    awaited while no transaction is open. sealer seals the secrets that are stored.
     """
 
     signer: Signer | None = None
     read_source: Callable[[str], Awaitable[str]] = _no_source
+    sealer: Sealer = field(default_factory=NoSealer)
 
 
 NOTHING: Final = Outside()
@@ -55,6 +57,7 @@ class Context:
 
     slot owns what is to be told. duplicate: the MQTT server delivered this request before, so its effect may be there.
     signer signs the URLs in documents; source is the document at the command's documentSource, once it was read.
+    sealer seals the secrets that are stored.
     """
 
     connection: Connection
@@ -67,6 +70,7 @@ class Context:
     duplicate: bool = False
     signer: Signer | None = None
     source: str | None = None
+    sealer: Sealer = field(default_factory=NoSealer)
 
     def source_at(self, url: str) -> str:
         """The document at a documentSource. Raises SourceNeeded when it was not read yet."""

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from handlers.database import Connection, Pool
     from handlers.store import Told
     from schema.presign import Signer
+    from schema.secrets import Sealer
     from schema.topics import OperatorTopic
 
 # How often a command is done again when another writer was faster.
@@ -108,6 +109,7 @@ class _With(NamedTuple):
     slot: int | None
     duplicate: bool
     signer: Signer | None
+    sealer: Sealer
     source: str | None = None
 
 
@@ -128,7 +130,7 @@ async def execute(
     Never raises for the peer's faults: they are an Answer that is not accepted. Errors of the database propagate; then
     nothing was done, unless the connection was lost while committing: the repeated request finds out.
     """
-    with_all = _With(slot, duplicate, outside.signer)
+    with_all = _With(slot, duplicate, outside.signer, outside.sealer)
     for _ in range(_ATTEMPTS):
         try:
             return await _attempt(pool, actor, topic, payload, given=with_all)

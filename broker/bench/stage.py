@@ -196,9 +196,10 @@ async def staged(plan: Plan, directory: Path) -> AsyncIterator[Stage]:
             mqtt_url=plan.mqtt_url,
         )
         remark("starting PostgreSQL (fsync and synchronous_commit on) and Mosquitto ...")
-        servers = EmbeddedServers(options, Secrets(directory))
+        kept = Secrets(directory)
+        servers = EmbeddedServers(options, kept)
         await servers.start(stack)
-        settings = settings_for(servers)
+        settings = settings_for(servers, kept)
         pool = await create_pool(servers.database_url, size=4)
         stack.push_async_callback(pool.close)
         admin = await stack.enter_async_context(connected(servers.admin_url))

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "check": ("broker.cli.servers:check", "Examine settings, database and MQTT server."),
     "health": ("broker.cli.servers:health", "Say quickly whether the servers answer."),
     "settings": ("broker.cli.servers:settings", "List all JOBBROKER_* variables."),
+    "secrets": ("broker.cli.secrets:secrets", "Make keys for stored credentials; renew them."),
     "ca": ("broker.cli.authority:ca", "Make the authority that issues devices' certificates."),
     "bench": ("broker.cli.bench:bench", "Measure what this machine does with it."),
     "completion": ("broker.cli.completion:completion", "Print the script for shell completion."),

@@ -22,6 +22,7 @@ from broker.cli.outcome import Exit, Failure, Refused
 if TYPE_CHECKING:
     import aiomqtt
 
+    from broker.settings import LocalSettings
     from handlers.context import Outside
     from handlers.database import Pool
 
@@ -167,10 +168,9 @@ async def caller(where: Where) -> AsyncIterator[Caller]:
             yield asking
         return
     from broker.outside import outside_of
-    from broker.settings import local_settings
 
     async with database(where) as pool:
-        yield DatabaseCaller(pool, where.tenant, outside_of(local_settings()))
+        yield DatabaseCaller(pool, where.tenant, outside_of(settings_at(where)))
 
 
 @asynccontextmanager
@@ -204,6 +204,18 @@ def database_url(where: Where) -> str:
             " start one, or set JOBBROKER_DATABASE_URL or JOBBROKER_OPERATOR_URL"
         )
     return str(running["database"])
+
+
+def settings_at(where: Where) -> LocalSettings:
+    """The environment's settings; the database of an `up` comes with the key that its directory keeps."""
+    from broker.embedded.directory import Secrets
+    from broker.settings import local_settings
+
+    found = local_settings()
+    if found.secret_key is not None or where.database_url is not None:
+        return found
+    kept = Secrets(where.data_dir).get("SECRET_KEY")
+    return found if kept is None else local_settings(secret_key=kept)
 
 
 def running_authority_dir(where: Where) -> Path:

@@ -30,7 +30,8 @@ from schema.rights import Role
 from schema.topics import DEFAULT_TENANT, OperatorTopic
 
 ADMIN: Final = "admin"
-_TOKEN: Final = "ADMIN_TOKEN"  # noqa: S105 - the name of a line in secrets.env
+_SECRET_KEY: Final = "SECRET_KEY"  # noqa: S105 - the name of a line in secrets.env
+_TOKEN: Final = "ADMIN_TOKEN"  # noqa: S105 - as above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ async def up(options: UpOptions, *, on_ready: Callable[[Up], None], stop: asynci
         secrets = Secrets(options.data_dir)
         servers = EmbeddedServers(options, secrets)
         await servers.start(stack)
-        settings = settings_for(servers)
+        settings = settings_for(servers, secrets)
         token = await _admin_token(settings, secrets)
         told = _describe(servers, token)
 
@@ -98,8 +99,10 @@ async def _serve_watched(
         raise problems.exceptions[0] from None
 
 
-def settings_for(servers: EmbeddedServers) -> Settings:
+def settings_for(servers: EmbeddedServers, secrets: Secrets) -> Settings:
     """The settings that the broker serves those servers with; what the environment says stays.
+
+    Without JOBBROKER_SECRET_KEY the directory's own seals what is stored, made on the first start.
 
     Raises SettingsError.
     """
@@ -115,7 +118,10 @@ def settings_for(servers: EmbeddedServers) -> Settings:
             "ca_dir": servers.authority_dir,
             "mqtt_pid_file": servers.pid_file,
         }
-    return load_settings(**instead)
+    found = load_settings(**instead)
+    if found.secret_key is not None:
+        return found
+    return load_settings(**instead, secret_key=secrets.made(_SECRET_KEY))
 
 
 async def _admin_token(settings: Settings, secrets: Secrets) -> str:

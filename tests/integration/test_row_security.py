@@ -57,6 +57,25 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
     await admin.execute(
         "INSERT INTO recent_events (tenant_id, topics, payloads) VALUES ('default', '{t}', '{p}')"
     )
+    # And what belongs to The Things Stack.
+    await admin.execute(
+        "INSERT INTO ttn_connections (tenant_id, organization_id, identity_host, network_host,"
+        " application_host, join_host, mark) VALUES ('default', gen_random_uuid(), 'a', 'a', 'a', 'a',"
+        " '0123456789ab')"
+    )
+    await admin.execute(
+        "INSERT INTO ttn_devices (tenant_id, organization_id, application_id, device_id, state)"
+        " SELECT tenant_id, organization_id, 'app', 'd', 'registered' FROM ttn_connections"
+    )
+    await admin.execute(
+        "INSERT INTO ttn_device_batches (tenant_id, batch_id, organization_id, application_id, action,"
+        " requested_by) SELECT tenant_id, gen_random_uuid(), organization_id, 'app', 'remove', 'ann'"
+        " FROM ttn_connections"
+    )
+    await admin.execute(
+        "INSERT INTO ttn_batch_lines (tenant_id, batch_id, line, device_id)"
+        " SELECT tenant_id, batch_id, 1, 'd' FROM ttn_device_batches"
+    )
     for table in await tenant_tables(admin):
         rows = await admin.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = 'default'")
         assert rows > 0, f"the test needs a row in the new table {table}"
@@ -176,6 +195,7 @@ async def test_sweeps_give_keys_only(filled: Pool, admin: Connection) -> None:
         *("digest", "principal", "principal_kind", "credential_id", "last_used_at"),
         "followed_until",
         *("queued", "in_progress", "succeeded", "failed", "timed_out", "rejected", "removed"),
+        *("organization_id", "batch_id"),
         *("canceled", "timeouts", "expiries", "rollouts"),
     }
     functions = await admin.fetch(

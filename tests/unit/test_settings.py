@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.outside import store_of
+from broker.outside import sealer_for, store_of
+from broker.sealing import KeyRing
+from broker.secret_keys import new_key
 from broker.settings import (
     PREFIX,
     Settings,
@@ -120,6 +122,19 @@ def test_a_store_is_set_up_as_a_whole(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("JOBBROKER_S3_ENDPOINT", "s3.example")
     with pytest.raises(SettingsError, match=r"S3_ENDPOINT 's3\.example': endpoint"):
         load_settings()
+
+
+def test_a_secret_key_is_checked_and_never_shown(environment: pytest.MonkeyPatch) -> None:
+    """A key that is none is told by its number; neither message nor repr has anything of it."""
+    environment.setenv("JOBBROKER_SECRET_KEY", "very-secret-but-no-key")
+    with pytest.raises(SettingsError, match="JOBBROKER_SECRET_KEY: key 1: ") as problem:
+        load_settings()
+    assert "very-secret" not in str(problem.value)
+    key = new_key()
+    environment.setenv("JOBBROKER_SECRET_KEY", f"{key},{new_key()}")
+    settings = load_settings()
+    assert key not in repr(settings)
+    assert sealer_for(settings).key_id == KeyRing.parse(key).key_id
 
 
 def test_certificates_go_with_tls_and_with_each_other(
