@@ -13,6 +13,7 @@ from schema import paging
 from schema.device import seconds
 from schema.events import process_details
 from schema.lifecycle import Status
+from schema.limits import JOBS_SEARCHED
 from schema.placeholders import compile_document
 from schema.sql import queries
 from schema.windows import SchedulingConfig, rollouts_shown
@@ -30,7 +31,12 @@ _NEWEST: Final = 2**63 - 1  # above every job_uid
 
 
 async def list_jobs(context: Context, command: ListJobs) -> Outcome:
-    """Jobs, newest first, by status if asked (AWS: ListJobs, with description and counts beyond it)."""
+    """Jobs, newest first, by status and by what they are called if asked (AWS: ListJobs, with counts beyond it).
+
+    A search looks at 50,000 jobs for one page: its page may be short, and yet have a nextToken.
+    """
+    if command.search is not None:
+        return await _search_jobs(context, command, command.search)
     before = paging.decode("jobs", command.next_token, (int,))
     page = (context.tenant_id, before[0] if before else _NEWEST, command.max_results + 1)
     if command.status is None:
@@ -41,6 +47,26 @@ async def list_jobs(context: Context, command: ListJobs) -> Outcome:
     body: dict[str, object] = {"jobs": [_summary(context.home, row) for row in shown]}
     if len(rows) > len(shown):
         body["nextToken"] = paging.encode("jobs", shown[-1]["job_uid"])
+    return Outcome(body)
+
+
+async def _search_jobs(context: Context, command: ListJobs, search: str) -> Outcome:
+    before = paging.decode("jobs", command.next_token, (int,))
+    start = int(before[0]) if before else _NEWEST
+    floor = await context.connection.fetchval(
+        _SQL["find_search_floor"], context.tenant_id, start, JOBS_SEARCHED
+    )
+    rows = await context.connection.fetch(
+        _SQL["search_jobs"],
+        *(context.tenant_id, start, command.max_results + 1),
+        *(command.status, search.lower(), floor or 0),
+    )
+    shown = rows[: command.max_results]
+    body: dict[str, object] = {"jobs": [_summary(context.home, row) for row in shown]}
+    if len(rows) > len(shown):
+        body["nextToken"] = paging.encode("jobs", shown[-1]["job_uid"])
+    elif floor is not None:
+        body["nextToken"] = paging.encode("jobs", floor)
     return Outcome(body)
 
 

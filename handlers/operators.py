@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from schema.commands import CreateOperator, DeleteOperator, ListOperators
+    from schema.view_commands import WhoAmI
 
 _SQL = queries("registry")
 
@@ -84,6 +85,20 @@ async def delete_operator(context: Context, command: DeleteOperator) -> Outcome:
         )
     await give_up(context.connection, context.tenant_id, name, "operator")
     return Outcome({}, subject=f"operator/{name}", details={"role": operator["role"]})
+
+
+async def who_am_i(context: Context, command: WhoAmI) -> Outcome:
+    """Who asks: name, role and tenant, and the region and account in the tenant's ARNs."""
+    del command
+    return Outcome(
+        {
+            "operatorName": context.actor,
+            "role": context.role,
+            "tenant": context.tenant_id,
+            "awsRegion": context.home.region,
+            "awsAccount": context.home.account,
+        }
+    )
 
 
 def _summary(row: asyncpg.Record) -> dict[str, object]:

@@ -28,6 +28,7 @@ from schema.fields import (
     PageToken,
     Params,
     ReasonCode,
+    SearchText,
     SourceUrl,
     StatusDetails,
     TargetArn,
@@ -165,9 +166,10 @@ class CreateSeedJob(Command):
 
 
 class ListJobs(Page):
-    """jobs/list (AWS: ListJobs)."""
+    """jobs/list (AWS: ListJobs; search is ours: a part of the id, the description or who created it)."""
 
     status: Annotated[JobStatus, _LAX] | None = None
+    search: SearchText | None = None
 
 
 class GetJob(Page):

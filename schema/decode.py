@@ -17,6 +17,7 @@ from schema import (
     tag_commands,
     template_commands,
     token_commands,
+    view_commands,
 )
 from schema.errors import Code, Rejected, shorten
 from schema.limits import COMMAND_BYTES
@@ -24,6 +25,8 @@ from schema.limits import COMMAND_BYTES
 _MODELS: Final[dict[str, type[commands.Command]]] = {
     "jobs/list": commands.ListJobs,
     "jobs/get": commands.GetJob,
+    "jobs/counts": view_commands.CountJobs,
+    "jobs/progress": view_commands.JobProgress,
     "jobs/cancel": commands.CancelJob,
     "jobs/delete": commands.DeleteJob,
     "jobs/associate": commands.AssociateTargets,
@@ -50,6 +53,9 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "things/get": commands.GetThing,
     "things/update": commands.UpdateThing,
     "things/delete": commands.DeleteThing,
+    "credentials/list": view_commands.ListCredentials,
+    "credentials/issue": view_commands.IssueCredential,
+    "credentials/revoke": view_commands.RevokeCredentials,
     "groups/create": group_commands.CreateGroup,
     "groups/get": group_commands.GetGroup,
     "groups/update": group_commands.UpdateGroup,
@@ -61,6 +67,7 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "operators/create": commands.CreateOperator,
     "operators/list": commands.ListOperators,
     "operators/delete": commands.DeleteOperator,
+    "operators/whoami": view_commands.WhoAmI,
     "tokens/create": token_commands.CreateToken,
     "tokens/list": token_commands.ListTokens,
     "tokens/revoke": token_commands.RevokeToken,

@@ -22,6 +22,7 @@ from schema.limits import (
     JOB_ID,
     OPERATOR_NAME,
     REASON_CODE,
+    SEARCH_CHARS,
     SOURCE_URL_CHARS,
     TEXT_CHARS,
     THING_NAME,
@@ -150,6 +151,7 @@ NamePrefix = Annotated[str, _fits(THING_NAME)]
 JobId = Annotated[str, _fits(JOB_ID)]
 ReasonCode = Annotated[str, _fits(REASON_CODE)]
 Text = Annotated[str, _plain(TEXT_CHARS)]
+SearchText = Annotated[str, _plain(SEARCH_CHARS)]
 DocumentType = Annotated[str, _plain(DOCUMENT_TYPE_CHARS)]
 TargetArn = Annotated[str, AfterValidator(_target)]
 ClientToken = Annotated[str, AfterValidator(_token)]

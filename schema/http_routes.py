@@ -67,6 +67,14 @@ ROUTES: Final = (
         },
     ),
     Route("jobs/list", "GET", "/jobs", "Jobs, newest first", {**_PAGE, "status": "IN_PROGRESS"}),
+    Route("jobs/counts", "GET", "/job-counts", "How many jobs are in each status, up to a bound"),
+    Route(
+        "jobs/progress",
+        "GET",
+        _JOB + "/progress",
+        "A job's things by name, a letter each, and when they were told, began and ended",
+        {"mostThings": 1000, "bucketSeconds": 60},
+    ),
     Route("jobs/get", "GET", _JOB, "A job, its document and a page of its executions", _PAGE),
     Route("jobs/delete", "DELETE", _JOB, "Delete a job and its executions", {"force": True}),
     Route(
@@ -193,6 +201,26 @@ ROUTES: Final = (
     ),
     Route("things/delete", "DELETE", "/things/{thingName}", "Remove a thing, with all it has"),
     Route(
+        "credentials/list",
+        "GET",
+        "/things/{thingName}/credentials",
+        "What lets a thing in, without what is secret",
+    ),
+    Route(
+        "credentials/issue",
+        "POST",
+        "/things/{thingName}/credentials",
+        "A new token for a thing, shown this once; the one before stops working",
+        status=201,
+    ),
+    Route(
+        "credentials/revoke",
+        "DELETE",
+        "/things/{thingName}/credentials",
+        "Take a thing's credentials away",
+        {"kind": "token"},
+    ),
+    Route(
         "groups/create",
         "POST",
         "/groups",
@@ -240,6 +268,7 @@ ROUTES: Final = (
         201,
     ),
     Route("operators/list", "GET", "/operators", "Operators by name", _PAGE),
+    Route("operators/whoami", "GET", "/whoami", "The operator that the token belongs to"),
     Route("operators/delete", "DELETE", "/operators/{operatorName}", "Remove an operator"),
     Route(
         "tokens/create",

@@ -92,4 +92,9 @@ def check_name(field: str, value: object, pattern: re.Pattern[str]) -> str:
 TAGS: Final = 50
 
 # Our own.
+PROGRESS_THINGS: Final = 10_000  # of a job, in one page of jobs/progress
+PROGRESS_BUCKET_SECONDS: Final = 86_400
+JOBS_COUNTED: Final = 10_000  # of each status, by jobs/counts
+JOBS_SEARCHED: Final = 50_000  # looked at for one page of a search
+SEARCH_CHARS: Final = 64
 PRIORITY_MOST: Final = 1000

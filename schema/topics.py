@@ -41,12 +41,13 @@ DEVICE_FILTERS: Final = (
     "$aws/things/+/jobs/+/update",
 )
 # One level may be a wildcard where no answer of ours can match it; answers end in /accepted or /rejected.
-JOB_VERBS: Final = ("get", "update", "cancel", "delete", "associate", "pause", "resume")
+JOB_VERBS: Final = ("get", "update", "cancel", "delete", "associate", "pause", "resume", "progress")
 EXECUTION_VERBS: Final = ("get", "cancel", "delete")
 OPERATOR_FILTERS: Final = (
     "operators/+/jobs/create",
     "operators/+/jobs/preview",
     "operators/+/jobs/list",
+    "operators/+/jobs/counts",
     *(f"operators/+/jobs/+/{verb}" for verb in JOB_VERBS),
     *(f"operators/+/jobs/+/executions/+/{verb}" for verb in EXECUTION_VERBS),
     "operators/+/event-configurations/+",
@@ -54,6 +55,7 @@ OPERATOR_FILTERS: Final = (
     "operators/+/templates/+",
     "operators/+/managed-templates/+",
     "operators/+/things/+",
+    "operators/+/credentials/+",
     "operators/+/groups/+",
     "operators/+/operators/+",
     "operators/+/tokens/+",
@@ -149,15 +151,17 @@ _FLAT_VERBS: Final = frozenset(
         "jobs/create",
         "jobs/preview",
         "jobs/list",
+        "jobs/counts",
         *(f"templates/{verb}" for verb in ("create", "list", "get", "delete")),
         *(f"managed-templates/{verb}" for verb in ("list", "get")),
         *(f"things/{verb}" for verb in ("create", "list", "get", "update", "delete")),
         "things/executions",
+        *(f"credentials/{verb}" for verb in ("list", "issue", "revoke")),
         *(f"tags/{verb}" for verb in ("add", "remove", "list")),
         *(f"event-configurations/{verb}" for verb in ("get", "update")),
         *(f"groups/{verb}" for verb in ("create", "get", "list", "update", "delete")),
         *(f"groups/{verb}" for verb in ("add", "remove", "members")),
-        *(f"operators/{verb}" for verb in ("create", "list", "delete")),
+        *(f"operators/{verb}" for verb in ("create", "list", "delete", "whoami")),
         *(f"tokens/{verb}" for verb in ("create", "list", "revoke")),
         "audit/list",
     },

@@ -154,18 +154,21 @@ preview.params = [one for one in create.params if one.name not in {"watched", "t
 
 @jobs.command("list", short_help="List jobs, newest first.")
 @click.option("--status", help="SCHEDULED, IN_PROGRESS, COMPLETED, CANCELED, ...")
+@click.option("--search", help="A part of the id or the description, or who created it.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @as_json
 @reaching
 @runs_async
-async def list_jobs(where: Where, status: str | None, limit: int, as_json: bool) -> None:
+async def list_jobs(
+    where: Where, status: str | None, search: str | None, limit: int, as_json: bool
+) -> None:
     """List jobs, newest first.
 
     \b
     Example:
       jobbroker jobs list --status IN_PROGRESS
     """
-    asked_for = {"status": status} if status else {}
+    asked_for = {key: one for key, one in (("status", status), ("search", search)) if one}
     async with caller(where) as asked:
         listing = pages(asked, "jobs/list", asked_for, members="jobs", most=limit)
         found = [one async for one in listing]
@@ -223,6 +226,52 @@ async def show(where: Where, job_id: str, status: str | None, limit: int, as_jso
         for one in found
     ]
     print_table(("THING", "STATUS", "VERSION", "DETAILS"), rows)
+
+
+@jobs.command("counts", short_help="Count jobs by status.")
+@as_json
+@reaching
+@runs_async
+async def count_jobs(where: Where, as_json: bool) -> None:
+    """Count jobs by status; no status is counted further than 10,000.
+
+    \b
+    Example:
+      jobbroker jobs counts
+    """
+    async with caller(where) as asked:
+        body = await asked.call("jobs/counts", {})
+    if as_json:
+        print_json(body)
+    else:
+        rows = [(status, count) for status, count in body["counts"].items()]
+        print_table(("STATUS", "JOBS"), rows)
+
+
+@jobs.command("progress", short_help="Show where each of a job's things is, a letter each.")
+@click.argument("job_id")
+@as_json
+@reaching
+@runs_async
+async def progress(where: Where, job_id: str, as_json: bool) -> None:
+    """Show where each of a job's things is, by name, a letter for each.
+
+    Q queued, P in progress, S succeeded, F failed, T timed out, R rejected, M removed, C canceled.
+
+    \b
+    Example:
+      jobbroker jobs progress fw-7
+    """
+    found: list[Body] = []
+    async with caller(where) as asked:
+        while not found or "nextToken" in found[-1]:
+            after = {"nextToken": found[-1]["nextToken"]} if found else {}
+            found.append(await asked.call("jobs/progress", after, job_id=job_id))
+    letters = "".join(one["statuses"] for one in found)
+    if as_json:
+        print_json({"statuses": letters, "letters": found[0]["letters"]})
+    else:
+        click.echo("\n".join(letters[at : at + 100] for at in range(0, len(letters), 100)))
 
 
 @jobs.command("watch", short_help="Watch a job until it is over.")

@@ -92,6 +92,25 @@ async def show(where: Where, name: str, as_json: bool) -> None:
             click.echo(f"{key}: {value}")
 
 
+@operators.command("whoami", short_help="Show who you are here.")
+@as_json
+@reaching
+@runs_async
+async def whoami(where: Where, as_json: bool) -> None:
+    """Show the operator that commands are given as, with role and tenant.
+
+    \b
+    Example:
+      jobbroker operators whoami
+    """
+    async with caller(where) as asked:
+        body = await asked.call("operators/whoami", {})
+    if as_json:
+        print_json(body)
+    else:
+        click.echo(f"{body['operatorName']} ({body['role']}) in {body['tenant']}")
+
+
 @operators.command("remove", short_help="Remove an operator and its token.")
 @click.argument("name")
 @as_json

@@ -225,6 +225,56 @@ async def remove(where: Where, names: Sequence[str], as_json: bool) -> None:
         click.echo(f"removed {', '.join(names)}")
 
 
+@things.command("credentials", short_help="Show, give and take what lets a thing in.")
+@click.argument("name")
+@click.option("--issue", is_flag=True, help="A new token; the one it has stops working.")
+@click.option(
+    "--revoke",
+    type=click.Choice(("all", "token", "certificate")),
+    help="Take credentials away.",
+)
+@click.option("--serial", help="With --revoke: only the certificate of this serial.")
+@as_json
+@reaching
+@runs_async
+async def credentials(
+    where: Where, name: str, issue: bool, revoke: str | None, serial: str | None, as_json: bool
+) -> None:
+    """Show a thing's credentials; with --issue or --revoke change them.
+
+    \b
+    Example:
+      jobbroker things credentials pump-1
+      jobbroker things credentials pump-1 --issue
+    """
+    if issue and revoke:
+        raise click.UsageError("--issue and --revoke do not go together")
+    if serial and not revoke:
+        raise click.UsageError("--serial goes with --revoke")
+    payload: Body = {"thingName": name}
+    async with caller(where) as asked:
+        if issue:
+            body = await asked.call("credentials/issue", payload)
+        elif revoke:
+            payload |= {} if revoke == "all" else {"kind": revoke}
+            payload |= {"serial": serial} if serial else {}
+            body = await asked.call("credentials/revoke", payload)
+        else:
+            body = await asked.call("credentials/list", payload)
+    if as_json:
+        print_json(body)
+    elif issue:
+        print_table(("THING", "TOKEN"), [(name, body["token"])])
+    elif revoke:
+        click.echo(f"revoked {body['revoked']}")
+    else:
+        rows = [
+            (one["kind"], one.get("serial"), "revoked" if "revokedAt" in one else "live")
+            for one in body["credentials"]
+        ]
+        print_table(("KIND", "SERIAL", "STATE"), rows)
+
+
 def _pairs(attributes: object) -> str:
     pairs = attributes.items() if isinstance(attributes, dict) else ()
     return " ".join(f"{name}={value}" for name, value in pairs)

@@ -188,6 +188,32 @@ FROM (
 CROSS JOIN LATERAL (SELECT * FROM job_counts x WHERE x.tenant_id = $1 AND x.job_id = j.job_id OFFSET 0) c
 ORDER BY j.job_uid DESC;
 
+-- name: find_search_floor
+-- The job at which a page of a search stops looking; null when it looks at all that are left.
+-- params: tenant, before job_uid, how many it looks at
+SELECT x.job_uid FROM jobs x
+WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid < $2
+ORDER BY x.job_uid DESC
+OFFSET $3::bigint - 1
+LIMIT 1;
+
+-- name: search_jobs
+-- Jobs newest first that have a text in their id or description, or were created by it; down to a floor, included.
+-- params: tenant, before job_uid, most, status or null, text in lower case, floor
+SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.holds, j.target_selection, j.description, j.dialect, j.total_targets,
+       j.created_at, j.updated_at, j.completed_at,
+       c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
+FROM (
+    SELECT * FROM jobs x
+    WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid < $2 AND x.job_uid >= $6
+      AND ($4::text IS NULL OR x.status = $4)
+      AND (strpos(lower(x.job_id), $5) > 0 OR strpos(lower(x.description), $5) > 0 OR lower(x.created_by) = $5)
+    ORDER BY x.job_uid DESC
+    LIMIT $3
+) j
+CROSS JOIN LATERAL (SELECT * FROM job_counts x WHERE x.tenant_id = $1 AND x.job_id = j.job_id OFFSET 0) c
+ORDER BY j.job_uid DESC;
+
 -- name: list_jobs_in_status
 -- Jobs of one status newest first, from before a key on.
 -- params: tenant, before job_uid, most, status

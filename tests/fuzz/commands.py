@@ -128,7 +128,23 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
             "documentParameters": _pick({"x": "${thingName}"}, {"x" * 128: "x" * 30_720}),
         },
     ),
-    "jobs/list": ({}, {**_PAGE, "status": _pick("IN_PROGRESS", "COMPLETED", "SCHEDULED")}),
+    "jobs/list": (
+        {},
+        {
+            **_PAGE,
+            "status": _pick("IN_PROGRESS", "COMPLETED", "SCHEDULED"),
+            "search": lambda rng: odd.plain_text(rng, 64),
+        },
+    ),
+    "jobs/counts": ({}, {}),
+    "jobs/progress": (
+        {},
+        {
+            "mostThings": _pick(1, 10_000),
+            "bucketSeconds": _pick(1, 86_400),
+            "nextToken": _pick("WyJ4Il0"),
+        },
+    ),
     "jobs/get": (
         {},
         {
@@ -201,6 +217,12 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
         {"thingTypeName": _THING, "expectedVersion": _VERSION},
     ),
     "things/delete": ({"thingName": _THING}, {"expectedVersion": _VERSION}),
+    "credentials/list": ({"thingName": _THING}, {}),
+    "credentials/issue": ({"thingName": _THING}, {}),
+    "credentials/revoke": (
+        {"thingName": _THING},
+        {"kind": _pick("token", "certificate"), "serial": _pick("0", "a1" * 20)},
+    ),
     "groups/create": (
         {"thingGroupName": _GROUP},
         {
@@ -227,6 +249,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     ),
     "operators/list": ({}, _PAGE),
     "operators/delete": ({"operatorName": _OPERATOR}, {}),
+    "operators/whoami": ({}, {}),
 }
 
 

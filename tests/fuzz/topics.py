@@ -34,7 +34,16 @@ _LEVELS: Final = (
 _THINGS: Final = ("t1", "T:1_-", "get", "accepted", "x" * 128, "update")
 _JOBS: Final = ("j1", "J_-", "get", "notify", "update", "x" * 64)
 _VERBS: Final = (
-    *("jobs/create", "jobs/list", "things/create", "things/list", "things/get", "things/delete"),
+    *("jobs/counts", "credentials/list", "credentials/issue", "credentials/revoke"),
+    *(
+        "operators/whoami",
+        "jobs/create",
+        "jobs/list",
+        "things/create",
+        "things/list",
+        "things/get",
+        "things/delete",
+    ),
     *(
         "things/update",
         "groups/get",

@@ -128,6 +128,14 @@ async def _look(day: Day, job: str) -> None:
         if "nextToken" in first:
             await show(f"jobs/{of}/get", nextToken=first["nextToken"])
         await show(f"jobs/{of}/get", status="SUCCEEDED")
+    async with day.watched.step("jobs/counts", JOBS + OLD):
+        await day.desk.accepted("jobs/counts")
+    async with day.watched.step("jobs/list, search", JOBS + OLD):
+        await day.desk.accepted("jobs/list", {"maxResults": day.listed, "search": "big"})
+    for of in (job, "big0000"):
+        async with day.watched.step("jobs/progress", day.listed):
+            drawn = {"mostThings": day.listed, "bucketSeconds": 60}
+            await day.desk.accepted(f"jobs/{of}/progress", drawn)
     first = await show("things/list")
     if "nextToken" in first:
         await show("things/list", nextToken=first["nextToken"])

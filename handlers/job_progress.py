@@ -1,0 +1,72 @@
+"""jobs/counts and jobs/{id}/progress: how many jobs there are, and how far one has come, for who draws it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from handlers.context import Context, Outcome, not_found
+from schema import paging
+from schema.device import seconds
+from schema.lifecycle import TERMINAL, JobStatus, Status
+from schema.limits import JOBS_COUNTED
+from schema.sql import queries
+
+if TYPE_CHECKING:
+    from schema.view_commands import CountJobs, JobProgress
+
+_SQL = queries("progress")
+LETTERS: Final = {
+    Status.QUEUED: "Q",
+    Status.IN_PROGRESS: "P",
+    Status.SUCCEEDED: "S",
+    Status.FAILED: "F",
+    Status.TIMED_OUT: "T",
+    Status.REJECTED: "R",
+    Status.REMOVED: "M",
+    Status.CANCELED: "C",
+}
+
+
+async def count_jobs(context: Context, command: CountJobs) -> Outcome:
+    """Jobs by status, each counted up to 10,000: `counts`; a count of `most` means so many or more."""
+    del command
+    rows = await context.connection.fetch(
+        _SQL["count_jobs"], context.tenant_id, [*JobStatus], JOBS_COUNTED
+    )
+    return Outcome({"counts": {row["status"]: row["jobs"] for row in rows}, "most": JOBS_COUNTED})
+
+
+async def show_progress(context: Context, command: JobProgress, job_id: str) -> Outcome:
+    """A page of a job's things by name, each by its latest execution.
+
+    `statuses` has a letter for each thing (`letters` says which), from `firstThing` to `lastThing`. With bucketSeconds
+    `queued`, `started` and `ended` say how many did so in which bucket of time since `since`. Raises Rejected
+    (ResourceNotFound).
+    """
+    listing = f"progress/{job_id}"
+    after = paging.decode(listing, command.next_token, (str,)) or ("",)
+    since = await context.connection.fetchval(_SQL["find_job_start"], context.tenant_id, job_id)
+    if since is None:
+        raise not_found("job", job_id)
+    row = await context.connection.fetchrow(
+        _SQL["load_progress"],
+        *(context.tenant_id, job_id, *after, command.most_things, since, command.bucket_seconds),
+        *([*LETTERS], "".join(LETTERS.values()), sorted(TERMINAL)),
+    )
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    letters = row["letters"] or ""
+    body: dict[str, object] = {
+        "statuses": letters,
+        "letters": {letter: status for status, letter in LETTERS.items()},
+        "since": seconds(since),
+    }
+    if command.bucket_seconds is not None:
+        curves = json.loads(row["curves"] or "{}")
+        body |= {name: curves.get(name, {}) for name in ("queued", "started", "ended")}
+        body["bucketSeconds"] = command.bucket_seconds
+    if letters:
+        body |= {"firstThing": row["first_thing"], "lastThing": row["last_thing"]}
+    if len(letters) == command.most_things:
+        body["nextToken"] = paging.encode(listing, row["last_thing"])
+    return Outcome(body)
