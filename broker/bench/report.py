@@ -84,11 +84,11 @@ def machine_line(result: Result) -> str:
 
 
 def markdown(result: Result) -> str:
-    """Return docs/performance.md."""
+    """The measured section of docs/performance.md."""
     quick = " --quick" if result["quick"] else ""
     plan = result["plan"]
     lines = [
-        "# Performance",
+        "## Measured",
         "",
         (
             f"Written by `jobbroker bench{quick} --write docs/performance.md` on {result['at'][:10]}; the"
@@ -151,10 +151,10 @@ _MEANING: Final = (
 
 
 def _cpu(result: Result) -> Iterator[str]:
-    """Where the CPU time went: seconds of each process in a run."""
+    """Where the CPU time went: seconds of each process in a run, and what that is for one request."""
     parts = {
         name: result["parts"][name]
-        for name in ("echo", "seed", "updates", "two")
+        for name in ("echo", "seed", "updates", "cycles", "two")
         if name in result["parts"]
     }
     if not parts:
@@ -162,16 +162,27 @@ def _cpu(result: Result) -> Iterator[str]:
     names = list(dict.fromkeys(name for part in parts.values() for name in part["cpu_s"]))
     yield "## Where the CPU time went"
     yield ""
-    yield f"CPU seconds of each process in a run of {result['plan']['seconds']:g} s, median."
+    yield f"CPU seconds of each process in a run of {result['plan']['seconds']:g} s, median; in brackets, microseconds"
+    yield "for one request (for cycles: one cycle). The last column is what the cores could do at most at that price,"
+    yield "were none of them ever idle."
     yield ""
-    yield f"| | {' | '.join(names)} |"
-    yield f"|---|{'---|' * len(names)}"
+    yield f"| | {' | '.join(names)} | all | at most |"
+    yield f"|---|{'---|' * (len(names) + 2)}"
+    cores = result["machine"]["cores"]
     for part, found in parts.items():
-        cells = (f"{found['cpu_s'][name]:.1f}" if name in found["cpu_s"] else "" for name in names)
-        yield f"| {part} | {' | '.join(cells)} |"
+        count = found["per_s"] * result["plan"]["seconds"]
+        spent = found["cpu_s"]
+        cells = [_spent(spent[name], count) if name in spent else "" for name in names]
+        total = sum(spent.values())
+        most = f"{cores * count / total:,.0f}/s" if total else ""
+        yield f"| {part} | {' | '.join(cells)} | {_spent(total, count)} | {most} |"
     if "updates" in parts:
         peak = ", ".join(
             f"{name} {value:.0f} MB" for name, value in parts["updates"]["peak_mb"].items()
         )
         yield ""
         yield f"Most memory during the updates: {peak}."
+
+
+def _spent(seconds: float, count: float) -> str:
+    return f"{seconds:.1f} ({1e6 * seconds / count:.0f})" if count else f"{seconds:.1f}"

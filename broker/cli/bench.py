@@ -36,7 +36,7 @@ _PARTS = ("postgres", "echo", "seed", "updates", "cycles", "latency", "fanout", 
 @click.option(
     "--write",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the results to this file, as docs/performance.md.",
+    help="Also write the results into this file, between two marks, as in docs/performance.md.",
 )
 @as_json
 @tells
@@ -68,11 +68,12 @@ def bench(
       jobbroker bench --quick --only echo --only updates
       jobbroker bench --write docs/performance.md --json > bench.json
     """
+    from broker.bench import sections
     from broker.bench.report import machine_line, markdown, rows
 
     result = _run(_plan(quick=quick, things_mqtt=things_mqtt), only, data_dir)
     if write is not None:
-        write.write_text(markdown(result), encoding="utf-8")
+        sections.write(write, "bench", markdown(result), title="Performance")
         remark(f"written to {write}")
     if as_json:
         print_json(result)

@@ -16,9 +16,9 @@ from typing import Final
 import click
 import uvloop
 
+from broker.bench import sections
 from broker.embedded.accounts import EmbeddedServerError
 from broker.serving import allow_many_files
-from tests import sections
 from tests.chaos.outcome import Outcome, Plan
 from tests.chaos.report import SECTION, as_json, lines, markdown
 from tests.chaos.run import run

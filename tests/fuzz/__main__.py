@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from tests import sections
+from broker.bench import sections
 from tests.fuzz import database, report, targets
 from tests.fuzz.engine import Outcome, Target, fuzz
 

@@ -15,11 +15,11 @@ from typing import Final
 import click
 import uvloop
 
+from broker.bench import sections
 from broker.bench.children import LoadError
 from broker.embedded.accounts import EmbeddedServerError
 from broker.logs import set_up_logs
 from broker.serving import allow_many_files
-from tests import sections
 from tests.soak.report import SECTION, as_json, lines, markdown
 from tests.soak.run import Outcome, Soak, run
 

@@ -177,7 +177,13 @@ RESULT = {
         "load_average_before": 0.1,
     },
     "plan": {"devices": 200, "outstanding": 4, "runs": 3, "seconds": 2.0, "warm_up_s": 1.0},
-    "parts": {"updates": {"cpu_s": {"broker": 1.5}, "peak_mb": {"broker": 70.0}}},
+    "parts": {
+        "updates": {
+            "per_s": 9000.0,
+            "cpu_s": {"broker": 1.5, "load": 0.3},
+            "peak_mb": {"broker": 70.0},
+        }
+    },
 }
 
 
@@ -190,6 +196,6 @@ def test_each_claim_has_the_line_that_repeats_it() -> None:
     both = "`jobbroker bench --quick --only echo --only updates`"
     assert f"updates, as a multiple of the echo | 0.60 | {both} |" in page
     assert "10,000 executions in 1 job | 8,000, broker 80 MB |" in page
-    assert "| updates | 1.5 |" in page
+    assert "| updates | 1.5 (83) | 0.3 (17) | 1.8 (100) | 20,000/s |" in page
     table = [line for line in page.splitlines() if line.startswith("| ") and "`jobbroker" in line]
     assert len(table) == len(report.rows(RESULT))

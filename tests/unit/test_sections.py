@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import sections
+from broker.bench import sections
 
 
 def test_a_section_is_made_where_there_was_none(tmp_path: Path) -> None:
