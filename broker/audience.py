@@ -25,13 +25,14 @@ class Audience:
     Such an event need not be made for the next QUIET_SECONDS; after that they are tried again, and when nobody hears
     those either, it is twice as long, up to LONGEST_QUIET_SECONDS. So whoever subscribes is told of all that happens
     from then on, after at most so long; of executions that ended, at once: those events and all that is AWS's own are
-    always sent.
+    always sent. Whoever follows a tenant over HTTP hears all of it.
     """
 
     def __init__(self, mode: TopicMode, clock: Callable[[], float] = time.monotonic) -> None:
         self._mode = mode
         self._clock = clock
         self._quiet: dict[str, tuple[float, float]] = {}  # until when, and how long in all
+        self.followed: frozenset[str] = frozenset()  # tenants whose events somebody has over HTTP
 
     def note_unheard(self, topic: str) -> None:
         """Take in that a message reached nobody."""
@@ -51,5 +52,7 @@ class Audience:
 
     def nobody_hears(self, tenant: str, topic: str) -> bool:
         """Whether nobody listens to this topic of a tenant, as far as we were told lately."""
+        if tenant in self.followed:
+            return False
         until, _ = self._quiet.get(mounted(tenant, topic, self._mode), (0.0, 0.0))
         return self._clock() < until

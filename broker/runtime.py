@@ -35,7 +35,8 @@ from broker.outside import outside_of, store_of
 from broker.service import every
 from broker.settings import Settings
 from broker.slots import Slot, Takeover
-from handlers import chunks, outbox, retention, schedules, timeouts
+from broker.streams import Streams
+from handlers import chunks, outbox, retention, schedules, streams, timeouts
 from handlers.database import Pool, create_pool
 from handlers.documents import Documents
 from handlers.migrate import require_current
@@ -69,6 +70,7 @@ class Broker:
         self._filters = subscriptions(settings.mqtt_topics)
         self._audience = Audience(settings.mqtt_topics)
         self._metrics = Metrics()
+        self.streams = Streams(pool, self._audience)
         self._serving = False
         self.link = self._make_link(slot.number, self._filters, self._on_link_event)
         self.notifier = Notifier(
@@ -112,6 +114,8 @@ class Broker:
                             "jobbroker_outbox": self.notifier.look_again_for_orphans,
                             "jobbroker_work": self._work.set,
                             "jobbroker_access": on_access,
+                            "jobbroker_streams": self.streams.wake.set,
+                            "jobbroker_events": self.streams.look_again,
                         },
                     ),
                     "adopt": every(
@@ -120,6 +124,9 @@ class Broker:
                     "work": every("work", self._do_work, seconds=_WORK_SECONDS, wake=self._work),
                     "timeouts": every("timeouts", self._time_out, seconds=0.5),
                     "schedules": every("schedules", self._keep_schedules, seconds=0.5),
+                    "streams": every(
+                        "streams", self.streams.run_once, seconds=5, wake=self.streams.wake
+                    ),
                     "retention": every("retention", self._forget, seconds=600),
                     "resync": every(
                         "resync", self._tell_again_if_lost, seconds=60, wake=self._told_again
@@ -133,6 +140,7 @@ class Broker:
             await stop.wait()
             ready.cancel()
             self._serving = False
+            self.streams.close()
             if self._http is not None:
                 await self._http.close()
             ended = await self._wind_down()
@@ -204,8 +212,11 @@ class Broker:
             outside=outside_of(settings),
             nobody_hears=self._audience.nobody_hears,
             metrics=self._metrics,
+            streams=self.streams,
         )
-        watched = Watched(self.link, self.notifier, self.dispatcher, lambda: self._serving)
+        watched = Watched(
+            self.link, self.notifier, self.dispatcher, self.streams, lambda: self._serving
+        )
         return http_server(settings, doors, watched)
 
     def _make_link(
@@ -313,6 +324,7 @@ class Broker:
         self.notifier.tell(told)
         if told:
             self._work.set()
+        await streams.trim_all(self._pool)
         return await outbox.forget_requests(self._pool) or more
 
     async def _drain(self, number: int) -> None:

@@ -147,6 +147,13 @@ async def execute(
     return await _refused_now(pool, payload, busy)
 
 
+async def require_right(pool: Pool, actor: Actor, verb: str) -> None:
+    """Pass when the actor is an operator whose role covers a verb. Raises Rejected, as a command would be."""
+    async with pool.acquire() as connection, tenant_transaction(connection, actor.tenant_id):
+        context = await _identify(connection, actor, _Reply())
+    require(context.role, verb)
+
+
 async def _attempt(
     pool: Pool,
     actor: Actor,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from handlers import store
+from handlers import store, streams
 from handlers.database import tenant_transaction
 from handlers.slots import live_slots, takings, takings_if_alone
 from handlers.store import Loaded, Told
@@ -174,14 +174,21 @@ async def load(pool: Pool, *, slot: int, after: int, most: int = 50) -> list[Tol
 
 
 async def forget(pool: Pool, told: Iterable[Told], *, slot: int) -> None:
-    """Delete rows that the MQTT server has acknowledged, and remember for `forget_told` whom they were about."""
-    by_tenant: dict[str, list[int]] = defaultdict(list)
+    """Delete rows that the MQTT server has acknowledged, and remember for `forget_told` whom they were about.
+
+    Their events are kept for those who follow the tenant over HTTP, if there are any (`handlers.streams`).
+    """
+    by_tenant: dict[str, list[Told]] = defaultdict(list)
     for one in told:
-        by_tenant[one.tenant_id].append(one.outbox_id)
+        by_tenant[one.tenant_id].append(one)
     async with pool.acquire() as connection:
-        for tenant_id, ids in by_tenant.items():
+        for tenant_id, rows in by_tenant.items():
+            ids = [one.outbox_id for one in rows]
+            messages = [message for one in rows for message in one.messages]
             async with tenant_transaction(connection, tenant_id):
-                await connection.execute(_SQL["delete_outbox"], tenant_id, ids, slot)
+                followed = await connection.fetchval(_SQL["delete_outbox"], tenant_id, ids, slot)
+                if followed and messages:
+                    await streams.keep(connection, tenant_id, messages)
 
 
 async def tell_again(pool: Pool, *, slot: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 API: Final = "/api/v1"
+EVENTS_PATH: Final = f"{API}/events"  # beside the commands: a stream of what happens
 
 
 @dataclass(frozen=True, slots=True)

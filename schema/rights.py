@@ -79,6 +79,7 @@ LEAST_ROLE: Final = {
     "tokens/list": Role.VIEWER,
     "tokens/revoke": Role.ADMIN,
     "audit/list": Role.ADMIN,
+    "events/follow": Role.VIEWER,  # no command: a stream over HTTP; over MQTT the access rules say who hears what
 }
 # What changes nothing: neither remembered nor written down. A preview has a document read from where its source says.
 READS: Final = frozenset(
@@ -87,7 +88,7 @@ READS: Final = frozenset(
         "jobs/preview",
         *(verb for verb, role in LEAST_ROLE.items() if role is Role.VIEWER),
     }
-)
+) - {"events/follow"}
 
 
 def require(role: Role, verb: str) -> None:

@@ -1,6 +1,6 @@
-"""Connections that cannot be held open for nothing: headers are bounded in size and in time.
+"""Connections that cannot be held open for nothing: headers are bounded in size and in time, answers in time.
 
-uvicorn bounds neither for itself. One that says nothing costs a file and some kilobytes; the server takes at most so
+uvicorn bounds none of it. One that says nothing costs a file and some kilobytes; the server takes at most so
 many, so that those who hold them would keep others out.
 """
 
@@ -13,16 +13,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_BYTES: Final = 32 * 1024
 HEADER_SECONDS: Final = 10.0
+READ_SECONDS: Final = 30.0
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which hangs up on headers beyond 32 KB, and on those not complete within 10 s."""
+    """uvicorn's protocol, which hangs up on headers beyond 32 KB, and on those not complete within 10 s.
+
+    And on who does not read: an answer that cannot be written for 30 s has nobody who waits for it.
+    """
 
     _header_bytes = 0
     _in_headers = True
     _impatience: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     # As uvicorn's own: asyncio's protocols are given the transport they were made for.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -33,6 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
+        self._is_read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -59,6 +65,21 @@ class BoundedProtocol(HttpToolsProtocol):
         """A further request begins on a connection that was kept."""
         super().on_message_begin()
         self._wait_for_headers()
+
+    def pause_writing(self) -> None:
+        """The peer has not read what is already written: it has some time to."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It did."""
+        self._is_read()
+        super().resume_writing()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _wait_for_headers(self) -> None:
         self._stop_waiting()

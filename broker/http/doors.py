@@ -12,6 +12,7 @@ import structlog
 
 from broker.http.refusal import Refusal
 from broker.metrics import Metrics
+from broker.streams import Streams
 from handlers import executions
 from handlers.context import Outside
 from handlers.database import TRANSIENT, Pool
@@ -36,7 +37,7 @@ T = TypeVar("T")
 class Doors:
     """What HTTP needs of the serving process to have things done.
 
-    slot owns what is to be told of them; tell and wake_work are called with what was committed.
+    slot owns what is to be told of them; tell and wake_work are called with what was committed. streams: who follows.
     """
 
     pool: Pool
@@ -47,6 +48,7 @@ class Doors:
     outside: Outside
     nobody_hears: Callable[[str, str], bool]
     metrics: Metrics
+    streams: Streams
 
     async def command(
         self, actor: Actor, verb: str, payload: bytes, *, job_id: str = "", thing: str = ""

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 BODY_SECONDS: Final = 30.0
 _UNROUTED: Final = "unknown"
 
-# Called with the operation (method and the route's path), the status, and how long it took in seconds.
+# Called with the operation (method and the route's path), the status, and after how many seconds the answer began.
 Observe = Callable[[str, int, float], None]
 
 
@@ -55,7 +55,7 @@ class Edge:
             if watched.status is None:
                 raise
         finally:
-            self._note(scope, watched.status or 500, time.perf_counter() - started)
+            self._note(scope, watched, started)
 
     def _refuse_early(self, scope: Scope) -> None:
         wait = self._per_address.take(address_of(scope))
@@ -65,18 +65,21 @@ class Edge:
             if name == b"content-length" and int(value) > COMMAND_BYTES:
                 raise _too_large(int(value))
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, watched: _Watched, started: float) -> None:
+        ended = time.perf_counter()
+        status = watched.status or 500
         path = scope.get("operation")
         # Methods come from outside, too: without a route they are not names for figures.
         operation = f"{scope['method']} {path}" if path else _UNROUTED
-        self._observe(operation, status, seconds)
+        # A stream of events ends when its reader leaves: that says nothing about us.
+        self._observe(operation, status, (watched.began or ended) - started)
         left_out = self._lines.allow()
         if left_out is not None:
             log.info(
                 "http",
                 operation=operation,
                 status=status,
-                milliseconds=round(1000 * seconds, 1),
+                milliseconds=round(1000 * (ended - started), 1),
                 who=scope.get("who"),
                 address=address_of(scope),
                 left_out=left_out,
@@ -96,15 +99,16 @@ def _too_large(size: int) -> Refusal:
 
 
 class _Watched:
-    """A `send` that remembers the status."""
+    """A `send` that remembers the status, and when the answer began."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status: int | None = None
+        self.began: float | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status, self.began = message["status"], time.perf_counter()
         await self._send(message)
 
 

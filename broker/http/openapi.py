@@ -12,7 +12,8 @@ from typing import Any, Final
 from broker.http.openapi_parts import ANSWERS, REF, Json, as_content, refusals
 from broker.http.openapi_seeds import seeds_paths
 from schema import decode
-from schema.http_routes import API, ROUTES, Route
+from schema.http_routes import API, EVENTS_PATH, ROUTES, Route
+from schema.limits import JOB_ID
 from schema.rights import LEAST_ROLE
 
 _API_REFUSALS: Final = tuple(status for status in ANSWERS if status != 422)  # noqa: PLR2004 - the seeds' alone
@@ -32,7 +33,7 @@ def openapi_document() -> Json:
             "version": version("jobbroker"),
             "description": "AWS IoT Jobs for your own Mosquitto and PostgreSQL: operators' commands over HTTP.",
         },
-        "paths": {**paths, **seeds_paths(), **_WATCHED},
+        "paths": {**paths, EVENTS_PATH: _EVENTS, **seeds_paths(), **_WATCHED},
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -170,6 +171,27 @@ _HEALTH: Final[Json] = {
         "200": {"description": "It is", "content": as_content({"type": "object"})},
         **refusals((429,), "Error"),
     },
+}
+_EVENTS: Final[Json] = {
+    "get": {
+        "operationId": "events_follow",
+        "summary": "What happens, as server-sent events",
+        "description": "`events/follow` (least role: viewer). With Last-Event-ID, or lastEventId in the query: from"
+        " behind that one on.",
+        "tags": ["events"],
+        "parameters": [
+            _parameter("jobId", "query", {**_TEXT, "pattern": JOB_ID.pattern}, required=False),
+            _parameter("lastEventId", "query", _TEXT, required=False),
+            _parameter("Last-Event-ID", "header", _TEXT, required=False),
+        ],
+        "responses": {
+            "200": {
+                "description": "A stream that goes on until somebody hangs up",
+                "content": {"text/event-stream": {"schema": _TEXT}},
+            },
+            **refusals((400, 401, 403, 404, 408, 429, 500, 503), "Error"),
+        },
+    }
 }
 _WATCHED: Final[Json] = {
     "/healthz": {"get": {**_HEALTH, "summary": "Whether the process is alive"}},

@@ -13,6 +13,7 @@ from broker.http.about import about_routes
 from broker.http.customer import CustomerJobs
 from broker.http.device import DeviceJobs
 from broker.http.doors import Doors
+from broker.http.events import FollowEvents
 from broker.http.identity import Identity
 from broker.http.limits import RateLimit
 from broker.http.rest import rest_routes
@@ -21,6 +22,7 @@ from broker.http.watching import Gauges, Watching
 from broker.mqtt.link import Link
 from broker.notifier import Notifier
 from broker.settings import Settings
+from broker.streams import Streams
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,7 @@ class Watched:
     link: Link
     notifier: Notifier
     dispatcher: Dispatcher
+    streams: Streams
     is_serving: Callable[[], bool]
 
     def lacks(self) -> dict[str, str]:
@@ -59,6 +62,10 @@ class Watched:
             "notifier_rows": (
                 "Rows of the outbox that wait in this process's memory",
                 lambda: float(self.notifier.depth),
+            ),
+            "event_followers": (
+                "Who follows events over HTTP from this process",
+                lambda: float(self.streams.followers),
             ),
             "messages_sent": (
                 "Notifications and events sent since the start",
@@ -87,6 +94,7 @@ def http_server(
         *CustomerJobs(doors, identity).routes(),
         *DeviceJobs(doors, identity).routes(),
         *rest_routes(doors, identity),
+        *FollowEvents(doors.pool, doors.streams, identity).routes(),
         *about_routes(),
         *watching.routes(),
         *more,

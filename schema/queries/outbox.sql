@@ -26,15 +26,18 @@ ORDER BY outbox_id
 LIMIT $4;
 
 -- name: delete_outbox
--- What the MQTT server has acknowledged; which things that was about is remembered for a while.
+-- What the MQTT server has acknowledged; which things that was about is remembered for a while. Whether somebody follows
+-- the tenant's events, who is to have them as well.
 -- params: tenant, outbox ids, our slot
 WITH gone AS (
     DELETE FROM outbox WHERE tenant_id = $1 AND outbox_id = ANY ($2::bigint[]) RETURNING notify, notify_next
 ), told AS (
     SELECT DISTINCT unnest(notify || notify_next) AS thing_name FROM gone
+), remembered AS (
+    INSERT INTO told_lately (tenant_id, owner_slot, things)
+    SELECT $1, $3, array_agg(thing_name) FROM told HAVING count(*) > 0
 )
-INSERT INTO told_lately (tenant_id, owner_slot, things)
-SELECT $1, $3, array_agg(thing_name) FROM told HAVING count(*) > 0;
+SELECT EXISTS (SELECT FROM event_streams WHERE tenant_id = $1 AND followed_until > clock_timestamp());
 
 -- name: tell_again
 -- Everything that our slot told things lately, and slots without a process ($3 are those of others), once more, in rows of

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from handlers.database import Pool
+from schema.http_routes import EVENTS_PATH
 from tests.acceptance.http_site import http_site
 from tests.conftest import Database, StartMosquitto
 from tests.integration.operator_desk import Desk
@@ -35,7 +36,8 @@ _CHECKS = [
 
 def call_all(url: str, operator: str, device: str) -> int:
     """Call every operation some times with what its description makes; returns how many that were."""
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    # A stream goes on until its reader hangs up, which this one never does.
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json").exclude(path=EVENTS_PATH)
     called = 0
     for result in schema.get_all_operations():
         if isinstance(result, Err):
