@@ -14,7 +14,14 @@ from broker.simulator.things_stack.errors import (
     StackError,
     unauthenticated,
 )
-from broker.simulator.things_stack.rights import ADMIN_RIGHTS, ALL_RIGHTS, NONE, Rights, implied
+from broker.simulator.things_stack.rights import (
+    ADMIN_RIGHTS,
+    ALL_RIGHTS,
+    NONE,
+    OF_KIND,
+    Rights,
+    implied,
+)
 from broker.simulator.things_stack.state import Account, Entity, Host, Stack
 from broker.simulator.things_stack.tokens import PREFIX, ApiKey, digest_of, split
 
@@ -154,7 +161,7 @@ def _asked(stack: Stack, authorization: str | None, application_id: str) -> Righ
 
 def require(rights: Rights, kind: str, entity_id: str, *needed: str) -> None:
     """Raises StackError (403): for no right at all, which a missing entity gives too, or for the one that lacks."""
-    if not rights:
+    if not rights & OF_KIND[kind]:
         text = f"no {kind} rights for `{{uid}}`"
         raise StackError(PERMISSION_DENIED, RIGHTS, f"no_{kind}_rights", text, {"uid": entity_id})
     missing = [right for right in needed if right not in rights]

@@ -35,7 +35,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MOST_BODY: Final = 16 * 1024 * 1024
-_NO_ID: Final = frozenset({"key_id", "f_port"})
+_NO_ID: Final = frozenset({"key_id", "f_port"})  # neither is an id that somebody chose
 _FRONT_PAGES: Final = {
     Kind.BAD_GATEWAY: (502, "<html><head><title>502 Bad Gateway</title></head></html>\r\n"),
     Kind.MAINTENANCE: (503, "<html><body><h1>503 Service Unavailable</h1></body></html>\r\n"),
@@ -71,6 +71,7 @@ class Application:
             await self._answer(exchange, request)
         except Dropped:
             scope["transport"].abort()
+            await exchange.gone()
         finally:
             self._record.end()
 
@@ -167,6 +168,7 @@ class _Exchange:
     def __init__(self, scope: Message, receive: Receive, send: Send, host: Host) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._body: bytes | None = None
+        self._gone = False
         self.host = host
         self.path: str = scope["raw_path"].decode("ascii")
         self.query: str = scope["query_string"].decode("ascii", "replace")
@@ -196,6 +198,7 @@ class _Exchange:
             while more:
                 message = await self._receive()
                 if message["type"] == "http.disconnect":
+                    self._gone = True
                     raise Dropped
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
@@ -205,9 +208,9 @@ class _Exchange:
         return self._body
 
     async def gone(self) -> None:
-        """Returns when the client has hung up."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        """Returns when the connection is no more."""
+        while not self._gone:
+            self._gone = (await self._receive())["type"] == "http.disconnect"
 
     async def answer(self, status: int, body: str, headers: dict[str, str]) -> None:
         content = body.encode()

@@ -27,6 +27,8 @@ class Options:
     seconds regional hosts keep what the identity server said of a key's rights, in its favour or not (2 minutes when
     they are processes of their own, 0 when all is one). `batch_routes` False is a release before 3.27.
     `dev_eui_prefix` None is a server that issues no DevEUIs. `rate_per_minute` None is one without rate limits.
+    `regional_list_limit` is how many webhooks a list gives at most, 100 in releases from 3.34 on. Devices whose JoinEUI
+    is among `claimable_join_euis` can be claimed. Not every installation has `search`.
     """
 
     hosts: tuple[HostPlan, ...] = CLUSTERS
@@ -40,4 +42,7 @@ class Options:
     users_create_organizations: bool = True
     dev_eui_prefix: str | None = None
     dev_eui_limit: int = 10
+    claimable_join_euis: frozenset[str] = frozenset()
+    regional_list_limit: int | None = None
+    search: bool = True
     rate_per_minute: int | None = None

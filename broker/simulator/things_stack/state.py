@@ -134,6 +134,7 @@ class Stack:
         self.hosts = {plan.name: Host(plan) for plan in options.hosts}
         self.entities: dict[Account, Entity] = {}
         self.identity_devices = Registry()
+        self.claims: dict[DeviceKey, Document] = {}
         self.key_owners: dict[str, Account] = {}
         self.issued_euis: dict[str, int] = {}
         self.next_eui = 0
@@ -207,17 +208,19 @@ class Stack:
         return sorted(key for key in self.identity_devices.devices if key[0] == application_id)
 
     def holders_of(self, dev_eui: str) -> list[str]:
-        """Every registry that holds the DevEUI: `is` or `<host>/<component>`, with the holder's ids."""
+        """Every registry that holds the DevEUI: `is`, `<host>/<component>` or `claim`, with the holder's ids."""
         wanted = dev_eui.upper()
         places = [("is", self.identity_devices)]
         for host in self.hosts.values():
             places += [(f"{host.name}/{name}", host.registries[name]) for name in REGISTRIES]
-        return [
+        held = [
             f"{place} {key[0]}/{key[1]}"
             for place, registry in places
             for key, document in registry.devices.items()
             if document["ids"].get("dev_eui") == wanted
         ]
+        claims = [key for key, ids in self.claims.items() if ids["dev_eui"] == wanted]
+        return held + [f"claim {key[0]}/{key[1]}" for key in claims]
 
 
 def euis_of(document: Document) -> tuple[str, str] | None:
