@@ -82,6 +82,8 @@ class ThingsStackServer:
             wanted = (ports or {}).get(host.name, 0)
             taken = socket.create_server((LOOPBACK, wanted), backlog=_BACKLOG)
             taken.settimeout(0)
+            # asyncio does this only for sockets that name TCP as their protocol, which these do not.
+            taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets.append(taken)
             self._application.listens(host, taken.getsockname()[1])
 
