@@ -437,6 +437,8 @@ async def test_users(stack: Setting) -> None:
     user.state = "STATE_SUSPENDED"
     refused = await call("GET", "/applications/jos-app")
     assert (refused.status_code, name_of(refused)) == (403, "user_suspended")
+    told = (await call("GET", "/auth_info")).json()["api_key"]
+    assert told["api_key"]["rights"] == ["RIGHT_USER_INFO"]
     assert name_of(await call("DELETE", "/applications/jos-app")) == "no_application_rights"
     closed = Options(users_create_applications=False)
     async with setting(closed) as other:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from broker.simulator.things_stack import masks
-from broker.simulator.things_stack.access import require_authenticated
 from broker.simulator.things_stack.call import Call, Reply
 from broker.simulator.things_stack.errors import NOT_FOUND, STORE, StackError
 from broker.simulator.things_stack.kinds import ALL, Kind
@@ -111,7 +110,6 @@ def auth_info(call: Call) -> Reply:
     caller = call.caller
     if caller.entity is None or caller.key is None:
         return Reply()
-    require_authenticated(caller)
     entity_ids = {f"{caller.entity.kind}_ids": caller.entity.ids}
     key = {**shown(caller.key), "rights": sorted(caller.rights)}
     body: Document = {"api_key": {"api_key": key, "entity_ids": entity_ids}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker.simulator.things_stack import (
+    about,
     claiming,
     collaborators,
     entities,
@@ -27,6 +28,7 @@ def all_routes() -> list[Route]:
         *region_documents.routes(),
         *collaborators.routes(),
         *claiming.routes(),
+        *about.routes(),
     ]
 
 
