@@ -104,7 +104,11 @@ def http_server(
         per_address=_limit(settings.http_address_rate),
         observe=doors.metrics.note_http,
     )
-    port = server.listen(settings.http_host, settings.http_port or 0)
+    try:
+        port = server.listen(settings.http_host, settings.http_port or 0)
+    except OSError as error:
+        where = f"{settings.http_host}:{settings.http_port}"
+        raise OSError(error.errno, f"HTTP on {where}: {error.strerror}") from error
     log.info("http_listening", host=settings.http_host, port=port)
     return server
 
