@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from broker.document_hosts import AllowedHosts
 from broker.document_source import DocumentSource
+from broker.secret_keys import parse_keys
 from broker.settings import LocalSettings
 from handlers.context import Outside
+from schema.access_keys import AccessKeys
 from schema.presign import S3Store
 from schema.secrets import NoSealer, Sealer
 
@@ -32,7 +34,19 @@ def sealer_for(settings: LocalSettings) -> Sealer:
     return KeyRing.parse(settings.secret_key.get_secret_value())
 
 
+def access_keys_of(settings: LocalSettings) -> AccessKeys | None:
+    """What makes access keys of tokens; None when no key is set."""
+    if settings.secret_key is None:
+        return None
+    return AccessKeys(parse_keys(settings.secret_key.get_secret_value()))
+
+
 def outside_of(settings: LocalSettings) -> Outside:
-    """The store, the reader of documents, and what seals secrets."""
+    """The store, the reader of documents, what seals secrets, and what makes access keys."""
     hosts = AllowedHosts.parse(settings.document_hosts or "")
-    return Outside(store_of(settings), DocumentSource(hosts).read, sealer_for(settings))
+    return Outside(
+        store_of(settings),
+        DocumentSource(hosts).read,
+        sealer_for(settings),
+        access_keys_of(settings),
+    )

@@ -221,7 +221,20 @@ class Settings(LocalSettings):
         None,
         ge=0,
         le=65535,
-        description="the port to listen on for HTTP, 0 for a free one; unset: no HTTP, but 8000 with `up`",
+        description="the port to listen on for HTTP, 0 for a free one; unset: no HTTP",
+    )
+    http_iot_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="a port of its own for AWS's `iot`, for clients whose signature does not say"
+        " which service they mean; unset: none",
+    )
+    http_jobs_data_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="a port of its own for AWS's `iot-jobs-data`, as HTTP_IOT_PORT; unset: none",
     )
     http_token_rate: float = Field(
         200, ge=0, le=1e6, description="requests a second with one token over HTTP; 0: no limit"
@@ -287,14 +300,16 @@ class Settings(LocalSettings):
             )
         return self
 
-    @property
-    def http_url(self) -> str | None:
-        """Where HTTP is reached from this machine; None when that is nowhere, or not known before it listens."""
-        if not self.http_port:
-            return None
-        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
-        host = everywhere.get(self.http_host, self.http_host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
+    @model_validator(mode="after")
+    def _http_is_on(self) -> Self:
+        if self.http_port is None and (self.http_iot_port, self.http_jobs_data_port) != (
+            None,
+            None,
+        ):
+            raise ValueError(
+                "JOBBROKER_HTTP_IOT_PORT and JOBBROKER_HTTP_JOBS_DATA_PORT go with JOBBROKER_HTTP_PORT"
+            )
+        return self
 
     @property
     def mqtt(self) -> ServerUrl:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from handlers.database import Connection
     from handlers.store import Told
+    from schema.access_keys import AccessKeys
     from schema.arns import Home
     from schema.lifecycle import Execution
     from schema.presign import Signer
@@ -32,12 +33,14 @@ class Outside:
     """What of the world beyond the database commands may need; without it they are told that it is not offered.
 
     signer signs the URLs in documents. read_source gives the document at a documentSource, or raises Rejected; it is
-    awaited while no transaction is open. sealer seals the secrets that are stored.
+    awaited while no transaction is open. sealer seals the secrets that are stored; access_keys makes the access key of
+    a token that is given out.
     """
 
     signer: Signer | None = None
     read_source: Callable[[str], Awaitable[str]] = _no_source
     sealer: Sealer = field(default_factory=NoSealer)
+    access_keys: AccessKeys | None = None
 
 
 NOTHING: Final = Outside()
@@ -57,7 +60,7 @@ class Context:
 
     slot owns what is to be told. duplicate: the MQTT server delivered this request before, so its effect may be there.
     signer signs the URLs in documents; source is the document at the command's documentSource, once it was read.
-    sealer seals the secrets that are stored.
+    sealer seals the secrets that are stored; access_keys makes access keys of tokens.
     """
 
     connection: Connection
@@ -71,12 +74,21 @@ class Context:
     signer: Signer | None = None
     source: str | None = None
     sealer: Sealer = field(default_factory=NoSealer)
+    access_keys: AccessKeys | None = None
+
+    def access_key(self, token: str) -> dict[str, str]:
+        """The access key that a new token also is, to be shown with it: nothing where none are set up."""
+        return {} if self.access_keys is None else self.access_keys.of_token(token)
 
     def source_at(self, url: str) -> str:
         """The document at a documentSource. Raises SourceNeeded when it was not read yet."""
         if self.source is None:
             raise SourceNeeded(url)
         return self.source
+
+
+# Members of an answer that are shown once and stored nowhere, where a token is given out.
+SECRETS: Final = frozenset({"token", "secretAccessKey"})
 
 
 @dataclass(frozen=True, slots=True)

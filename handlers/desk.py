@@ -43,13 +43,15 @@ Key = tuple[str, str, int]
 class Ask(NamedTuple):
     """One request as it arrived: duplicate is MQTT's DUP flag, which says that it may have been handled before.
 
-    decoded: what `handlers.executions.read` has made of it, if it was read already.
+    decoded: what `handlers.executions.read` has made of it, if it was read already. behalf: name and role of the
+    operator who asks in the thing's place, whom the audit log names.
     """
 
     topic: DeviceTopic
     payload: bytes
     duplicate: bool = False
     decoded: Request | Decided | None = None
+    behalf: tuple[str, str] | None = None
 
 
 class Decided(NamedTuple):

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from handlers import store
+from handlers import audit, store
 from handlers.database import tenant_transaction
 from handlers.desk import CHANGING, Ask, Decided, Desk
 from schema import device
-from schema.changes import Change, NobodyHears, never
+from schema.changes import Change, NobodyHears, about, never
 from schema.device import Request
 from schema.errors import Code, Conflict, Rejected
 from schema.pending import CHANGES_PER_BATCH
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from datetime import datetime
 
-    from handlers.database import Pool
+    from handlers.database import Connection, Pool
     from handlers.documents import Documents, Texts
     from handlers.store import Told
 
@@ -141,6 +141,8 @@ async def _round(
                 slot=slot,
                 nobody_hears=nobody_hears,
             )
+            if any(ask.behalf for ask in asks):
+                await _note(connection, tenant_id, asks, desk.changes)
         wanted = [found for one in decided if (found := one.documented) is not None]
         texts = None
         if wanted:
@@ -149,6 +151,25 @@ async def _round(
             await before_commit()
     replies = [_encode(one, texts, desk.now) for one in decided]
     return Answered(replies, [told] if told else [], desk.changes)
+
+
+async def _note(
+    connection: Connection, tenant_id: str, asks: Sequence[Ask], changes: Sequence[Change]
+) -> None:
+    """Write down what operators have reported in the place of things."""
+    behalf = {ask.topic.thing: ask.behalf for ask in asks if ask.behalf}
+    for execution in map(about, changes):
+        who = behalf.get(execution.thing_name)
+        if who is None:
+            continue
+        await audit.record(
+            connection,
+            tenant_id,
+            who=who,
+            action="things/report",
+            subject=f"job/{execution.job_id}/thing/{execution.thing_name}",
+            details={"status": execution.status, "executionNumber": execution.execution_number},
+        )
 
 
 def _decode(topic: DeviceTopic, payload: bytes) -> Request | Decided:

@@ -31,15 +31,21 @@ _NEWEST: Final = 2**63 - 1  # above every job_uid
 
 
 async def list_jobs(context: Context, command: ListJobs) -> Outcome:
-    """Jobs, newest first, by status and by what they are called if asked (AWS: ListJobs, with counts beyond it).
+    """Jobs, newest first, of what is asked for (AWS: ListJobs; description and counts beyond it).
 
-    A search looks at 50,000 jobs for one page: its page may be short, and yet have a nextToken.
+    A search looks at 50,000 jobs for one page: its page may be short, and yet have a nextToken. Raises Rejected
+    (ResourceNotFound) for a group that is not there.
     """
     if command.search is not None:
         return await _search_jobs(context, command, command.search)
     before = paging.decode("jobs", command.next_token, (int,))
     page = (context.tenant_id, before[0] if before else _NEWEST, command.max_results + 1)
-    if command.status is None:
+    if not command.is_plain:
+        group = await _group(context, command)
+        rows = await context.connection.fetch(
+            _SQL["list_jobs_matching"], *page, command.status, command.target_selection, group
+        )
+    elif command.status is None:
         rows = await context.connection.fetch(_SQL["list_jobs"], *page)
     else:
         rows = await context.connection.fetch(_SQL["list_jobs_in_status"], *page, command.status)
@@ -68,6 +74,19 @@ async def _search_jobs(context: Context, command: ListJobs, search: str) -> Outc
     elif floor is not None:
         body["nextToken"] = paging.encode("jobs", floor)
     return Outcome(body)
+
+
+async def _group(context: Context, command: ListJobs) -> str | None:
+    """The name of the group whose jobs are asked for."""
+    asked = command.thing_group_name or command.thing_group_id
+    if asked is None:
+        return None
+    found: str | None = await context.connection.fetchval(
+        _SQL["find_group"], context.tenant_id, command.thing_group_name, command.thing_group_id
+    )
+    if found is None:
+        raise not_found("group", asked)
+    return found
 
 
 async def get_job(context: Context, command: GetJob, job_id: str) -> Outcome:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from handlers.database import Connection, Pool
     from handlers.store import Told
+    from schema.access_keys import AccessKeys
     from schema.presign import Signer
     from schema.secrets import Sealer
     from schema.topics import OperatorTopic
@@ -113,6 +114,7 @@ class _With(NamedTuple):
     signer: Signer | None
     sealer: Sealer
     source: str | None = None
+    access_keys: AccessKeys | None = None
 
 
 async def execute(
@@ -132,7 +134,9 @@ async def execute(
     Never raises for the peer's faults: they are an Answer that is not accepted. Errors of the database propagate; then
     nothing was done, unless the connection was lost while committing: the repeated request finds out.
     """
-    with_all = _With(slot, duplicate, outside.signer, outside.sealer)
+    with_all = _With(
+        slot, duplicate, outside.signer, outside.sealer, access_keys=outside.access_keys
+    )
     for _ in range(_ATTEMPTS):
         try:
             return await _attempt(pool, actor, topic, payload, given=with_all)

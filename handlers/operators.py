@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from handlers.context import Context, Outcome, not_found
+from handlers.context import SECRETS, Context, Outcome, not_found
 from handlers.principals import give_up, issue_token, take_names
 from schema import paging
 from schema.device import seconds
@@ -43,12 +43,13 @@ async def create_operator(context: Context, command: CreateOperator) -> Outcome:
         _SQL["insert_operator"], context.tenant_id, name, command.role, context.actor
     )
     if command.issue_token:
-        body["token"] = await issue_token(context.connection, context.tenant_id, name)
+        token = await issue_token(context.connection, context.tenant_id, name)
+        body |= {"token": token, **context.access_key(token)}
     return Outcome(
         body,
         subject=f"operator/{name}",
         details={"role": command.role, "token": command.issue_token},
-        secrets=frozenset({"token"}),
+        secrets=SECRETS,
     )
 
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from handlers import reach, store
-from handlers.context import Context, Outcome, not_found, told_of
+from handlers.context import SECRETS, Context, Outcome, not_found, told_of
 from handlers.principals import give_up, has_credentials, issue_token, require_version, take_names
 from schema import lifecycle, paging
 from schema.changes import Change
@@ -82,13 +82,14 @@ async def create_thing(context: Context, command: CreateThing) -> Outcome:
         "thingId": str(row["thing_id"]),
     }
     if command.issue_token and not await has_credentials(connection, context.tenant_id, name):
-        body["token"] = await issue_token(connection, context.tenant_id, name)
+        token = await issue_token(connection, context.tenant_id, name)
+        body |= {"token": token, **context.access_key(token)}
     changed = created or "token" in body
     return Outcome(
         body,
         subject=f"thing/{name}" if changed else "",
         details={"attributes": command.all_attributes, "token": "token" in body},
-        secrets=frozenset({"token"}),
+        secrets=SECRETS,
     )
 
 

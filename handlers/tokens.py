@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
-from handlers.context import Context, Outcome, not_found
+from handlers.context import SECRETS, Context, Outcome, not_found
 from handlers.credentials import make_token
 from handlers.database import tenant_transaction
 from schema import paging
+from schema.access_keys import access_key_id, digests_between
 from schema.device import seconds
 from schema.errors import Code, Rejected
 from schema.limits import TOKENS_PER_OPERATOR
@@ -61,6 +62,38 @@ async def find_bearer(pool: Pool, token: str) -> Bearer | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """Whose an access key is, what its secret is made of, and an operator's role (None: a thing's)."""
+
+    bearer: Bearer
+    digest: bytes
+    role: Role | None
+
+
+async def find_access_key(pool: Pool, key_id: str) -> KeyHolder | None:
+    """Whose a live access key is; None for one that is unknown, and when its token is revoked or has expired.
+
+    Notes its use, once a minute. The id is no secret, so that looking it up tells nothing.
+    """
+    between = digests_between(key_id)
+    if between is None:
+        return None
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(_SQL["find_access_key"], *between)
+        if len(rows) != 1:
+            return None
+        tenant_id, name, kind, credential = rows[0]
+        async with tenant_transaction(connection, tenant_id):
+            row = await connection.fetchrow(_SQL["get_access_key"], tenant_id, credential)
+            if row is None:
+                return None
+            if row["is_stale"]:
+                await connection.execute(_SQL["note_use"], tenant_id, credential, USE_NOTED_EVERY)
+    role = None if row["role"] is None else Role(row["role"])
+    return KeyHolder(Bearer(tenant_id, name, kind, str(credential)), row["token_sha256"], role)
+
+
 async def create_token(context: Context, command: CreateToken) -> Outcome:
     """Make a token for an operator; it is in the answer, this once.
 
@@ -87,12 +120,13 @@ async def create_token(context: Context, command: CreateToken) -> Outcome:
         "operatorName": name,
         "expiresAt": seconds(expires),
         "token": token,
+        **context.access_key(token),
     }
     return Outcome(
         body,
         subject=f"operator/{name}",
         details={"tokenId": str(token_id), "expiresAt": seconds(expires)},
-        secrets=frozenset({"token"}),
+        secrets=SECRETS,
     )
 
 
@@ -155,6 +189,7 @@ def _summary(row: asyncpg.Record) -> dict[str, object]:
         "operatorName": row["principal"],
         "kind": "mqtt" if row["kind"] == "token" else "http",
         "label": row["label"],
+        "accessKeyId": access_key_id(row["token_sha256"]),
         "createdAt": seconds(row["created_at"]),
         "expiresAt": _at(row["not_after"]),
         "lastUsedAt": _at(row["last_used_at"]),

@@ -20,6 +20,7 @@ from schema.fields import (
     ClientToken,
     Document,
     DocumentType,
+    GroupId,
     GroupName,
     JobId,
     NamePrefix,
@@ -166,10 +167,31 @@ class CreateSeedJob(Command):
 
 
 class ListJobs(Page):
-    """jobs/list (AWS: ListJobs; search is ours: a part of the id, the description or who created it)."""
+    """jobs/list (AWS: ListJobs; search is ours: a part of the id, the description or who created it).
+
+    A group is named by its name or by its id.
+    """
 
     status: Annotated[JobStatus, _LAX] | None = None
     search: SearchText | None = None
+    target_selection: Literal["SNAPSHOT", "CONTINUOUS"] | None = None
+    thing_group_name: GroupName | None = None
+    thing_group_id: GroupId | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.thing_group_name is not None and self.thing_group_id is not None:
+            msg = "thingGroupId: given together with thingGroupName"
+            raise ValueError(msg)
+        if self.search is not None and not self.is_plain:
+            msg = "search: given together with targetSelection or a group"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether jobs are asked for by neither their selection nor a group."""
+        return (self.target_selection, self.thing_group_name, self.thing_group_id) == (None,) * 3
 
 
 class GetJob(Page):

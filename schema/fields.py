@@ -27,6 +27,7 @@ from schema.limits import (
     TEXT_CHARS,
     THING_NAME,
     TOKEN_BYTES,
+    UUID,
     is_plain_text,
 )
 from schema.paging import PAGE_MOST
@@ -146,6 +147,7 @@ def _details(value: object) -> object:
 
 ThingName = Annotated[str, _fits(THING_NAME)]
 GroupName = Annotated[str, _fits(GROUP_NAME)]
+GroupId = Annotated[str, Field(pattern=UUID)]
 OperatorName = Annotated[str, _fits(OPERATOR_NAME)]
 NamePrefix = Annotated[str, _fits(THING_NAME)]
 JobId = Annotated[str, _fits(JOB_ID)]

@@ -13,6 +13,7 @@ GROUP_NAME: Final = THING_NAME
 OPERATOR_NAME: Final = THING_NAME
 JOB_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 TENANT_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 REASON_CODE: Final = re.compile(r"[A-Z0-9_]{1,128}")
 DETAIL_KEY: Final = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 

@@ -622,6 +622,16 @@ CREATE FUNCTION find_token(digest bytea)
         WHERE c.token_sha256 = digest AND c.token_sha256 IS NOT NULL AND c.revoked_at IS NULL
           AND (c.not_after IS NULL OR c.not_after > clock_timestamp())';
 
+-- Whose an access key of AWS's dialect is: its id is the begin of a token's sha256.
+CREATE FUNCTION find_access_key(low bytea, high bytea)
+    RETURNS TABLE (tenant_id text, principal text, principal_kind text, credential_id uuid)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT c.tenant_id, c.principal, p.kind, c.credential_id
+        FROM credentials c JOIN principals p ON p.tenant_id = c.tenant_id AND p.name = c.principal
+        WHERE c.token_sha256 BETWEEN low AND high AND c.token_sha256 IS NOT NULL AND c.revoked_at IS NULL
+          AND (c.not_after IS NULL OR c.not_after > clock_timestamp())
+        LIMIT 2';
+
 CREATE FUNCTION sweep_event_streams() RETURNS TABLE (tenant_id text, followed_until timestamptz)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, followed_until FROM event_streams WHERE followed_until > clock_timestamp()';
@@ -666,8 +676,9 @@ BEGIN
     FOREACH sweep IN ARRAY ARRAY['sweep_tenants()', 'sweep_job_work()', 'sweep_next_rollout()',
                                  'sweep_job_tells()', 'sweep_schedules(integer)',
                                  'sweep_expired_jobs()', 'sweep_timeouts(integer)', 'sweep_outbox()',
-                                 'find_token(bytea)', 'sweep_event_streams()', 'sweep_counts()',
-                                 'sweep_lateness()', 'sweep_ttn_provisioning()', 'sweep_ttn_batches()'] LOOP
+                                 'find_token(bytea)', 'find_access_key(bytea, bytea)',
+                                 'sweep_event_streams()', 'sweep_counts()', 'sweep_lateness()',
+                                 'sweep_ttn_provisioning()', 'sweep_ttn_batches()'] LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO jobbroker_sweep', sweep);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', sweep);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO jobbroker_serve', sweep);

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from schema.commands import Command, Page
 from schema.fields import OperatorName, Text
-from schema.limits import AUDIT_SUBJECT_CHARS, TOKEN_DAYS, is_plain_text
+from schema.limits import AUDIT_SUBJECT_CHARS, TOKEN_DAYS, UUID, is_plain_text
 
 
 def _subject(value: str) -> str:
@@ -18,9 +18,7 @@ def _subject(value: str) -> str:
     return value
 
 
-TokenId = Annotated[
-    str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
-]
+TokenId = Annotated[str, Field(pattern=UUID)]
 Subject = Annotated[
     str, Field(min_length=1, max_length=AUDIT_SUBJECT_CHARS), AfterValidator(_subject)
 ]

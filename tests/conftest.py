@@ -139,10 +139,17 @@ async def mosquitto_server(servers: Choice, tmp_path: Path) -> AsyncIterator[Sta
     `{directory}` in the configuration is replaced by where the files are (a directory of this
     server alone). Listeners name free ports on 127.0.0.1. Each server is ended after the test.
     """
+    async with mosquittos(servers, tmp_path) as start:
+        yield start
+
+
+@asynccontextmanager
+async def mosquittos(servers: Choice, place: Path) -> AsyncIterator[StartMosquitto]:
+    """Start Mosquittos, as `mosquitto_server` says, which end with this."""
     started: list[MosquittoServer] = []
 
     async def start(config: str, files: Mapping[str, str]) -> MosquittoServer:
-        directory = tmp_path / f"mosquitto-{len(started)}"
+        directory = place / f"mosquitto-{len(started)}"
         directory.mkdir()
         for name, text in files.items():
             (directory / name).write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.http.aws_answers import is_aws, refused_early
 from broker.http.refusal import code_of, status_of
 from handlers.operator_plane import Answer
 
@@ -32,7 +33,9 @@ def answered(answer: Answer, status: int = 200) -> Response:
 
 
 def refused(request: Request, error: HTTPException) -> Response:
-    """An error: `detail` at the seeds' doors, code and message at ours."""
+    """An error: `detail` at the seeds' doors, code and message at ours, AWS's own at that of AWS."""
+    if is_aws(request.scope):
+        return refused_early(request, error)
     if request.url.path.startswith(SEEDS_PATHS):
         response = as_json({"detail": error.detail}, error.status_code)
     else:

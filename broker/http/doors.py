@@ -79,15 +79,20 @@ class Doors:
             self.wake_work()
         return answer
 
-    async def ask(self, topic: DeviceTopic, payload: bytes) -> Reply:
-        """Have a device's request answered, and what follows from it told. Raises Refusal as `command`."""
+    async def ask(
+        self, topic: DeviceTopic, payload: bytes, *, behalf: tuple[str, str] | None = None
+    ) -> Reply:
+        """Have a device's request answered, and what follows from it told. Raises Refusal as `command`.
+
+        behalf: name and role of an operator who asks in its place.
+        """
 
         async def once(*, duplicate: bool) -> executions.Answered:
             return await executions.answer(
                 self.pool,
                 self.documents,
                 topic.tenant,
-                [Ask(topic, payload, duplicate)],
+                [Ask(topic, payload, duplicate, behalf=behalf)],
                 slot=self.slot,
                 nobody_hears=partial(self.nobody_hears, topic.tenant),
             )

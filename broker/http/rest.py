@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,9 +18,7 @@ from schema import decode
 from schema.errors import Code, Rejected, shorten
 from schema.http_routes import API, ROUTES, Route
 from schema.limits import JOB_ID, THING_NAME, check_name
-
-_NOTHING: Final = b""
-_WORDS: Final = {"true": True, "false": False}
+from schema.query_values import read_flag, read_integer
 
 
 def rest_routes(doors: Doors, identity: Identity) -> list[Endpoint]:
@@ -93,15 +91,9 @@ def _readers(route: Route) -> dict[str, Callable[[str], object]]:
         for name, schema in model.model_json_schema()["properties"].items():
             kinds = {one.get("type") for one in schema.get("anyOf", [schema])}
             if "integer" in kinds:
-                found[name] = _integer
+                found[name] = read_integer
             elif "boolean" in kinds:
-                found[name] = lambda text: _WORDS.get(text, text)
+                found[name] = read_flag
             elif "array" in kinds:
                 found[name] = lambda text: text.split(",")
     return found
-
-
-def _integer(text: str) -> object:
-    """A number where the text is one; else the text, which the command refuses in its own words."""
-    bare = text.removeprefix("-")
-    return int(text) if bare.isascii() and bare.isdigit() and len(bare) < 20 else text  # noqa: PLR2004 - beyond 64 bits

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from broker.http.answers import refused
 from broker.http.connections import BoundedProtocol
@@ -63,7 +64,7 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """Listens from `listen` on, answers while `run` runs, and ends in order on `close`."""
 
-    def __init__(self, app: FastAPI, *, per_address: RateLimit, observe: Observe) -> None:
+    def __init__(self, app: ASGIApp, *, per_address: RateLimit, observe: Observe) -> None:
         """Take the application, how often one address may come, and who is told of each request."""
         edge = Edge(app, per_address=per_address, observe=observe)
         config = uvicorn.Config(
@@ -80,25 +81,25 @@ class HttpServer:
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
         self._server = _Server(config)
-        self._socket: socket.socket | None = None
+        self._sockets: list[socket.socket] = []
 
     def listen(self, host: str, port: int) -> int:
-        """Take the port, 0 for a free one; returns which it is. Raises OSError when it is taken."""
+        """Take one more port, 0 for a free one; returns which it is. Raises OSError when it is taken."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         taken = socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
         taken.settimeout(0)
-        self._socket = taken
+        self._sockets.append(taken)
         found: int = taken.getsockname()[1]
         return found
 
     async def run(self) -> None:
         """Answer until `close`."""
-        assert self._socket is not None  # noqa: S101 - `listen` comes first
-        await self._server.serve(sockets=[self._socket])
+        await self._server.serve(sockets=self._sockets)
 
     async def close(self) -> None:
         """Take no more requests; those under way have two seconds."""
         self._server.should_exit = True
-        if self._socket is not None and not self._server.started:
-            self._socket.close()
+        if not self._server.started:
+            for taken in self._sockets:
+                taken.close()
         await asyncio.sleep(0)

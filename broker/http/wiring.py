@@ -10,6 +10,8 @@ from starlette.routing import BaseRoute
 
 from broker.dispatch import Dispatcher
 from broker.http.about import about_routes
+from broker.http.aws_door import AwsDoor, Dialects
+from broker.http.aws_identity import AwsIdentity
 from broker.http.customer import CustomerJobs
 from broker.http.device import DeviceJobs
 from broker.http.doors import Doors
@@ -21,8 +23,10 @@ from broker.http.server import HttpServer, create_app
 from broker.http.watching import Gauges, Watching
 from broker.mqtt.link import Link
 from broker.notifier import Notifier
+from broker.outside import access_keys_of
 from broker.settings import Settings
 from broker.streams import Streams
+from schema.aws_errors import IOT, JOBS_DATA
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +85,8 @@ def http_server(
 
     Raises OSError when the port is taken.
     """
-    identity = Identity(doors.pool, per_key=_limit(settings.http_token_rate))
+    per_key = _limit(settings.http_token_rate)
+    identity = Identity(doors.pool, per_key=per_key)
     secret = settings.metrics_token
     watching = Watching(
         doors.pool,
@@ -99,17 +104,23 @@ def http_server(
         *watching.routes(),
         *more,
     ]
+    ports: dict[int, str] = {}
+    signers = AwsIdentity(doors.pool, access_keys_of(settings), per_key=per_key)
+    app = Dialects(create_app(routes), AwsDoor(doors, signers, ports=ports), ports)
     server = HttpServer(
-        create_app(routes),
+        app,
         per_address=_limit(settings.http_address_rate),
         observe=doors.metrics.note_http,
     )
-    try:
-        port = server.listen(settings.http_host, settings.http_port or 0)
-    except OSError as error:
-        where = f"{settings.http_host}:{settings.http_port}"
-        raise OSError(error.errno, f"HTTP on {where}: {error.strerror}") from error
-    log.info("http_listening", host=settings.http_host, port=port)
+    port = server.listen(settings.http_host, settings.http_port or 0)
+    for service, wanted in (
+        (IOT, settings.http_iot_port),
+        (JOBS_DATA, settings.http_jobs_data_port),
+    ):
+        if wanted is not None:
+            ports[server.listen(settings.http_host, wanted)] = service
+    of_service = {service: own for own, service in ports.items()}
+    log.info("http_listening", host=settings.http_host, port=port, **of_service)
     return server
 
 

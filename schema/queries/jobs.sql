@@ -229,6 +229,32 @@ FROM (
 CROSS JOIN LATERAL (SELECT * FROM job_counts x WHERE x.tenant_id = $1 AND x.job_id = j.job_id OFFSET 0) c
 ORDER BY j.job_uid DESC;
 
+-- name: list_jobs_matching
+-- Jobs newest first, from before a key on: of a status, a selection, or with a group among their targets.
+-- params: tenant, before job_uid, most, status or null, selection or null, group or null
+SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.holds, j.target_selection, j.description, j.dialect, j.total_targets,
+       j.created_at, j.updated_at, j.completed_at,
+       c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
+FROM (
+    SELECT * FROM jobs x
+    WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid < $2
+      AND ($4::text IS NULL OR x.status = $4)
+      AND ($5::text IS NULL OR x.target_selection = $5)
+      AND ($6::text IS NULL OR EXISTS (
+          SELECT FROM job_targets t
+          WHERE t.tenant_id = $1 AND t.job_id = x.job_id AND t.target_kind = 'thinggroup' AND t.target_name = $6))
+    ORDER BY x.job_uid DESC
+    LIMIT $3
+) j
+CROSS JOIN LATERAL (SELECT * FROM job_counts x WHERE x.tenant_id = $1 AND x.job_id = j.job_id OFFSET 0) c
+ORDER BY j.job_uid DESC;
+
+-- name: find_group
+-- A group's name, by its name or its id.
+-- params: tenant, name or null, id or null
+SELECT group_name FROM thing_groups
+WHERE tenant_id = $1 AND (group_name = $2 OR group_id = $3::uuid);
+
 -- name: get_job
 -- A job with its targets and counts.
 -- params: tenant, job id

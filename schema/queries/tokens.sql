@@ -7,6 +7,20 @@ SELECT tenant_id, principal, principal_kind, credential_id,
        last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute' AS is_stale
 FROM find_token($1);
 
+-- name: find_access_key
+-- Whose a live access key of AWS's dialect is, over all tenants: its id says between which two sha256 the token's is.
+-- params: low, high
+SELECT tenant_id, principal, principal_kind, credential_id FROM find_access_key($1, $2);
+
+-- name: get_access_key
+-- What the secret of an access key is made of, the role of its operator, and whether its last use is to be noted.
+-- params: tenant, credential
+SELECT c.token_sha256, o.role,
+       c.last_used_at IS NULL OR c.last_used_at < clock_timestamp() - interval '1 minute' AS is_stale
+FROM credentials c
+LEFT JOIN operators o ON o.tenant_id = c.tenant_id AND o.operator_name = c.principal
+WHERE c.tenant_id = $1 AND c.credential_id = $2 AND c.token_sha256 IS NOT NULL;
+
 -- name: note_use
 -- That a token was used now, unless somebody noted it meanwhile.
 -- params: tenant, credential, how often it is noted
@@ -41,7 +55,7 @@ RETURNING credential_id;
 -- name: list_tokens
 -- Operators' live tokens by operator, from after a key on.
 -- params: tenant, operator or null, after operator, after credential, most
-SELECT c.credential_id, c.principal, c.kind, c.label, c.created_at, c.not_after, c.last_used_at
+SELECT c.credential_id, c.principal, c.kind, c.label, c.created_at, c.not_after, c.last_used_at, c.token_sha256
 FROM operators o
 CROSS JOIN LATERAL (
     SELECT x.* FROM credentials x

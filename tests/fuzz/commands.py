@@ -136,6 +136,10 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
             "search": lambda rng: odd.plain_text(rng, 64),
         },
     ),
+    "jobs/list, filtered": (
+        {"targetSelection": _pick("SNAPSHOT", "CONTINUOUS")},
+        {"thingGroupName": _GROUP},
+    ),
     "jobs/counts": ({}, {}),
     "jobs/progress": (
         {},
