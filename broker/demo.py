@@ -70,8 +70,8 @@ async def _running(directory: Path, stop: asyncio.Event) -> AsyncIterator[Up]:
     remark("starting PostgreSQL, Mosquitto and the broker in a directory of their own ...")
     ready: asyncio.Future[Up] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
-    # Nothing here is to survive a power cut.
-    options = UpOptions(data_dir=directory, durable=False)
+    # Nothing here is to survive a power cut, and nobody comes by HTTP.
+    options = UpOptions(data_dir=directory, durable=False, http=False)
     serving = asyncio.create_task(up(options, on_ready=ready.set_result, stop=over))
     stopped = asyncio.create_task(stop.wait())
     try:

@@ -59,10 +59,13 @@ async def answers(settings: Settings) -> str | None:
     return None
 
 
-async def examine(settings: Settings, *, operator_url: str | None = None) -> AsyncIterator[Finding]:
+async def examine(
+    settings: Settings, *, operator_url: str | None = None, http_url: str | None = None
+) -> AsyncIterator[Finding]:
     """Examine everything, one finding after the other; nothing is changed.
 
-    operator_url: who asks the broker something over MQTT, to see the whole way; None leaves that out.
+    operator_url: who asks the broker something over MQTT, to see the whole way. http_url: where HTTP is to answer.
+    None leaves that out.
     """
     yield Finding("settings", "ok", "all known and within their limits")
     async for finding in _database(settings):
@@ -73,6 +76,8 @@ async def examine(settings: Settings, *, operator_url: str | None = None) -> Asy
         yield finding
     if operator_url is not None:
         yield await _round_trip(settings, operator_url)
+    if http_url is not None:
+        yield await _http(http_url)
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -250,3 +255,25 @@ async def _round_trip(settings: Settings, operator_url: str) -> Finding:
         return Finding("round trip", "fail", failure.message, remedy)
     took = (time.monotonic() - began) * 1000
     return Finding("round trip", "ok", f"an operator's request was answered after {took:.0f} ms")
+
+
+async def _http(url: str) -> Finding:
+    import httpx  # noqa: PLC0415 - a fifth of a second, for those who have HTTP
+
+    try:
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+            answer = await client.get(f"{url}/readyz")
+    except httpx.HTTPError as error:
+        remedy = "is `jobbroker serve` running, and JOBBROKER_HTTP_HOST right?"
+        return Finding("HTTP", "fail", f"{url} does not answer: {error}", remedy)
+    try:
+        said = answer.json()
+    except ValueError:
+        said = None
+    match said:
+        case {"status": "ready"}:
+            return Finding("HTTP", "ok", f"{url} answers")
+        case {"lacking": dict(lacking)}:
+            why = "; ".join(f"{name}: {text}" for name, text in lacking.items())
+            return Finding("HTTP", "fail", f"{url} is not ready", why)
+    return Finding("HTTP", "fail", f"{url} answers, but not as jobbroker", "is the port ours?")

@@ -221,7 +221,7 @@ class Settings(LocalSettings):
         None,
         ge=0,
         le=65535,
-        description="the port to listen on for HTTP, 0 for a free one; unset: no HTTP",
+        description="the port to listen on for HTTP, 0 for a free one; unset: no HTTP, but 8000 with `up`",
     )
     http_iot_port: int | None = Field(
         None,
@@ -310,6 +310,15 @@ class Settings(LocalSettings):
                 "JOBBROKER_HTTP_IOT_PORT and JOBBROKER_HTTP_JOBS_DATA_PORT go with JOBBROKER_HTTP_PORT"
             )
         return self
+
+    @property
+    def http_url(self) -> str | None:
+        """Where HTTP is reached from this machine; None when that is nowhere, or not known before it listens."""
+        if not self.http_port:
+            return None
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
+        host = everywhere.get(self.http_host, self.http_host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
 
     @property
     def mqtt(self) -> ServerUrl:

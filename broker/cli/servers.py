@@ -51,6 +51,7 @@ _port = click.IntRange(1, 65535)
 @click.option("--mqtts-port", type=_port, help="Port for client certificates.")
 @click.option("--operators-port", type=_port, help="Port for names with tokens, by TLS.")
 @click.option("--postgres-port", type=_port, help="Port of PostgreSQL.")
+@click.option("--http-port", type=_port, help="Port for HTTP.  [default: 8000, if it is free]")
 @as_json
 @tells
 def up(
@@ -61,13 +62,15 @@ def up(
     mqtts_port: int | None,
     operators_port: int | None,
     postgres_port: int | None,
+    http_port: int | None,
     as_json: bool,
 ) -> None:
     """Run PostgreSQL, Mosquitto and the broker here, until ctrl-C.
 
-    Prints one line when it serves: ready mqtt://127.0.0.1:PORT mqtts://127.0.0.1:PORT. All listens
-    on 127.0.0.1 alone, unless --host lets others reach the listeners with TLS. Ports are free ones,
-    and stay the same as long as nobody else takes them. JOBBROKER_DATABASE_URL or
+    Prints one line when it serves: ready mqtt://127.0.0.1:PORT mqtts://127.0.0.1:PORT
+    http://127.0.0.1:PORT. All listens on 127.0.0.1 alone, unless --host lets others reach the
+    listeners with TLS, and JOBBROKER_HTTP_HOST that of HTTP. Ports are free ones, 8000 for HTTP if
+    it is, and stay the same as long as nobody else takes them. JOBBROKER_DATABASE_URL or
     JOBBROKER_MQTT_URL name a running server to use instead of starting one. Other commands find
     what runs here by the data directory.
 
@@ -93,6 +96,7 @@ def up(
         mqtts_port=mqtts_port,
         operators_port=operators_port,
         postgres_port=postgres_port,
+        http_port=http_port,
     )
 
     def ready(told: Up) -> None:
@@ -209,8 +213,10 @@ async def check(data_dir: Path | None, as_json: bool) -> None:
     """
     from broker.doctor import examine
 
-    settings, operator_url = served_settings(data_dir)
-    findings = [one async for one in examine(settings, operator_url=operator_url)]
+    settings, operator_url, http_url = served_settings(data_dir)
+    findings = [
+        one async for one in examine(settings, operator_url=operator_url, http_url=http_url)
+    ]
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -223,8 +229,8 @@ async def check(data_dir: Path | None, as_json: bool) -> None:
         raise click.exceptions.Exit(Exit.FAILED)
 
 
-def served_settings(data_dir: Path | None) -> tuple[Settings, str | None]:
-    """The settings of the environment, or of the `up` that runs; and an operator to ask as, if known.
+def served_settings(data_dir: Path | None) -> tuple[Settings, str | None, str | None]:
+    """The settings of the environment, or of the `up` that runs; an operator to ask as, and HTTP's URL, if known.
 
     Raises SettingsError, and Failure when no `up` runs on a directory that was named.
     """
@@ -237,7 +243,8 @@ def served_settings(data_dir: Path | None) -> tuple[Settings, str | None]:
     if told is None:
         if data_dir is not None:
             raise Failure(f"no `jobbroker up` runs in {data_dir}")
-        return load_settings(), local.text_of("operator_url")
+        found = load_settings()
+        return found, local.text_of("operator_url"), found.http_url
     instead = {
         "database_url": told["database"],
         "mqtt_url": told["broker_mqtt"],
@@ -245,7 +252,7 @@ def served_settings(data_dir: Path | None) -> tuple[Settings, str | None]:
         "data_dir": told["data_dir"],
         "access_dir": told["access_dir"],
     }
-    return load_settings(**instead), told["operator"]
+    return load_settings(**instead), told["operator"], told["http"]
 
 
 @click.command(short_help="Say quickly whether the servers answer.")

@@ -45,7 +45,7 @@ class UpOptions:
 
     database_url and mqtt_url name running servers, of which none is started then. The listeners
     with TLS listen on host, all else on loopback; server_names are further names of this machine
-    for the MQTT server's certificate.
+    for the MQTT server's certificate. Without http nothing listens for HTTP.
     """
 
     data_dir: Path
@@ -59,6 +59,8 @@ class UpOptions:
     mqtts_port: int | None = None
     operators_port: int | None = None
     postgres_port: int | None = None
+    http_port: int | None = None
+    http: bool = True
     durable: bool = True
 
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from broker.embedded.accounts import EmbeddedServerError
 from broker.embedded.directory import Secrets, taken, tell
+from broker.embedded.http_port import choose_http_port
 from broker.embedded.ports import LOOPBACK
 from broker.embedded.servers import EmbeddedServers, UpOptions, address_of
 from broker.serving import allow_many_files, serve_with_access
@@ -39,8 +40,8 @@ class Up:
     """What runs, and where: what `up --json` prints and up.json holds.
 
     mqtt and operators_mqtts are for names with tokens, mqtts for certificates, broker_mqtt for the
-    broker alone; operator is mqtt with the name and token of the operator `admin`. database is the
-    login that serves, database_admin the one that migrates.
+    broker alone, http for HTTP; operator is mqtt with the name and token of the operator `admin`.
+    database is the login that serves, database_admin the one that migrates.
     """
 
     mqtt: str
@@ -48,6 +49,7 @@ class Up:
     operators_mqtts: str | None
     broker_mqtt: str
     mqtt_topics: str
+    http: str | None
     operator: str
     database: str
     database_admin: str
@@ -61,7 +63,7 @@ class Up:
     @property
     def ready_line(self) -> str:
         """The one line that says that it serves."""
-        return " ".join(["ready", self.mqtt, *([self.mqtts] if self.mqtts else [])])
+        return " ".join(["ready", *filter(None, (self.mqtt, self.mqtts, self.http))])
 
 
 async def up(options: UpOptions, *, on_ready: Callable[[Up], None], stop: asyncio.Event) -> None:
@@ -77,7 +79,7 @@ async def up(options: UpOptions, *, on_ready: Callable[[Up], None], stop: asynci
         await servers.start(stack)
         settings = settings_for(servers, secrets)
         token = await _admin_token(settings, secrets)
-        told = _describe(servers, token)
+        told = _describe(servers, settings, token)
 
         def ready() -> None:
             tell(servers.data_dir, asdict(told))
@@ -119,6 +121,10 @@ def settings_for(servers: EmbeddedServers, secrets: Secrets) -> Settings:
             "mqtt_pid_file": servers.pid_file,
         }
     found = load_settings(**instead)
+    wanted = servers.options.http_port or found.http_port
+    port = choose_http_port(servers.data_dir, wanted) if servers.options.http else None
+    instead["http_port"] = port
+    found = load_settings(**instead)
     if found.secret_key is not None:
         return found
     return load_settings(**instead, secret_key=secrets.made(_SECRET_KEY))
@@ -145,7 +151,7 @@ async def _admin_token(settings: Settings, secrets: Secrets) -> str:
         await pool.close()
 
 
-def _describe(servers: EmbeddedServers, token: str) -> Up:
+def _describe(servers: EmbeddedServers, settings: Settings, token: str) -> Up:
     ports, host = servers.ports, servers.tls_host
     mqtt = f"mqtt://{LOOPBACK}:{ports.plain}" if ports else address_of(servers.mqtt_url)
     scheme, _, where = mqtt.partition("://")
@@ -155,6 +161,7 @@ def _describe(servers: EmbeddedServers, token: str) -> Up:
         operators_mqtts=f"mqtts://{host}:{ports.operators}" if ports else None,
         broker_mqtt=servers.mqtt_url,
         mqtt_topics=servers.options.topics.value,
+        http=settings.http_url,
         operator=f"{scheme}://{ADMIN}:{quote(token, safe='')}@{where}",
         database=servers.database_url,
         database_admin=servers.admin_url,

@@ -112,16 +112,23 @@ def http_server(
         per_address=_limit(settings.http_address_rate),
         observe=doors.metrics.note_http,
     )
-    port = server.listen(settings.http_host, settings.http_port or 0)
+    port = _listen(server, settings.http_host, settings.http_port or 0)
     for service, wanted in (
         (IOT, settings.http_iot_port),
         (JOBS_DATA, settings.http_jobs_data_port),
     ):
         if wanted is not None:
-            ports[server.listen(settings.http_host, wanted)] = service
+            ports[_listen(server, settings.http_host, wanted)] = service
     of_service = {service: own for own, service in ports.items()}
     log.info("http_listening", host=settings.http_host, port=port, **of_service)
     return server
+
+
+def _listen(server: HttpServer, host: str, port: int) -> int:
+    try:
+        return server.listen(host, port)
+    except OSError as error:
+        raise OSError(error.errno, f"HTTP on {host}:{port}: {error.strerror}") from error
 
 
 def _limit(rate: float) -> RateLimit:

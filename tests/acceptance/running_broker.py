@@ -180,7 +180,8 @@ async def run_command(environment: Mapping[str, str], *arguments: str) -> Ended:
 def clean_environment(data_dir: Path) -> dict[str, str]:
     """Nothing of the developer's own settings, and a data directory of the test's."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, "JOBBROKER_DATA_DIR": str(data_dir)}
+    # Not 8000: several run at a time.
+    return {**kept, "JOBBROKER_DATA_DIR": str(data_dir), "JOBBROKER_HTTP_PORT": "0"}
 
 
 @asynccontextmanager
@@ -244,7 +245,7 @@ async def running_served(
 
 
 def _served(database_admin: str, directory: Path, environment: Mapping[str, str]) -> RunningBroker:
-    internal, plain, devices, operators = free_ports(4)
+    internal, plain, devices, operators, http = free_ports(5)
     access_dir = directory / "mosquitto"
     access_dir.mkdir()
     config = MosquittoConfig(
@@ -269,6 +270,7 @@ def _served(database_admin: str, directory: Path, environment: Mapping[str, str]
             "JOBBROKER_MIGRATION_URL": database_admin,
             "JOBBROKER_MQTT_URL": broker_mqtt,
             "JOBBROKER_ACCESS_DIR": str(access_dir),
+            "JOBBROKER_HTTP_PORT": str(http),
             **environment,
         },
         log=directory / "serve.log",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -264,6 +265,33 @@ async def test_operators_come_and_go(running_broker: RunningBroker) -> None:
     assert (await running_broker.cli("operators", "show", name))["role"] == "manager"
     await running_broker.cli("operators", "remove", name)
     assert (await running_broker.run("operators", "show", name)).code == 3
+
+
+async def test_tokens_come_are_used_and_go(running_broker: RunningBroker) -> None:
+    """A token is printed once and opens HTTP's door; the list tells its use; revoked, it opens nothing."""
+    name = fresh("ann")
+    await running_broker.cli("operators", "add", name, "--role", "viewer")
+    made = await running_broker.cli("tokens", "create", name, "--label", "nightly", "--days", "2")
+    found = await running_broker.cli("check")
+    answers = next(one["said"] for one in found if one["what"] == "HTTP")
+    url = f"{answers.split()[0]}/api/v1/whoami"
+    bearer = {"Authorization": f"Bearer {made['token']}"}
+    async with httpx.AsyncClient() as http:
+        answer = await http.get(url, headers=bearer)
+        assert (answer.status_code, answer.json()["operatorName"]) == (200, name)
+        listed = await running_broker.cli("tokens", "list", "--operator", name)
+        used = {one["kind"]: one for one in listed}
+        assert used["http"]["label"] == "nightly"
+        assert used["http"]["lastUsedAt"] >= used["http"]["createdAt"]
+        assert 0 < used["http"]["expiresAt"] - used["http"]["createdAt"] <= 2 * 86400
+        shown = await running_broker.run("tokens", "list", "--operator", name)
+        assert made["token"] not in shown.out
+        assert made["tokenId"] in shown.out
+        revoked = await running_broker.run("tokens", "revoke", made["tokenId"])
+        assert revoked.out == f"revoked {made['tokenId']}\n"
+        assert (await http.get(url, headers=bearer)).status_code == 401
+    assert (await running_broker.run("tokens", "revoke", made["tokenId"])).code == 3
+    assert (await running_broker.run("tokens", "create", fresh("nobody"))).code == 3
 
 
 async def test_demo_comes_out_as_planned(tmp_path: Path, running_broker: RunningBroker) -> None:

@@ -1,6 +1,6 @@
 """The README's tour, run as it is written: each fenced block marked `up`, `tour` or `sdk`, word for word.
 
-Two things are different from a reader's machine. The ports 18830 and 18883 are replaced by free
+Two things are different from a reader's machine. The ports 18830, 18883 and 18800 are replaced by free
 ones, in every line. And `.venv` in the working directory is a stand-in whose `activate` puts the
 Python that runs the tests on PATH.
 """
@@ -30,7 +30,7 @@ from tests.helpers import eventually
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
-PLAIN_PORT, CERTIFICATE_PORT = "18830", "18883"
+PORTS = ("18830", "18883", "18800")  # without TLS, for certificates, for HTTP
 pytestmark = [
     pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="an installation without README"),
     pytest.mark.skipif(
@@ -128,7 +128,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ports() -> dict[str, str]:
     """The README's ports, each with the one used here."""
-    return dict(zip((PLAIN_PORT, CERTIFICATE_PORT), map(str, free_ports(2)), strict=True))
+    return dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,9 @@ async def test_the_tour_works_as_written(
     up: Terminal, terminal: Terminal, clone: Path, ports: dict[str, str]
 ) -> None:
     """Every line of the tour succeeds, and its reader sees what the README says."""
-    assert "ready mqtt://127.0.0.1:{} mqtts://127.0.0.1:{}".format(*ports.values()) in up.seen
+    mqtt, mqtts, http = ports.values()
+    ready = f"ready mqtt://127.0.0.1:{mqtt} mqtts://127.0.0.1:{mqtts} http://127.0.0.1:{http}"
+    assert ready in up.seen
     register, listen, *rest = blocks("tour")
     await terminal.run(register)
     assert "fail" not in terminal.seen

@@ -30,7 +30,7 @@ async def test_check_finds_everything_well(served: RunningBroker) -> None:
     del served.environment["JOBBROKER_OPERATOR_URL"]
     found = {one["what"]: one for one in json.loads(ended.out)}
     assert {one["state"] for one in found.values()} == {"ok"}, ended.out
-    assert {"database role", "row-level security", "MQTT rules", "round trip"} <= set(found)
+    assert {"database role", "row-level security", "MQTT rules", "round trip", "HTTP"} <= set(found)
     assert ended.code == 0
 
 
@@ -51,6 +51,17 @@ async def test_check_fails_on_a_wrong_password(served: RunningBroker) -> None:
     assert [one["what"] for one in failing] == ["MQTT session"]
     assert failing[0]["remedy"]
     assert ended.code == 1
+
+
+async def test_check_fails_where_http_does_not_answer(served: RunningBroker) -> None:
+    """Nothing on the port, or something else than us: a failing line that says which."""
+    for port, words in ((1, "does not answer"), (served.token_port, "does not answer")):
+        elsewhere = {**served.environment, "JOBBROKER_HTTP_PORT": str(port)}
+        ended = await _with(served, elsewhere).run("check", "--json")
+        failing = [one for one in json.loads(ended.out) if one["state"] == "fail"]
+        assert [one["what"] for one in failing] == ["HTTP"]
+        assert words in failing[0]["said"]
+        assert ended.code == 1
 
 
 async def test_migrate_again_changes_nothing(served: RunningBroker) -> None:
