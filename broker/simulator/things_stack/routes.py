@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -51,7 +52,9 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         """Take the routes, those with literal words before those with a parameter in the same place."""
-        self._routes = sorted(routes, key=lambda route: route.pattern.count("{"))
+        self._by_shape: dict[tuple[str, int], list[Route]] = defaultdict(list)
+        for route in sorted(routes, key=lambda route: route.pattern.count("{")):
+            self._by_shape[_shape(route.pattern)].append(route)
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route, and the ids in the path.
@@ -64,7 +67,7 @@ class Router:
             raise StackError(NOT_FOUND, WEB, "route_not_found", text, {"route": path})
         rest = path.removeprefix(BASE)
         known = False
-        for route in self._routes:
+        for route in self._by_shape.get(_shape(rest), ()):
             params = route.params(rest)
             if params is not None and route.method == method:
                 return route, params
@@ -72,3 +75,8 @@ class Router:
         if known:
             raise gateway_error(UNIMPLEMENTED, "Method Not Allowed")
         raise gateway_error(NOT_FOUND, "Not Found")
+
+
+def _shape(path: str) -> tuple[str, int]:
+    """What most routes differ in already: the first word, which is never a parameter, and how many there are."""
+    return path.split("/")[1], path.count("/")
