@@ -63,6 +63,10 @@ async def test_pages_of_a_proxy_are_no_json(stack: Setting) -> None:
         stack.server.faults.next("*", "*", kind, host="eu1")
         answer = await stack.call("DELETE", f"{stack.app}/devices/sensor-0001")
         assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html")
+    stack.server.faults.next("*", "*", Kind.QUOTING)
+    quoting = await stack.call("GET", stack.app)
+    assert quoting.status_code == 502
+    assert f"authorization: Bearer {stack.call.key}" in quoting.text
     assert len(stack.server.stack.holders_of(seeding.eui_of(1))) == 4
 
 

@@ -38,6 +38,7 @@ MOST_BODY: Final = 16 * 1024 * 1024
 _NO_ID: Final = frozenset({"key_id", "f_port"})  # neither is an id that somebody chose
 _FRONT_PAGES: Final = {
     Kind.BAD_GATEWAY: (502, "<html><head><title>502 Bad Gateway</title></head></html>\r\n"),
+    Kind.QUOTING: (502, ""),
     Kind.MAINTENANCE: (503, "<html><body><h1>503 Service Unavailable</h1></body></html>\r\n"),
 }
 
@@ -99,6 +100,8 @@ class Application:
             await self._wait(fault.seconds, exchange)
             return False
         request.status, page = _FRONT_PAGES[fault.kind]
+        if fault.kind is Kind.QUOTING:
+            page = f"<html><pre>{request.method} {request.path}\n{exchange.quoted()}</pre></html>"
         await exchange.answer(request.status, page, {"content-type": "text/html"})
         return True
 
@@ -177,6 +180,10 @@ class _Exchange:
         wanted = name.encode()
         found = [value for key, value in self._scope["headers"] if key == wanted]
         return found[0].decode("latin-1") if found else None
+
+    def quoted(self) -> str:
+        lines = (b": ".join(pair) for pair in self._scope["headers"])
+        return b"\n".join(lines).decode("latin-1")
 
     def echoed(self) -> dict[str, str]:
         request_id = self.header("x-request-id")

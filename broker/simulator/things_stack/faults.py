@@ -16,6 +16,7 @@ class Kind(StrEnum):
     DROP_BEFORE = "drop_before"  # the connection is cut, nothing was done
     BAD_GATEWAY = "bad_gateway"  # 502 with a page of HTML
     MAINTENANCE = "maintenance"  # 503 with a page of HTML
+    QUOTING = "quoting"  # 502 with a page that quotes the request, its key included
     SLOW = "slow"  # `seconds` later than usual
 
     RATE_LIMITED = "rate_limited"  # 429, X-Rate-Limit-Retry says `retry`
@@ -29,7 +30,9 @@ class Kind(StrEnum):
     THEN = "then"  # the answer is as ever; `action` runs after it was made
 
 
-IN_FRONT: Final = frozenset({Kind.DROP_BEFORE, Kind.BAD_GATEWAY, Kind.MAINTENANCE, Kind.SLOW})
+IN_FRONT: Final = frozenset(
+    {Kind.DROP_BEFORE, Kind.BAD_GATEWAY, Kind.MAINTENANCE, Kind.QUOTING, Kind.SLOW}
+)
 AFTERWARDS: Final = frozenset({Kind.DROP_AFTER, Kind.DONE_BUT_ERROR, Kind.THEN})
 INSIDE: Final = frozenset(Kind) - IN_FRONT - AFTERWARDS
 _ON_REGISTRIES: Final = frozenset({"ns", "as", "js"})
@@ -39,6 +42,7 @@ USUAL: Final = (
     Kind.DROP_BEFORE,
     Kind.BAD_GATEWAY,
     Kind.MAINTENANCE,
+    Kind.QUOTING,
     Kind.RATE_LIMITED,
     Kind.ABORTED,
     Kind.UNAVAILABLE,

@@ -136,6 +136,7 @@ class Stack:
         self.identity_devices = Registry()
         self.claims: dict[DeviceKey, Document] = {}
         self.key_owners: dict[str, Account] = {}
+        self.keys_told: list[str] = []  # each once, for whoever looks where they went
         self.issued_euis: dict[str, int] = {}
         self.next_eui = 0
 
@@ -188,7 +189,8 @@ class Stack:
         key = ApiKey(key_id, name, rights, now, now, expires_at, digest_of(secret))
         entity.keys[key_id] = key
         self.key_owners[key_id] = entity.account
-        return key, joined(key_id, secret)
+        self.keys_told.append(joined(key_id, secret))
+        return key, self.keys_told[-1]
 
     def remove_key(self, entity: Entity, key_id: str) -> bool:
         """Revoke a key for good; whether there was one."""
