@@ -10,6 +10,7 @@ from handlers.context import Outside
 from schema.access_keys import AccessKeys
 from schema.presign import S3Store
 from schema.secrets import NoSealer, Sealer
+from schema.things_stack_hosts import StackHosts
 
 
 def store_of(settings: LocalSettings) -> S3Store | None:
@@ -42,11 +43,12 @@ def access_keys_of(settings: LocalSettings) -> AccessKeys | None:
 
 
 def outside_of(settings: LocalSettings) -> Outside:
-    """The store, the reader of documents, what seals secrets, and what makes access keys."""
+    """The store, the reader of documents, what seals secrets, what makes access keys, and The Things Stack's hosts."""
     hosts = AllowedHosts.parse(settings.document_hosts or "")
     return Outside(
         store_of(settings),
         DocumentSource(hosts).read,
         sealer_for(settings),
         access_keys_of(settings),
+        StackHosts.parse(settings.things_stack_hosts),
     )

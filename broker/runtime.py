@@ -36,7 +36,8 @@ from broker.service import every
 from broker.settings import Settings
 from broker.slots import Slot, Takeover
 from broker.streams import Streams
-from handlers import chunks, outbox, retention, schedules, streams, timeouts
+from broker.things_stack.services import StackServices, stack_means
+from handlers import batch_ledger, chunks, outbox, retention, schedules, streams, timeouts
 from handlers.database import Pool, create_pool
 from handlers.documents import Documents
 from handlers.migrate import require_current
@@ -80,6 +81,9 @@ class Broker:
             mode=settings.mqtt_topics,
             slot=slot.number,
             metrics=self._metrics,
+        )
+        self._stack = StackServices(
+            pool, settings.database_url.get_secret_value(), stack_means(settings)
         )
         self._door = OperatorDoor(
             pool,
@@ -127,6 +131,10 @@ class Broker:
                     "streams": every(
                         "streams", self.streams.run_once, seconds=5, wake=self.streams.wake
                     ),
+                    "ttn_provisioning": every(
+                        "ttn_provisioning", self._stack.provisioner.run_once, seconds=1
+                    ),
+                    "ttn_batches": every("ttn_batches", self._stack.batches.run_once, seconds=1),
                     "retention": every("retention", self._forget, seconds=600),
                     "resync": every(
                         "resync", self._tell_again_if_lost, seconds=60, wake=self._told_again
@@ -146,6 +154,7 @@ class Broker:
             ended = await self._wind_down()
             for task in background:
                 task.cancel()
+            await self._stack.close()
             await self.link.close(end_session=ended)
             if ended:
                 await self._slot.session_ended()
@@ -325,6 +334,7 @@ class Broker:
         if told:
             self._work.set()
         await streams.trim_all(self._pool)
+        await batch_ledger.forget(self._pool, older_than)
         return await outbox.forget_requests(self._pool) or more
 
     async def _drain(self, number: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from schema.errors import Code, Rejected
 from schema.secrets import NoSealer, Sealer
+from schema.things_stack_hosts import StackHosts
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,13 +35,14 @@ class Outside:
 
     signer signs the URLs in documents. read_source gives the document at a documentSource, or raises Rejected; it is
     awaited while no transaction is open. sealer seals the secrets that are stored; access_keys makes the access key of
-    a token that is given out.
+    a token that is given out; stack_hosts are whom keys of The Things Stack may be shown.
     """
 
     signer: Signer | None = None
     read_source: Callable[[str], Awaitable[str]] = _no_source
     sealer: Sealer = field(default_factory=NoSealer)
     access_keys: AccessKeys | None = None
+    stack_hosts: StackHosts = field(default_factory=lambda: StackHosts(()))
 
 
 NOTHING: Final = Outside()
@@ -60,7 +62,8 @@ class Context:
 
     slot owns what is to be told. duplicate: the MQTT server delivered this request before, so its effect may be there.
     signer signs the URLs in documents; source is the document at the command's documentSource, once it was read.
-    sealer seals the secrets that are stored; access_keys makes access keys of tokens.
+    sealer seals the secrets that are stored; access_keys makes access keys of tokens; stack_hosts are whom keys of The
+    Things Stack may be shown.
     """
 
     connection: Connection
@@ -75,6 +78,7 @@ class Context:
     source: str | None = None
     sealer: Sealer = field(default_factory=NoSealer)
     access_keys: AccessKeys | None = None
+    stack_hosts: StackHosts = field(default_factory=lambda: StackHosts(()))
 
     def access_key(self, token: str) -> dict[str, str]:
         """The access key that a new token also is, to be shown with it: nothing where none are set up."""

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from schema.secrets import CONNECTION_SECRETS, SEALED_SUFFIX, Opened, Place, SecretStatus
 from schema.sql import queries
-from schema.things_stack_connection import ProvisioningStatus, ServerHosts, read_status
+from schema.things_stack_connection import ProvisioningStatus, read_status
+from schema.things_stack_hosts import Hosts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ class StackConnection:
 
     tenant_id: str
     organization_id: UUID
-    hosts: ServerHosts
+    hosts: Hosts
     status: ProvisioningStatus
     secrets: Mapping[str, Opened] = field(repr=False)
     row: Mapping[str, Any] = field(repr=False)
@@ -115,7 +116,7 @@ def read_connection(row: asyncpg.Record, sealer: Sealer) -> StackConnection:
     return StackConnection(
         tenant_id,
         organization_id,
-        ServerHosts(*(row[name] for name in hosts)),
+        Hosts(*(row[name] for name in hosts)),
         read_status(row["provisioning_status"]),
         {
             name: sealer.open(row[name + SEALED_SUFFIX], place_of(tenant_id, organization_id, name))

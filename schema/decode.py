@@ -14,6 +14,7 @@ from schema import (
     device,
     group_commands,
     job_commands,
+    stack_commands,
     tag_commands,
     template_commands,
     token_commands,
@@ -72,6 +73,15 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "tokens/list": token_commands.ListTokens,
     "tokens/revoke": token_commands.RevokeToken,
     "audit/list": token_commands.ListAudit,
+    "ttn/status": stack_commands.GetStatus,
+    "ttn/credentials/get": stack_commands.GetCredentials,
+    "ttn/credentials/set": stack_commands.SetCredentials,
+    "ttn/provision": stack_commands.Provision,
+    "ttn/start-fresh": stack_commands.StartFresh,
+    "ttn/devices/register": stack_commands.RegisterDevices,
+    "ttn/devices/remove": stack_commands.RemoveDevices,
+    "ttn/devices/list": stack_commands.ListDevices,
+    "ttn/devices/batch": stack_commands.GetBatch,
 }
 # What takes a job in either dialect.
 CREATING: Final = frozenset({"jobs/create", "jobs/preview"})
@@ -161,13 +171,15 @@ def _create_model(fields: dict[str, object]) -> type[commands.Command]:
     return commands.CreateSeedJob if seed else commands.CreateJob
 
 
-def _explain(error: ErrorDetails, verb: str) -> str:
+def _explain(error: ErrorDetails, verb: str) -> str:  # noqa: PLR0911 - one for each kind of fault
     field = ".".join(shorten(part).strip("'") for part in error["loc"])
     match error["type"]:
         case "missing":
             return f"{field}: required"
         case "extra_forbidden":
             return f"{field}: {verb} has no such field"
+        case stack_commands.NOT_SHOWN:
+            return f"{field}: {error['msg']}"
         case "value_error" if not field:
             return str(error["ctx"]["error"])
         case "value_error":

@@ -288,4 +288,72 @@ ROUTES: Final = (
         "Who did what, newest first",
         {"subject": "job/fw-7", **_PAGE},
     ),
+    Route("ttn/status", "GET", "/ttn/status", "Where provisioning at The Things Stack stands"),
+    Route(
+        "ttn/credentials/get",
+        "POST",
+        "/ttn/credentials/reveal",
+        "The credentials for The Things Stack, opened; each reading is on record",
+    ),
+    Route(
+        "ttn/credentials/set",
+        "PUT",
+        "/ttn/credentials",
+        "Bring a key of The Things Stack in, and say where the server is",
+        {"organization_name": "Acme", "ttn_organization_id": "acme-org"},
+    ),
+    Route(
+        "ttn/provision",
+        "POST",
+        "/ttn/provision",
+        "Make what is missing at The Things Stack, or go on with what is half-made",
+        {"webhook_url": "http://127.0.0.1:8000/up", "gateway_key": True},
+        202,
+    ),
+    Route(
+        "ttn/start-fresh",
+        "POST",
+        "/ttn/start-fresh",
+        "Forget the credentials that were made at The Things Stack",
+    ),
+    Route(
+        "ttn/devices/register",
+        "POST",
+        "/ttn/devices",
+        "Register devices in all four registries of The Things Stack",
+        {
+            "devices": [
+                {
+                    "device_id": "pump-1",
+                    "dev_eui": "70B3D57ED0000001",
+                    "join_eui": "0000000000000000",
+                    "app_key": "000102030405060708090A0B0C0D0E0F",
+                    "frequency_plan_id": "EU_863_870_TTN",
+                }
+            ]
+        },
+        202,
+    ),
+    Route(
+        "ttn/devices/remove",
+        "POST",
+        "/ttn/devices/remove",
+        "Take devices out of all four registries of The Things Stack",
+        {"device_ids": ["pump-1"]},
+        202,
+    ),
+    Route(
+        "ttn/devices/list",
+        "GET",
+        "/ttn/devices",
+        "Devices at The Things Stack that are on our record",
+        {"limit": 20},
+    ),
+    Route(
+        "ttn/devices/batch",
+        "GET",
+        "/ttn/devices/batches/{batch_id}",
+        "How far a batch of devices is, line by line",
+        {"limit": 20, "status": "ERROR"},
+    ),
 )

@@ -1,7 +1,8 @@
 """Who may do what: the roles, their order, and one table from each command to the least role it takes.
 
 A viewer reads; a manager also creates, cancels and deletes jobs and their templates; an admin also manages things,
-groups, operators and their tokens, and reads the audit log. No one hands out more than they hold: an admin makes and
+groups, operators and their tokens, sets up The Things Stack, and reads the audit log. A manager may see the credentials
+for The Things Stack, each time on record. No one hands out more than they hold: an admin makes and
 removes managers and viewers, only an owner makes and removes owners and admins.
 """
 
@@ -80,6 +81,15 @@ LEAST_ROLE: Final = {
     "tokens/revoke": Role.ADMIN,
     "audit/list": Role.ADMIN,
     "events/follow": Role.VIEWER,  # no command: a stream over HTTP; over MQTT the access rules say who hears what
+    "ttn/status": Role.VIEWER,
+    "ttn/credentials/get": Role.MANAGER,
+    "ttn/credentials/set": Role.ADMIN,
+    "ttn/provision": Role.ADMIN,
+    "ttn/start-fresh": Role.ADMIN,
+    "ttn/devices/register": Role.ADMIN,
+    "ttn/devices/remove": Role.ADMIN,
+    "ttn/devices/list": Role.VIEWER,
+    "ttn/devices/batch": Role.VIEWER,
 }
 # What changes nothing: neither remembered nor written down. A preview has a document read from where its source says.
 READS: Final = frozenset(
@@ -89,6 +99,8 @@ READS: Final = frozenset(
         *(verb for verb, role in LEAST_ROLE.items() if role is Role.VIEWER),
     }
 ) - {"events/follow"}
+# What changes nothing and is written down each time: its answer is made anew and never kept.
+WATCHED_READS: Final = frozenset({"ttn/credentials/get"})
 
 
 def require(role: Role, verb: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -37,14 +37,18 @@ def read_status(stored: str) -> ProvisioningStatus:
     return _LEGACY.get(stored) or ProvisioningStatus(stored)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerHosts:
-    """Where one connection's or device's four registries are: HOST or HOST:PORT each."""
+class Remedy(StrEnum):
+    """What helps after a failure."""
 
-    identity: str
-    network: str
-    application: str
-    join: str
+    RETRY = "retry"
+    START_FRESH = "start_fresh"
+
+
+def candidate(kind: str, mark: str, abandoned: Sequence[str]) -> str:
+    """The id for an application or an organization, when none was named: the first that was not given up."""
+    base = f"jb-{mark}-org" if kind == "organization" else f"jb-{mark}"
+    names = (base if number == 1 else f"{base}-{number}" for number in count(1))
+    return next(name for name in names if name not in abandoned)
 
 
 class ProvisioningStep(StrEnum):

@@ -60,6 +60,9 @@ OPERATOR_FILTERS: Final = (
     "operators/+/operators/+",
     "operators/+/tokens/+",
     "operators/+/audit/+",
+    "operators/+/ttn/+",
+    "operators/+/ttn/credentials/+",
+    "operators/+/ttn/devices/+",
 )
 
 
@@ -164,6 +167,9 @@ _FLAT_VERBS: Final = frozenset(
         *(f"operators/{verb}" for verb in ("create", "list", "delete", "whoami")),
         *(f"tokens/{verb}" for verb in ("create", "list", "revoke")),
         "audit/list",
+        *(f"ttn/{verb}" for verb in ("status", "provision", "start-fresh")),
+        *(f"ttn/credentials/{verb}" for verb in ("get", "set")),
+        *(f"ttn/devices/{verb}" for verb in ("register", "remove", "list", "batch")),
     },
 )
 
@@ -174,7 +180,7 @@ def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | Un
             tenant, f"operator name {shorten(operator)} does not match {OPERATOR_NAME.pattern}"
         )
     match rest:
-        case [_, _] if "/".join(rest) in _FLAT_VERBS:
+        case [_, _] | [_, _, _] if "/".join(rest) in _FLAT_VERBS:
             return OperatorTopic(tenant, operator, "/".join(rest))
         case ["jobs", job_id, verb] if verb in JOB_VERBS and JOB_ID.fullmatch(job_id):
             return OperatorTopic(tenant, operator, f"jobs/{verb}", job_id)

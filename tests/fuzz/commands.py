@@ -92,6 +92,27 @@ _TAGGED: Make = _pick(
 )
 _PAYLOAD: Final[Make] = lambda rng: {"attributes": _attributes(rng)}  # noqa: E731 - as above
 
+_UUID: Final = _pick("7c9e6679-7425-40de-944b-e07fc1f90ae7")
+_STACK: Final[dict[str, Make]] = {"organization_id": _UUID}
+_STACK_ID: Final = _pick("a-1b", "abc", "x" * 36, "0-0-0")
+
+
+def _devices(rng: Random) -> list[dict[str, object]]:
+    euis = ("70B3D57ED0000001", "ffffffffffffffff", "0123456789abcdef")
+    more: dict[str, object] = {"name": "d", "nwk_key": "Ff" * 16, "lorawan_version": "MAC_V1_1"}
+    return [
+        {
+            **odd.some(rng, {name: _pick(value) for name, value in more.items()}),
+            "device_id": f"dev-{number}",
+            "dev_eui": eui,
+            "join_eui": rng.choice(euis),
+            "app_key": rng.choice(("0" * 32, "aB" * 16)),
+            "frequency_plan_id": rng.choice(("EU_863_870_TTN", "US_902_928_FSB_2")),
+        }
+        for number, eui in enumerate(rng.sample(euis, rng.randint(1, 3)))
+    ]
+
+
 # Each verb's required and optional members, as docs/protocol.md has them.
 _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "jobs/create": (

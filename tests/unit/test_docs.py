@@ -17,6 +17,7 @@ from schema.topics import DeviceTopic, Operation
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROTOCOL = ROOT / "docs" / "protocol.md"
+THINGS_STACK = PROTOCOL.with_name("things-stack.md")
 OPERATIONS = ROOT / "docs" / "operations.md"
 pytestmark = pytest.mark.skipif(
     not all(page.exists() for page in (*PAGES, PROTOCOL, OPERATIONS)),
@@ -67,14 +68,14 @@ def test_every_example_is_json() -> None:
 
 
 def test_every_example_of_a_request_is_accepted() -> None:
-    """Requests in the protocol decode, and every command of operators has an example."""
+    """Requests in the protocol and of The Things Stack decode, and every command of operators has an example."""
     operations = {
         "start-next": DeviceTopic("default", "pump-1", Operation.START_NEXT),
         "describe": DeviceTopic("default", "pump-1", Operation.DESCRIBE, "fw-7"),
         "update": DeviceTopic("default", "pump-1", Operation.UPDATE, "fw-7"),
     }
     shown = set()
-    for mark, text in examples(PROTOCOL):
+    for mark, text in [*examples(PROTOCOL), *examples(THINGS_STACK)]:
         if mark in operations:
             data = device.read_object(text.encode())
             device.decode(operations[mark], data, device.read_token(data))

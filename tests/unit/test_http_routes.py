@@ -32,8 +32,8 @@ def test_a_route_fits_its_command(route: Route) -> None:
     members: dict[str, object] = {}
     if not route.is_of_job:
         members = {name: f"{name}-1" for name in route.names}
-    if "tokenId" in members:
-        members["tokenId"] = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+    for name in {"tokenId", "batch_id"} & set(members):
+        members[name] = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
     assert set(route.names) <= {"jobId", "thingName"} or not route.is_of_job
     decode.decode(route.verb, {**route.example, **members})
 

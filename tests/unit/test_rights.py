@@ -10,6 +10,7 @@ from schema.rights import LEAST_ROLE, READS, Role, require, require_grant
 from schema.topics import _FLAT_VERBS
 
 _JOBS = (
+    "ttn/credentials/get",
     "jobs/create",
     "jobs/preview",
     "jobs/cancel",
@@ -26,6 +27,9 @@ _JOBS = (
     "templates/delete",
 )
 _READS = (
+    "ttn/status",
+    "ttn/devices/list",
+    "ttn/devices/batch",
     "jobs/list",
     "jobs/get",
     "jobs/counts",
@@ -50,6 +54,11 @@ _READS = (
     "events/follow",
 )
 _MANAGES = (
+    "ttn/credentials/set",
+    "ttn/provision",
+    "ttn/start-fresh",
+    "ttn/devices/register",
+    "ttn/devices/remove",
     "event-configurations/update",
     "things/create",
     "things/update",

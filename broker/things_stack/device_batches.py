@@ -1,0 +1,152 @@
+"""Batches of devices as a service: lines are rows, done some at a time, and gone on with by any process."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import structlog
+
+from broker.things_stack.device_registration import DeviceWork, LineFailed
+from broker.things_stack.provision_work import with_key
+from broker.things_stack.provisioning import Locks, Means
+from handlers import batch_ledger
+from handlers.batch_ledger import ATTEMPTS_MOST, Batch, BatchLostError, Line
+from handlers.stack_connections import StackConnection, UnreadableSecretError
+
+if TYPE_CHECKING:
+    from broker.things_stack.client import ThingsStack
+    from handlers.database import Pool
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE: Final = 4
+_STINT_LINES: Final = 200
+# A regional host remembers for two minutes that an application was not there (reference/the-things-stack.md 6.4).
+_RIGHTS_SETTLE: Final = timedelta(minutes=3)
+_NO_KEY: Final = "the connection has no API key any more"
+
+
+class DeviceBatches:
+    """The service; any number of processes may run it."""
+
+    def __init__(self, pool: Pool, locks: Locks, means: Means) -> None:
+        self._pool = pool
+        self._locks = locks
+        self._means = means
+
+    async def run_once(self) -> bool:
+        """Work on batches that are due, some at once, for some hundred lines each; returns whether any was."""
+        due = await batch_ledger.due(self._pool)
+        done = await asyncio.gather(
+            *(self._one(tenant_id, batch_id) for tenant_id, batch_id in due[:_AT_ONCE]),
+            return_exceptions=True,
+        )
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        return any(done)
+
+    async def _one(self, tenant_id: str, batch_id: UUID) -> bool:
+        found = await batch_ledger.find(self._pool, tenant_id, batch_id)
+        if found is None:
+            return False
+        names = (f"organization {tenant_id} {found[0]}", f"application {found[1]}")
+        async with self._locks.holding(names) as held:
+            if not held:
+                return False
+            batch = await batch_ledger.claim(self._pool, self._means.sealer, tenant_id, batch_id)
+            if batch is None:
+                return False
+            try:
+                await self._carry_on(batch)
+            except BatchLostError:
+                log.warning("ttn_batch_lost", batch=str(batch_id))
+            return True
+
+    async def _carry_on(self, batch: Batch) -> None:
+        connection = await batch.connection()
+        key, problem = _key_of(connection)
+        lines = await batch.lines(_STINT_LINES)
+        wait: float = 0
+        if connection is None or key is None:
+            await batch.stop(problem)
+        elif lines:
+            async with self._means.connect(with_key(connection, key)) as stack:
+                wait = await self._lines(batch, connection, stack, lines)
+        status = await batch.rest(wait)
+        if status not in ("QUEUED", "RUNNING"):
+            log.info("ttn_batch_ended", batch=str(batch.batch_id), status=status)
+
+    async def _lines(
+        self, batch: Batch, connection: StackConnection, stack: ThingsStack, lines: list[Line]
+    ) -> float:
+        """Do lines, so many at once; returns after how many seconds the batch goes on."""
+        gate, stopped = asyncio.Semaphore(self._means.concurrency), asyncio.Event()
+        waits: list[float] = [0]
+
+        async def one(line: Line) -> None:
+            async with gate:
+                if stopped.is_set():
+                    return
+                work = DeviceWork(stack, batch, line, connection.hosts, _is_fresh(connection))
+                try:
+                    await self._line(work)
+                except LineFailed as failure:
+                    if failure.stops:
+                        stopped.set()
+                        await batch.stop(f"{failure}; nothing more was tried")
+                    else:
+                        waits.append(await self._failed(work, failure))
+
+        async with asyncio.TaskGroup() as group:
+            for line in lines:
+                group.create_task(one(line))
+        return max(waits)
+
+    async def _line(self, work: DeviceWork) -> None:
+        if work.batch.action == "register":
+            await work.register()
+            state = "registered"
+        else:
+            await work.remove()
+            state = "removed"
+        await work.batch.end_line(work.line, state=(state, work.has), http_status=200, error=None)
+
+    async def _failed(self, work: DeviceWork, failure: LineFailed) -> float:
+        """After how many seconds the line is tried again; 0 when it has failed for good."""
+        line = work.line
+        if failure.may_heal and line.attempts < ATTEMPTS_MOST:
+            await work.batch.try_again(line, failure.status, str(failure))
+            pauses = self._means.pauses
+            return pauses[min(line.attempts, len(pauses) - 1)]
+        registering = work.batch.action == "register"
+        state = ("registering" if work.has else "removed") if registering else "removing"
+        if registering and not work.ours and work.has:
+            state = "registered"  # as it was before this batch
+        told = f"{failure}; it is in: {', '.join(work.has)}" if work.has else str(failure)
+        await work.batch.end_line(
+            line, state=(state, work.has), http_status=failure.status, error=told[:400]
+        )
+        return 0
+
+
+def _key_of(connection: StackConnection | None) -> tuple[str | None, str]:
+    """The application's own key, else the one that was brought in; or why there is none."""
+    if connection is None:
+        return None, _NO_KEY
+    for name in ("app_api_key", "main_key"):
+        try:
+            key = connection.secret(name)
+        except UnreadableSecretError as error:
+            return None, str(error)
+        if key is not None:
+            return key, ""
+    return None, _NO_KEY
+
+
+def _is_fresh(connection: StackConnection) -> bool:
+    changed: datetime | None = connection.row["credentials_changed_at"]
+    return changed is not None and datetime.now(UTC) - changed < _RIGHTS_SETTLE

@@ -1,0 +1,299 @@
+"""One device into all four registries, or out of them: verified, undone when one refuses it, resumed when half-made.
+
+Into: identity server, join, network, application server; out of them the other way round, since the identity server is
+the one that can list, and that gives the rights (reference/the-things-stack.md 2.4, 2.5, 6.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.things_stack.client import ThingsStack
+from broker.things_stack.devices import Registry
+from broker.things_stack.provision_work import said
+from schema.secrets import SecretStatus
+from schema.things_stack_hosts import Hosts
+from schema.things_stack_outcomes import Outcome, Target, Verdict, is_gone, judge
+
+if TYPE_CHECKING:
+    from handlers.batch_ledger import Batch, Line
+    from handlers.stack_connections import RecordedDevice
+
+MADE_BY: Final = "jobbroker-batch"
+"""The attribute that says in which batch a device was made, so that only what this one made is undone."""
+_IN: Final = (Registry.IS, Registry.JS, Registry.NS, Registry.AS)
+_OUT: Final = (Registry.AS, Registry.NS, Registry.JS, Registry.IS)
+_TARGETS: Final = {
+    Registry.IS: Target.IS_DEVICE,
+    Registry.NS: Target.NS_DEVICE,
+    Registry.AS: Target.AS_DEVICE,
+    Registry.JS: Target.JS_DEVICE,
+}
+_ADDRESSES: Final = {
+    Registry.NS: "network_server_address",
+    Registry.AS: "application_server_address",
+    Registry.JS: "join_server_address",
+}
+_TAKEN: Final = 409
+_WORDS: Final = {Registry.IS: "is", Registry.NS: "ns", Registry.AS: "as", Registry.JS: "js"}
+
+
+class LineFailed(Exception):
+    """A line that cannot be done: why, the HTTP status, whether time may heal it, whether it concerns all lines."""
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        *,
+        may_heal: bool = False,
+        stops: bool = False,
+    ) -> None:
+        super().__init__(message[:400])
+        self.status = status
+        self.may_heal = may_heal
+        self.stops = stops
+
+
+@dataclass(slots=True)
+class DeviceWork:
+    """One line at work. has: the registries that have the device as far as we know; fresh_rights as in `require`."""
+
+    stack: ThingsStack
+    batch: Batch
+    line: Line
+    hosts: Hosts
+    fresh_rights: bool
+    has: list[str] = field(default_factory=list)
+    ours: bool = False
+
+    async def register(self) -> None:
+        """Into all four, and read back from each. Raises LineFailed, having undone what this batch made of it.
+
+        What time may heal is not undone: the next try goes on with it.
+        """
+        self._require_keys()
+        known = await self.batch.recorded(self.line.device_id)
+        self.has = list(known.registered_in) if known is not None else []
+        await self.batch.record(self.line, self.hosts)
+        try:
+            for registry in _IN:
+                await self._into(registry)
+            for registry in _IN:
+                await self._verify(registry)
+        except LineFailed as failure:
+            if failure.may_heal or failure.stops:
+                raise
+            raise await self._undone(failure) from failure
+
+    async def remove(self) -> None:
+        """Out of all four on every host that is known, and each asked whether it is gone. Raises LineFailed."""
+        known = await self.batch.recorded(self.line.device_id)
+        listed = await self._listed()
+        self.has = list(known.registered_in) if known is not None else []
+        places = self._places(known, listed)
+        if known is not None:
+            await self.batch.state(self.line.device_id, "removing", self.has)
+        for registry in _OUT:
+            for host in places[registry]:
+                await self._out(registry, host)
+        for registry in _OUT:
+            for host in places[registry]:
+                await self._verify_gone(registry, host)
+            self._forget(registry)
+
+    async def _into(self, registry: Registry) -> None:
+        if registry is Registry.IS:
+            outcome = await self.stack.devices.create(self._application, self._for_identity())
+            self.ours = outcome.ok
+            if outcome.status == _TAKEN:
+                await self._require_same(outcome)
+            elif not outcome.ok:
+                raise self._failed("is", outcome)
+        else:
+            device, mask = self._for_region(registry)
+            outcome = await self.stack.devices.set(
+                registry, self._host(registry), self._application, self.line.device_id, device, mask
+            )
+            if not outcome.ok:
+                raise self._failed(_WORDS[registry], outcome)
+        if _WORDS[registry] not in self.has:
+            self.has.append(_WORDS[registry])
+        await self.batch.state(self.line.device_id, "registering", self.has)
+
+    async def _require_same(self, refused: Outcome) -> None:
+        """A 409 of the identity server is all right when what it has is this very device (9, item 10)."""
+        where = (Registry.IS, self.hosts.identity, self._application, self.line.device_id)
+        found = await self.stack.devices.get(*where, ["ids", "attributes"])
+        if found.ok:
+            ids, attributes = _object(found.body.get("ids")), _object(found.body.get("attributes"))
+            if self._has_our_euis(ids):
+                self.ours = attributes.get(MADE_BY) == str(self.batch.batch_id)
+                return
+            raise LineFailed(
+                f"is: {self.line.device_id} is registered with DevEUI {ids.get('dev_eui')} and JoinEUI"
+                f" {ids.get('join_eui')}, which cannot be changed; remove it first",
+                _TAKEN,
+            )
+        if not is_gone(found, Target.IS_DEVICE):
+            raise self._failed("is", found)
+        held = refused.error.attributes
+        holder = f"{held.get('application_id', '?')}/{held.get('device_id', '?')}"
+        raise LineFailed(f"is: the EUIs are taken by {holder} ({refused.error.name})", _TAKEN)
+
+    async def _verify(self, registry: Registry) -> None:
+        where = (registry, self._host(registry), self._application, self.line.device_id)
+        outcome = await self.stack.devices.get(*where)
+        if not outcome.ok:
+            raise self._failed(f"verify {_WORDS[registry]}", outcome)
+        if not self._has_our_euis(_object(outcome.body.get("ids"))):
+            raise LineFailed(f"verify {_WORDS[registry]}: it has other EUIs", outcome.status)
+
+    async def _undone(self, failure: LineFailed) -> LineFailed:
+        """The failure, with what is left of the device."""
+        if not self.ours:
+            return LineFailed(f"{failure}; it was there before, and stays as it is", failure.status)
+        left: list[str] = []
+        for registry in _OUT:
+            if _WORDS[registry] not in self.has:
+                continue
+            try:
+                await self._out(registry, self._host(registry))
+            except LineFailed as problem:
+                left.append(f"{_WORDS[registry]} ({problem})")
+                if registry is not Registry.IS:
+                    break  # the identity server must know of it for as long as another has it
+        if left:
+            return LineFailed(f"{failure}; not undone: {', '.join(left)}", failure.status)
+        return LineFailed(f"{failure}; undone", failure.status)
+
+    async def _out(self, registry: Registry, host: str) -> None:
+        outcome = await self.stack.devices.delete(
+            registry, host, self._application, self.line.device_id
+        )
+        if not outcome.ok and not is_gone(outcome, _TARGETS[registry]):
+            raise self._failed(f"delete {_WORDS[registry]}", outcome)
+        self._forget(registry)
+
+    async def _verify_gone(self, registry: Registry, host: str) -> None:
+        outcome = await self.stack.devices.get(
+            registry, host, self._application, self.line.device_id
+        )
+        if is_gone(outcome, _TARGETS[registry]):
+            return
+        if outcome.ok:
+            self.has.append(_WORDS[registry])
+            raise LineFailed(f"verify {_WORDS[registry]}: it is still there", 200, may_heal=True)
+        raise self._failed(f"verify {_WORDS[registry]}", outcome)
+
+    async def _listed(self) -> Mapping[str, Any]:
+        """The device as the identity server has it; nothing when it has none."""
+        where = (Registry.IS, self.hosts.identity, self._application, self.line.device_id)
+        outcome = await self.stack.devices.get(*where, ["ids", *_ADDRESSES.values()])
+        if outcome.ok:
+            return outcome.body
+        if is_gone(outcome, Target.IS_DEVICE):
+            return {}
+        raise self._failed("is", outcome)
+
+    def _places(
+        self, known: RecordedDevice | None, listed: Mapping[str, Any]
+    ) -> dict[Registry, Sequence[str]]:
+        """On which hosts it may be: those on record, ours or the identity server's; else the connection's."""
+        recorded = {
+            Registry.NS: known and known.network_host,
+            Registry.AS: known and known.application_host,
+            Registry.JS: known and known.join_host,
+        }
+        places: dict[Registry, Sequence[str]] = {Registry.IS: [self.hosts.identity]}
+        for registry, name in _ADDRESSES.items():
+            named = [one for one in (recorded[registry], listed.get(name)) if one]
+            places[registry] = list(dict.fromkeys(named)) or [self._host(registry)]
+        return places
+
+    def _for_identity(self) -> dict[str, Any]:
+        addresses = {name: self._host(registry) for registry, name in _ADDRESSES.items()}
+        device = {
+            "ids": self._ids(),
+            **addresses,
+            "attributes": {MADE_BY: str(self.batch.batch_id)},
+        }
+        name = self.line.device.get("name")
+        return {**device, "name": name} if name else device
+
+    def _for_region(self, registry: Registry) -> tuple[dict[str, Any], list[str]]:
+        fields: dict[str, Any] = {}
+        match registry:
+            case Registry.JS:
+                keys = {"app_key": {"key": self.line.app_key.value}}
+                if self.line.nwk_key.value:
+                    keys["nwk_key"] = {"key": self.line.nwk_key.value}
+                fields = {
+                    "network_server_address": self.hosts.network,
+                    "application_server_address": self.hosts.application,
+                    "root_keys": keys,
+                }
+            case Registry.NS:
+                names = ("lorawan_version", "lorawan_phy_version", "frequency_plan_id")
+                fields = {name: self.line.device[name] for name in names}
+                fields["supports_join"] = True
+        mask = ["ids.device_id", "ids.dev_eui", "ids.join_eui"]
+        for name in fields:
+            mask += (
+                [f"root_keys.{key}.key" for key in fields[name]] if name == "root_keys" else [name]
+            )
+        return {"ids": self._ids(), **fields}, mask
+
+    def _ids(self) -> dict[str, Any]:
+        return {
+            "device_id": self.line.device_id,
+            "application_ids": {"application_id": self._application},
+            "dev_eui": self.line.device["dev_eui"],
+            "join_eui": self.line.device["join_eui"],
+        }
+
+    def _has_our_euis(self, ids: Mapping[str, Any]) -> bool:
+        return all(
+            str(ids.get(name, "")).upper() == self.line.device[name]
+            for name in ("dev_eui", "join_eui")
+        )
+
+    def _require_keys(self) -> None:
+        for name, opened in (("app_key", self.line.app_key), ("nwk_key", self.line.nwk_key)):
+            if opened.status is SecretStatus.FAILED:
+                raise LineFailed(f"{name}: cannot be decrypted: {opened.problem}")
+        if self.line.app_key.status is SecretStatus.EMPTY:
+            raise LineFailed("app_key: there is none")
+
+    def _failed(self, what: str, outcome: Outcome) -> LineFailed:
+        verdict = judge(outcome, Target.IS_DEVICE)
+        denied_for_now = verdict is Verdict.DENIED and self.fresh_rights and not what.endswith("is")
+        return LineFailed(
+            f"{what}: {said(outcome, verdict)}",
+            outcome.status,
+            may_heal=verdict is Verdict.AWAY or denied_for_now,
+            stops=verdict is Verdict.UNAUTHENTICATED,
+        )
+
+    def _forget(self, registry: Registry) -> None:
+        if _WORDS[registry] in self.has:
+            self.has.remove(_WORDS[registry])
+
+    def _host(self, registry: Registry) -> str:
+        hosts = {
+            Registry.IS: self.hosts.identity,
+            Registry.NS: self.hosts.network,
+            Registry.AS: self.hosts.application,
+            Registry.JS: self.hosts.join,
+        }
+        return hosts[registry]
+
+    @property
+    def _application(self) -> str:
+        return self.batch.application_id
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

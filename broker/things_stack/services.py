@@ -1,0 +1,37 @@
+"""What a serving process does at The Things Stack beside deprovisioning: provisioning, and batches of devices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.outside import sealer_for
+from broker.things_stack.device_batches import DeviceBatches
+from broker.things_stack.provisioning import Means, Provisioner
+from broker.things_stack.run_locks import RunLocks
+from schema.things_stack_hosts import StackHosts
+
+if TYPE_CHECKING:
+    from broker.settings import LocalSettings
+    from handlers.database import Pool
+
+
+def stack_means(settings: LocalSettings) -> Means:
+    """With what these settings let it be done."""
+    return Means(
+        sealer_for(settings),
+        StackHosts.parse(settings.things_stack_hosts),
+        settings.things_stack_concurrency,
+    )
+
+
+class StackServices:
+    """Two services that share a connection for their locks."""
+
+    def __init__(self, pool: Pool, url: str, means: Means) -> None:
+        self._locks = RunLocks(url)
+        self.provisioner = Provisioner(pool, self._locks, means)
+        self.batches = DeviceBatches(pool, self._locks, means)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self._locks.close()
