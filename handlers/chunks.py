@@ -229,7 +229,12 @@ async def _show_or_hide(job: _Job, after: Key) -> _Chunk:
     )
     names = list(dict.fromkeys(row["thing_name"] for row in rows))
     told = await store.tell(
-        job.connection, job.tenant_id, notify=names, notify_next=names, slot=job.slot
+        job.connection,
+        job.tenant_id,
+        notify=names,
+        notify_next=names,
+        queued=[(row["thing_name"], job.job_id, row["execution_number"]) for row in rows],
+        slot=job.slot,
     )
     if len(rows) == CHUNK:
         return _Chunk(told_of(told), (rows[-1]["thing_name"], rows[-1]["execution_number"]))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from handlers import store
 from handlers.context import Context, Outcome, RejectedExecution, told_of
-from schema import paging
+from schema import paging, timeline
 from schema.changes import Change
 from schema.device import seconds
 from schema.errors import Code, Rejected
@@ -15,10 +16,14 @@ from schema.lifecycle import JobStatus, Status
 from schema.sql import queries
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import asyncpg
 
     from handlers.store import Loaded
     from schema.job_commands import DeleteExecution, GetExecution, ListThingExecutions
+    from schema.lifecycle import Execution
+    from schema.timeline import Entry
 
 _SQL = queries("jobs")
 
@@ -69,7 +74,7 @@ async def delete_execution(
 async def get_execution(
     context: Context, command: GetExecution, *, job_id: str, thing: str
 ) -> Outcome:
-    """One execution (AWS: DescribeJobExecution), the latest unless a number is named.
+    """One execution (AWS: DescribeJobExecution), the latest unless a number is named; beyond AWS, its timeline.
 
     Raises Rejected (ResourceNotFound).
     """
@@ -93,7 +98,35 @@ async def get_execution(
     if one.timeout_at is not None:
         left = (one.timeout_at - context.now).total_seconds()
         body["approximateSecondsBeforeTimedOut"] = max(0, int(left))
-    return Outcome({"execution": body})
+    return Outcome({"execution": {**body, **await _timeline(context, one)}})
+
+
+async def _timeline(context: Context, one: Execution) -> dict[str, object]:
+    """When its thing was told of it, and the timeline: queued, told, and each change, in order of time."""
+    thing, job_id, number = one.key
+    row = await context.connection.fetchrow(
+        _SQL["load_timeline"], context.tenant_id, job_id, thing, number
+    )
+    if row is None:  # deleted since it was read
+        return {}
+    told_at: datetime | None = row["told_at"]
+    shown: list[tuple[datetime, dict[str, object]]] = [(one.queued_at, {"what": "QUEUED"})]
+    if told_at is not None:
+        shown.append((told_at, {"what": "NOTIFY_SENT"}))
+    shown += [(entry.at, _shown(entry)) for entry in timeline.read(row["timeline"])]
+    shown.sort(key=itemgetter(0))
+    body: dict[str, object] = {} if told_at is None else {"notifySentAt": seconds(told_at)}
+    body["timeline"] = [{"at": round(at.timestamp(), 3), **what} for at, what in shown]
+    return body
+
+
+def _shown(entry: Entry) -> dict[str, object]:
+    found: dict[str, object] = {"what": entry.status, "versionNumber": entry.version}
+    if entry.details:
+        found["statusDetails"] = dict(entry.details)
+    if entry.is_cut:
+        found["isCut"] = True
+    return found
 
 
 async def list_thing_executions(context: Context, command: ListThingExecutions) -> Outcome:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from handlers.aborts import abort_jobs
 from handlers.counters import count
 from handlers.retrying import require_live, retry
-from schema import events
+from schema import events, timeline
 from schema.arns import Home
 from schema.changes import (
     Change,
@@ -198,7 +198,8 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
     being of no use any more, when a row was no longer what the decision was made on.
     """
     net = collapsed(changes)
-    tenant, followed = await _write_executions(connection, tenant_id, net)
+    entries = timeline.written(changes)
+    tenant, followed = await _write_executions(connection, tenant_id, net, entries)
     retries = await retry(connection, tenant_id, net, now=now)
     moves = [*(one for one in net if not is_progress(one)), *retries.changes]
     counted = await count(connection, tenant_id, moves, followed=retries.followed | followed)
@@ -221,7 +222,13 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
     if counted.over:
         told += await complete_jobs(connection, tenant_id, counted.over, now=now)
     return await tell(
-        connection, tenant_id, notify=notify, notify_next=notify_next, messages=told, slot=slot
+        connection,
+        tenant_id,
+        notify=notify,
+        notify_next=notify_next,
+        messages=told,
+        queued=[after.key for before, after in moves if before is None and after is not None],
+        slot=slot,
     )
 
 
@@ -244,10 +251,12 @@ async def tell(
     notify: Sequence[str] = (),
     notify_next: Sequence[str] = (),
     messages: Sequence[tuple[str, str]] = (),
+    queued: Iterable[tuple[str, str, int]] = (),
     slot: int | None,
 ) -> Told | None:
     """Put one row into the outbox, or none when there is nothing to say.
 
+    queued: executions (thing, job, number) of which their things are told by this for the first time.
     slot is the process that will send it; None lets whichever listens take it (NOTIFY jobbroker_outbox).
     """
     if not (notify or notify_next or messages):
@@ -260,6 +269,7 @@ async def tell(
         "\n".join(notify_next),
         "\n".join([topic for topic, _ in messages]),
         "\n".join([payload for _, payload in messages]),
+        "\n".join([f"{job}/{thing}/{number}" for thing, job, number in queued]),
     )
     if slot is None:
         await connection.execute("NOTIFY jobbroker_outbox")
@@ -324,9 +334,12 @@ def _job_members(row: asyncpg.Record) -> dict[str, object]:
 
 
 async def _write_executions(
-    connection: Connection, tenant_id: str, net: Sequence[Change]
+    connection: Connection,
+    tenant_id: str,
+    net: Sequence[Change],
+    entries: Mapping[tuple[str, str, int], str],
 ) -> tuple[asyncpg.Record, frozenset[tuple[str, str, int]]]:
-    """Write one change an execution.
+    """Write one change an execution; entries are what that adds to the timelines.
 
     Returns how the tenant's ARNs are written and which events it wants, and the deleted ones that later ones followed.
     """
@@ -343,7 +356,8 @@ async def _write_executions(
             added[0].queued_at,
         )
     if moved:
-        tenant = await connection.fetchrow(_SQL["update_executions"], tenant_id, *_columns(moved))
+        columns = (*_columns(moved), _column([entries.get(after.key) for _, after in moved]))
+        tenant = await connection.fetchrow(_SQL["update_executions"], tenant_id, *columns)
         if tenant is None or tenant["written"] != len(moved):
             raise Conflict
     if gone:

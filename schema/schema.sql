@@ -285,6 +285,8 @@ CREATE TABLE executions (
     force_canceled       boolean     NOT NULL DEFAULT false,
     -- digests (8 bytes each) of the last changes a device made, newest last: how a redelivered request is recognised
     recent               bytea       NOT NULL DEFAULT '' CHECK (octet_length(recent) <= 256),
+    -- its entries, newest first (schema.timeline); bounded by the statement that adds them
+    timeline             text        NOT NULL DEFAULT '',
     PRIMARY KEY (tenant_id, thing_name, job_id, execution_number),
     CONSTRAINT executions_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE,
     CONSTRAINT executions_started_check CHECK (status <> 'IN_PROGRESS' OR started_at IS NOT NULL),
@@ -328,6 +330,7 @@ CREATE TABLE outbox (
     topics       text[]      NOT NULL DEFAULT '{}',
     payloads     text[]      NOT NULL DEFAULT '{}',
     created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    queued       text[]      NOT NULL DEFAULT '{}', -- new executions among that, as job/thing/number
     PRIMARY KEY (tenant_id, outbox_id),
     CONSTRAINT outbox_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE,
     CHECK (cardinality(topics) = cardinality(payloads))
@@ -344,6 +347,18 @@ CREATE TABLE told_lately (
     PRIMARY KEY (tenant_id, told_id),
     CONSTRAINT told_lately_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
+-- Which executions, as thing/number, were told of when: written when their outbox rows are forgotten, one row for all of
+-- a job's in them, so that no execution is written once more for it. Goes with the job.
+CREATE TABLE told_executions (
+    tenant_id  text        NOT NULL,
+    job_id     text        NOT NULL,
+    told_id    bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    told_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    executions text[]      NOT NULL,
+    PRIMARY KEY (tenant_id, job_id, told_id),
+    CONSTRAINT told_executions_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
+);
 
 -- Who follows a tenant's events over HTTP, and until when what happens is kept in recent_events for them.
 -- floor_id: of what came before, nothing or not all is kept.
@@ -529,7 +544,7 @@ BEGIN
     FOREACH tenant_table IN ARRAY ARRAY[
         'tenants', 'principals', 'operators', 'things', 'credentials', 'thing_groups', 'thing_group_members', 'jobs',
         'job_targets', 'job_templates', 'rollout_chunks', 'rollout_paces', 'executions', 'job_counts', 'outbox',
-        'told_lately', 'event_streams', 'recent_events', 'operator_requests',
+        'told_lately', 'told_executions', 'event_streams', 'recent_events', 'operator_requests',
         'audit_log',
         'ttn_connections', 'ttn_devices', 'ttn_device_batches', 'ttn_batch_lines'
     ] LOOP

@@ -6,6 +6,7 @@ Both take the same verb and payload and give the same answer (architecture law 5
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import json
 import os
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from handlers.database import Pool
 
 ANSWER_SECONDS: Final = 15.0
+# How often a job that is watched is looked at: without events, and beside them.
+LOOK_SECONDS: Final = 1.0
+SLOW_LOOK_SECONDS: Final = 5.0
+_ENDS: Final = ("succeeded", "failed", "timed_out", "rejected", "canceled", "removed", "deleted")
 Body = dict[str, Any]
 
 
@@ -53,6 +58,13 @@ class Caller(Protocol):
 
         verb as in `schema.topics.OperatorTopic` (jobs/create, jobs/executions/cancel, ...).
         Raises Refused with the code when it is rejected, Failure when there is no answer.
+        """
+        ...
+
+    async def wait(self, job_id: str) -> None:
+        """Wait until a job may have changed: until an event of it is heard, or for a while.
+
+        Raises Failure when nothing can be heard any more.
         """
         ...
 
@@ -85,6 +97,10 @@ class DatabaseCaller:
         )
         return _accepted(answer.body, accepted=answer.accepted)
 
+    async def wait(self, job_id: str) -> None:  # noqa: ARG002 - it hears of none
+        """Wait a second: events leave by the MQTT server, which is not asked here."""
+        await asyncio.sleep(LOOK_SECONDS)
+
 
 class MqttCaller:
     """Asks the broker over MQTT, as an operator, in the operator's own room."""
@@ -93,6 +109,9 @@ class MqttCaller:
         self._client = client
         self._room = f"operators/{operator}/"
         self._waiting: dict[str, asyncio.Future[tuple[bool, Body]]] = {}
+        self._followed: set[str] = set()
+        self._heard = asyncio.Event()
+        self._lost: Failure | None = None
 
     async def call(self, verb: str, payload: Body, *, job_id: str = "", thing: str = "") -> Body:
         """Publish a command with a clientToken and wait for the answer that echoes it."""
@@ -117,6 +136,23 @@ class MqttCaller:
             body.pop("clientToken", None)
         return _accepted(body, accepted=accepted)
 
+    async def wait(self, job_id: str) -> None:
+        """Wait for an event of the job: of itself, or that an execution ended; five seconds at most.
+
+        Not for those that executions make on their way: they would be made for nobody else, and a large job has many.
+        """
+        if job_id not in self._followed:
+            topics = [f"$aws/events/job/{job_id}/#"]
+            topics += [f"$aws/events/jobExecution/{job_id}/{one}" for one in _ENDS]
+            await self._client.subscribe([(topic, 0) for topic in topics])
+            self._followed.add(job_id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SLOW_LOOK_SECONDS):
+                await self._heard.wait()
+        self._heard.clear()
+        if self._lost is not None:
+            raise self._lost
+
     async def listen(self) -> None:
         """Hand each answer to the call that waits for it; until cancelled, or disconnected."""
         import aiomqtt
@@ -125,11 +161,16 @@ class MqttCaller:
             async for message in self._client.messages:
                 self._answer(str(message.topic), _read(message.payload))
         except aiomqtt.MqttError as error:
+            self._lost = Failure(f"MQTT connection lost: {error}")
+            self._heard.set()
             for waiting in self._waiting.values():
                 if not waiting.done():
-                    waiting.set_exception(Failure(f"MQTT connection lost: {error}"))
+                    waiting.set_exception(self._lost)
 
     def _answer(self, topic: str, body: Body) -> None:
+        if topic.startswith("$aws/events/"):
+            self._heard.set()
+            return
         accepted = topic.endswith("/accepted")
         if accepted or topic.endswith("/rejected"):
             waiting = self._waiting.get(str(body.get("clientToken")))
@@ -139,9 +180,9 @@ class MqttCaller:
 
 def command_path(verb: str, *, job_id: str, thing: str) -> str:
     """A command's topic inside an operator's room: the verb with the names it is about in it."""
-    if verb == "jobs/executions/cancel":
-        return f"jobs/{job_id}/executions/{thing}/cancel"
-    group, _, word = verb.partition("/")
+    group, _, word = verb.rpartition("/")
+    if thing:
+        return f"jobs/{job_id}/executions/{thing}/{word}"
     return f"{group}/{job_id}/{word}" if job_id else verb
 
 

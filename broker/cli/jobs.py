@@ -12,6 +12,7 @@ import click
 from broker.cli.brakes import braking
 from broker.cli.callers import Body, Where, caller
 from broker.cli.changing import update
+from broker.cli.execution import execution
 from broker.cli.holding import pause, resume
 from broker.cli.kinds import Duration, Pair, TargetName, target_arn
 from broker.cli.listing import pages
@@ -410,6 +411,7 @@ async def delete(
     print_done(body, f"{job_id} {words}", as_json=as_json)
 
 
+jobs.add_command(execution)
 jobs.add_command(update)
 jobs.add_command(pause)
 jobs.add_command(resume)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from broker.cli.callers import Caller
 from broker.cli.outcome import Exit, Failure, remark
+from broker.cli.outlook import Outlook
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-POLL_SECONDS: Final = 0.25
+# Events come in swarms: at least so long lies between two looks.
+LEAST_SECONDS: Final = 0.25
 PATIENCE_SECONDS: Final = 30.0
 _WIDTH: Final = 32
 # In the order of the bar: what is done first.
@@ -64,6 +67,7 @@ class Bar:
     def __init__(self) -> None:
         self._live: Live | None = None
         self._last = ""
+        self._outlook = Outlook()
 
     def __enter__(self) -> Self:
         """Take the terminal, when there is one."""
@@ -86,17 +90,18 @@ class Bar:
             self._live.stop()
 
     def show(self, job: Job) -> None:
-        """Show the job as it is now."""
+        """Show the job as it is now, and how it goes on."""
         line = told(job)
+        outlook = self._outlook.of(job, time.monotonic())
         if self._live is not None:
-            self._live.update(bar(job))
+            self._live.update(bar(job, outlook))
         elif line != self._last:
-            remark(line)
+            remark("; ".join([line, *outlook]))
         self._last = line
 
 
-def bar(job: Job) -> Text:
-    """A bar of 32 cells, each colour a status with its share of them, and the counts behind it."""
+def bar(job: Job, outlook: Sequence[str] = ()) -> Text:
+    """A bar of 32 cells, each colour a status with its share of them, and words behind it: counts, and the outlook."""
     from rich.text import Text
 
     seen = counts(job)
@@ -109,7 +114,7 @@ def bar(job: Job) -> Text:
         text.append(("░" if name == "Queued" else "█") * (end - drawn), style=colour)
         drawn = end
     text.append("░" * (_WIDTH - drawn), style="white")
-    text.append(f" {_counted(job)}")
+    text.append(f" {'; '.join([_counted(job), *outlook])}")
     return text
 
 
@@ -127,7 +132,8 @@ async def watch(caller: Caller, job_id: str, *, timeout: float | None) -> dict[s
                     shown.show(job)
                     if is_over(job):
                         return job
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(LEAST_SECONDS)
+                    await caller.wait(job_id)
     except TimeoutError:
         raise Failure(f"{job_id} is not over after {timeout:g} s", Exit.TIMEOUT) from None
 
@@ -144,7 +150,7 @@ async def _patiently(caller: Caller, job_id: str) -> dict[str, Any]:
         except TRANSIENT:
             if loop.time() > until:
                 raise
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(LEAST_SECONDS)
 
 
 async def get_job(caller: Caller, job_id: str) -> dict[str, Any]:

@@ -152,14 +152,19 @@ CROSS JOIN LATERAL (
 -- Each row is looked up by its key and updated where it was found: joined plainly, a plan made while the table was small
 -- reads all of the tenant's executions, and is kept. Also how the tenant's events are written, which saves a round trip.
 -- params: tenant, key (things, jobs, numbers), from (statuses, versions), to (statuses, versions, details, started or
--- NULL for as it was, updated, in-progress deadlines, step deadlines, forced, recent)
+-- NULL for as it was, updated, in-progress deadlines, step deadlines, forced, recent), what the timelines begin with now or NULL
 WITH changed AS (
     UPDATE executions e
     SET status = c.status, version_number = c.version_number, status_details = c.status_details,
         started_at = coalesce(c.started_at, e.started_at), last_updated_at = c.last_updated_at,
         in_progress_deadline = c.in_progress_deadline, step_deadline = c.step_deadline,
         timeout_at = least(c.in_progress_deadline, c.step_deadline),
-        force_canceled = c.force_canceled, recent = c.recent
+        force_canceled = c.force_canceled, recent = c.recent,
+        timeline = CASE
+            WHEN c.entries IS NULL THEN e.timeline
+            WHEN octet_length(e.timeline) + octet_length(c.entries) <= 800 THEN c.entries || e.timeline
+            ELSE c.entries || left(e.timeline, 500)
+        END
     FROM unnest(string_to_array($2, E'\n', '\N'),
                 string_to_array($3, E'\n', '\N'),
                 string_to_array($4, E'\n', '\N')::bigint[],
@@ -173,9 +178,10 @@ WITH changed AS (
                 string_to_array($12, E'\n', '\N')::timestamptz[],
                 string_to_array($13, E'\n', '\N')::timestamptz[],
                 string_to_array($14, E'\n', '\N')::boolean[],
-                string_to_array($15, E'\n', '\N')::bytea[])
+                string_to_array($15, E'\n', '\N')::bytea[],
+                string_to_array($16, E'\n', '\N'))
          AS c (thing_name, job_id, execution_number, from_status, from_version, status, version_number, status_details,
-               started_at, last_updated_at, in_progress_deadline, step_deadline, force_canceled, recent)
+               started_at, last_updated_at, in_progress_deadline, step_deadline, force_canceled, recent, entries)
     CROSS JOIN LATERAL (
         SELECT x.ctid
         FROM executions x
@@ -287,10 +293,10 @@ SELECT aws_region, aws_account, events FROM tenants WHERE tenant_id = $1;
 
 -- name: insert_outbox
 -- What must be told, one row for a batch.
--- params: tenant, owner slot, notify, notify_next, topics, payloads
-INSERT INTO outbox (tenant_id, owner_slot, notify, notify_next, topics, payloads)
+-- params: tenant, owner slot, notify, notify_next, topics, payloads, new executions as job/thing/number
+INSERT INTO outbox (tenant_id, owner_slot, notify, notify_next, topics, payloads, queued)
 VALUES ($1, $2, string_to_array($3, E'\n'), string_to_array($4, E'\n'), string_to_array($5, E'\n'),
-        string_to_array($6, E'\n'))
+        string_to_array($6, E'\n'), string_to_array($7, E'\n'))
 RETURNING outbox_id;
 
 -- name: find_due

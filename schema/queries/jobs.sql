@@ -298,6 +298,17 @@ UPDATE jobs SET rollout_config = $3 WHERE tenant_id = $1 AND job_id = $2;
 -- params: tenant, job id
 UPDATE job_counts SET has_abort = true WHERE tenant_id = $1 AND job_id = $2;
 
+-- name: load_timeline
+-- What became of an execution, and when the MQTT server had acknowledged that its thing was told of it; null for not yet.
+-- params: tenant, job id, thing, execution number
+SELECT e.timeline, (
+    SELECT t.told_at FROM told_executions t
+    WHERE t.tenant_id = $1 AND t.job_id = $2 AND t.told_at >= e.queued_at AND $3 || '/' || $4::bigint = ANY (t.executions)
+    ORDER BY t.told_id
+    LIMIT 1) AS told_at
+FROM executions e
+WHERE e.tenant_id = $1 AND e.thing_name = $3 AND e.job_id = $2 AND e.execution_number = $4;
+
 -- name: has_thing
 -- params: tenant, thing
 SELECT EXISTS (SELECT FROM things WHERE tenant_id = $1 AND thing_name = $2);

@@ -26,16 +26,28 @@ ORDER BY outbox_id
 LIMIT $4;
 
 -- name: delete_outbox
--- What the MQTT server has acknowledged; which things that was about is remembered for a while. Whether somebody follows
--- the tenant's events, who is to have them as well.
+-- What the MQTT server has acknowledged. Which things that was about is remembered for a while, and of new executions
+-- that their things have been told; not of jobs that are hidden, for then the things were told of something else.
+-- Returns whether somebody follows the tenant's events, who is to have them as well.
 -- params: tenant, outbox ids, our slot
 WITH gone AS (
-    DELETE FROM outbox WHERE tenant_id = $1 AND outbox_id = ANY ($2::bigint[]) RETURNING notify, notify_next
+    DELETE FROM outbox WHERE tenant_id = $1 AND outbox_id = ANY ($2::bigint[]) RETURNING notify, notify_next, queued
 ), told AS (
     SELECT DISTINCT unnest(notify || notify_next) AS thing_name FROM gone
-), remembered AS (
+), lately AS (
     INSERT INTO told_lately (tenant_id, owner_slot, things)
     SELECT $1, $3, array_agg(thing_name) FROM told HAVING count(*) > 0
+), begun AS (
+    SELECT split_part(q, '/', 1) AS job_id, array_agg(substr(q, strpos(q, '/') + 1)) AS executions
+    FROM gone CROSS JOIN LATERAL unnest(gone.queued) AS q
+    GROUP BY 1
+), begun_told AS (
+    INSERT INTO told_executions (tenant_id, job_id, executions)
+    SELECT $1, begun.job_id, begun.executions
+    FROM begun
+    CROSS JOIN LATERAL (
+        SELECT FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = begun.job_id AND NOT x.is_hidden FOR KEY SHARE
+    ) j
 )
 SELECT EXISTS (SELECT FROM event_streams WHERE tenant_id = $1 AND followed_until > clock_timestamp());
 

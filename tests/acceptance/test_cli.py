@@ -315,10 +315,10 @@ async def test_completion_prints_a_script(running_broker: RunningBroker, shell: 
     assert "_JOBBROKER_COMPLETE" in ended.out
 
 
-async def test_a_preview_says_what_would_come_and_creates_nothing(
+async def test_a_preview_creates_nothing_and_an_execution_says_when_it_was_told(
     running_broker: RunningBroker,
 ) -> None:
-    """`jobs preview` takes the options of `jobs create`; over MQTT and on the database it answers the same."""
+    """Previewed with the options of `jobs create`, then created; both ways to ask, over MQTT and on the database."""
     thing, job = fresh("seen"), fresh("job")
     await running_broker.run("things", "add", thing)
     options = ("--target", f"thing/{thing}", "--job-id", job, "--per-minute", "5")
@@ -333,5 +333,23 @@ async def test_a_preview_says_what_would_come_and_creates_nothing(
     found = json.loads(over_mqtt.out)
     assert (found["firstThings"], found["exists"]) == ([thing], False)
     assert (await running_broker.run("jobs", "show", job)).code == 3
-    wrong = await running_broker.run("jobs", "preview", *options, "--document-json", '{"a":"${b}"}')
+    await running_broker.run("jobs", "create", *options, *document)
+    executed = ("jobs", "execution", job, thing)
+
+    async def told() -> bool:
+        return "NOTIFY_SENT" in (await running_broker.run(*executed)).out
+
+    await eventually(told, timeout=30)
+    shown = await running_broker.run(*executed)
+    assert f"{job} on {thing}, 1: QUEUED\n" in shown.out
+    over_mqtt = await running_broker.run(*executed, *asked)
+    assert [one["what"] for one in json.loads(over_mqtt.out)[0]["timeline"]] == [
+        "QUEUED",
+        "NOTIFY_SENT",
+    ]
+    unknown = await running_broker.run("jobs", "execution", job, "nobody")
+    assert (unknown.code, "'nobody' does not exist" in unknown.err) == (3, True)
+    wrong = await running_broker.run(
+        "jobs", "preview", *options[:2], "--document-json", '{"a":"${b}"}'
+    )
     assert (wrong.code, "document.a: '${b}'" in wrong.err) == (2, True)

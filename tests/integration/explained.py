@@ -22,7 +22,7 @@ from schema.sql import queries
 from tests.conftest import LOGIN, Database
 
 # What a statement may look at: a thing's ten listed executions and its job, and pages on the way to each of them.
-ROWS_OF_EACH, BUFFERS_OF_EACH = 15, 30
+ROWS_OF_EACH, BUFFERS_OF_EACH = 15, 32
 Mode = Literal["auto", "force_generic_plan", "force_custom_plan"]
 
 _SETTINGS = {

@@ -52,6 +52,9 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
     await admin.execute(
         "INSERT INTO told_lately (tenant_id, owner_slot, things) VALUES ('default', 0, '{t1}')"
     )
+    await admin.execute(
+        "INSERT INTO told_executions (tenant_id, job_id, executions) VALUES ('default', 'j', '{t1/1}')"
+    )
     # And for somebody who follows over HTTP.
     await admin.execute("INSERT INTO event_streams VALUES ('default', now(), 0)")
     await admin.execute(

@@ -22,6 +22,7 @@ from broker.cli.callers import command_path
 from broker.cli.kinds import Duration, Pair, Range, Share, TargetName, json_value, template_arn
 from broker.cli.new_job import new_job
 from broker.cli.outcome import Exit, Failure, Refused, expected, tells
+from broker.cli.outlook import Outlook, in_words
 from broker.cli.watching import bar, exit_of, is_over, told
 from broker.embedded.directory import DirectoryTakenError
 from broker.settings import SettingsError
@@ -241,6 +242,55 @@ def test_a_canceled_job_is_over_when_its_last_execution_is() -> None:
     assert is_over(finished("CANCELED", Canceled=1))
 
 
+def test_a_watched_job_says_how_it_goes_on() -> None:
+    """Between two looks: told a minute of the limit, what is missing to the abort, when all are told and done."""
+    criterion = {
+        "failureType": "FAILED",
+        "action": "CANCEL",
+        "thresholdPercentage": 20,
+        "minNumberOfExecutedThings": 10,
+    }
+    job = {
+        **counted("IN_PROGRESS", {"Queued": 4}),
+        "executionCount": 960,
+        "jobExecutionsRolloutConfig": {"maximumPerMinute": 100},
+        "abortConfig": {"criteriaList": [criterion]},
+    }
+    outlook = Outlook()
+    assert outlook.of(job, 100.0) == [
+        "told of 100 a minute",
+        "10 more FAILED abort it",
+        "all told in 10 min",
+    ]
+    later = {**job, **counted("IN_PROGRESS", {"Queued": 4, "Succeeded": 47, "Failed": 1})}
+    assert outlook.of(later, 130.0) == [
+        "96 told of 100 a minute",
+        "11 more FAILED abort it",
+        "all told in 9 min",
+        "done in about 10 min",
+    ]
+    held = {**later, "holds": ["PAUSE"]}
+    assert outlook.of(held, 131.0)[0] == "held: PAUSE"
+    assert not any(phrase.startswith("all told") for phrase in outlook.of(held, 132.0))
+    assert Outlook().of(finished(Succeeded=3), 0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (90, "90 s"),
+        (125, "2 min"),
+        (3600, "1 h"),
+        (5400, "1 h 30 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_durations_are_said_as_people_do(seconds: float, words: str) -> None:
+    """Two units at most."""
+    assert in_words(seconds) == words
+
+
 def test_the_bar_is_as_long_whatever_the_counts() -> None:
     """Its parts have the executions' proportions, and the words behind it the counts."""
     half = bar(finished("IN_PROGRESS", Succeeded=2, Queued=2)).plain
@@ -256,6 +306,7 @@ def test_the_bar_is_as_long_whatever_the_counts() -> None:
         ("jobs/create", "jobs/create"),
         ("jobs/get", "jobs/j/get"),
         ("jobs/executions/cancel", "jobs/j/executions/t/cancel"),
+        ("jobs/executions/get", "jobs/j/executions/t/get"),
         ("things/list", "things/list"),
     ],
 )
