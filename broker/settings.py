@@ -242,6 +242,27 @@ class Settings(LocalSettings):
     http_address_rate: float = Field(
         1000, ge=0, le=1e6, description="requests a second from one address over HTTP; 0: no limit"
     )
+    oidc_issuer: str | None = Field(
+        None,
+        description="the OpenID issuer whose tokens are taken over HTTP beside our own: its URL, as its tokens have it"
+        " in iss; unset: none",
+    )
+    oidc_audience: str | None = Field(
+        None, description="what a token of OIDC_ISSUER must have in aud; with OIDC_ISSUER"
+    )
+    oidc_role_claim: str = Field(
+        "roles", description="the claim with roles; inner claims by dots: realm_access.roles"
+    )
+    oidc_role_prefix: str = Field(
+        "", description="what stands before owner, admin, manager and viewer in OIDC_ROLE_CLAIM"
+    )
+    oidc_tenant_claim: str | None = Field(
+        None, description="the claim with the tenant; unset: everybody is of OIDC_TENANT"
+    )
+    oidc_tenant: str = Field("default", description="the tenant, where OIDC_TENANT_CLAIM is unset")
+    oidc_name_claim: str = Field(
+        "sub", description="the claim with the name that logs and the audit log show, as oidc/NAME"
+    )
     metrics_token: SecretStr | None = Field(
         None, description="the Bearer token that /metrics asks for; unset: it asks for none"
     )
@@ -289,6 +310,24 @@ class Settings(LocalSettings):
             except OSError as error:
                 raise ValueError(f"cannot be read: {error.strerror}") from None
         return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_issuer(cls, value: str | None) -> str | None:
+        if value is not None:
+            place = urlsplit(value)
+            near = place.hostname in ("127.0.0.1", "::1", "localhost")
+            if not place.hostname or place.scheme not in (
+                ("https", "http") if near else ("https",)
+            ):
+                raise ValueError("expected https://HOST[/PATH]")
+        return value
+
+    @model_validator(mode="after")
+    def _issuer_fits(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise ValueError("JOBBROKER_OIDC_ISSUER and JOBBROKER_OIDC_AUDIENCE belong together")
+        return self
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -16,7 +16,7 @@ from broker.http.customer import CustomerJobs
 from broker.http.device import DeviceJobs
 from broker.http.doors import Doors
 from broker.http.events import FollowEvents
-from broker.http.identity import Identity
+from broker.http.identity import Foreign, Identity
 from broker.http.limits import RateLimit
 from broker.http.rest import rest_routes
 from broker.http.server import HttpServer, create_app
@@ -86,7 +86,7 @@ def http_server(
     Raises OSError when the port is taken.
     """
     per_key = _limit(settings.http_token_rate)
-    identity = Identity(doors.pool, per_key=per_key)
+    identity = Identity(doors.pool, per_key=per_key, foreign=_issuer_of(settings))
     secret = settings.metrics_token
     watching = Watching(
         doors.pool,
@@ -129,6 +129,23 @@ def _listen(server: HttpServer, host: str, port: int) -> int:
         return server.listen(host, port)
     except OSError as error:
         raise OSError(error.errno, f"HTTP on {host}:{port}: {error.strerror}") from error
+
+
+def _issuer_of(settings: Settings) -> Foreign | None:
+    if settings.oidc_issuer is None or settings.oidc_audience is None:
+        return None
+    from broker.http.issuer_keys import IssuerKeys  # noqa: PLC0415 - PyJWT and httpx, for those who have an issuer
+    from broker.http.oidc import Claims, OidcTokens  # noqa: PLC0415 - as above
+
+    claims = Claims(
+        role=settings.oidc_role_claim,
+        role_prefix=settings.oidc_role_prefix,
+        tenant=settings.oidc_tenant_claim,
+        fixed_tenant=settings.oidc_tenant,
+        name=settings.oidc_name_claim,
+    )
+    keys = IssuerKeys(settings.oidc_issuer)
+    return OidcTokens(settings.oidc_issuer, settings.oidc_audience, claims, keys)
 
 
 def _limit(rate: float) -> RateLimit:

@@ -191,3 +191,37 @@ def test_every_setting_is_described() -> None:
     rows = describe()
     assert {name for name, _, _ in rows} >= set(GOOD)
     assert all(about for _, _, about in rows)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "audience", "words"),
+    [
+        ("https://id.example.net/realms/fleet", None, "belong together"),
+        (None, "jobbroker", "belong together"),
+        ("http://id.example.net", "jobbroker", "JOBBROKER_OIDC_ISSUER .*expected https://"),
+        ("id.example.net", "jobbroker", "JOBBROKER_OIDC_ISSUER .*expected https://"),
+    ],
+)
+def test_an_issuer_is_named_whole(
+    environment: pytest.MonkeyPatch, issuer: str | None, audience: str | None, words: str
+) -> None:
+    """Its keys come over https, unless it is on this machine, and its tokens are for us."""
+    for name, value in (("ISSUER", issuer), ("AUDIENCE", audience)):
+        if value is not None:
+            environment.setenv(f"JOBBROKER_OIDC_{name}", value)
+    with pytest.raises(SettingsError, match=words):
+        load_settings()
+
+
+def test_where_http_is_reached(environment: pytest.MonkeyPatch) -> None:
+    """Listening everywhere is reached on loopback; a free port is not known before."""
+    assert load_settings().http_url is None
+    for host, port, url in (
+        ("127.0.0.1", "8000", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "8000", "http://127.0.0.1:8000"),  # noqa: S104 - a setting of somebody's
+        ("::", "80", "http://[::1]:80"),
+        ("127.0.0.1", "0", None),
+    ):
+        environment.setenv("JOBBROKER_HTTP_HOST", host)
+        environment.setenv("JOBBROKER_HTTP_PORT", port)
+        assert load_settings().http_url == url
