@@ -142,6 +142,21 @@ async def test_pages_have_a_limit_a_number_and_a_total() -> None:
         assert name_of(await stack.call("GET", path, limit=1001)) == "validation"
 
 
+async def test_a_filter_narrows_a_list_and_not_its_total() -> None:
+    """2.4, 3: the filter's parameters are in its body; X-Total-Count does not know of updated_since."""
+    async with setting(devices=3) as stack:
+        path = f"{stack.app}/devices"
+        listed = (await stack.call("GET", path)).json()["end_devices"]
+        change = {"end_device": {"name": "new"}, "field_mask": {"paths": ["name"]}}
+        await stack.call("PUT", f"{path}/sensor-0002", change)
+        since = {"filters": [{"updated_since": listed[-1]["updated_at"]}], "limit": 5}
+        found = await stack.call("POST", f"{path}/filter", since)
+        assert [d["ids"]["device_id"] for d in found.json()["end_devices"]] == ["sensor-0002"]
+        assert found.headers["x-total-count"] == "3"
+        limited = await stack.call("POST", f"{path}/filter", {"limit": 1}, limit=3)
+        assert len(limited.json()["end_devices"]) == 1
+
+
 async def test_an_older_release_gives_everything_without_a_limit() -> None:
     """3: the default limit came with 3.32.2."""
     async with setting(Options(default_limit=None), devices=150) as stack:
@@ -283,6 +298,8 @@ async def test_request_ids_come_back_and_long_answers_may_be_packed(stack: Setti
     answer = await stack.call("GET", stack.app, headers={"x-request-id": "mine-1"})
     assert answer.headers["x-request-id"] == "mine-1"
     assert answer.headers["content-encoding"] == "gzip"
+    refused = await stack.call("GET", "/nothing", headers={"x-request-id": "mine-2"})
+    assert refused.headers["x-request-id"] == "mine-2"
     plain = await stack.call("GET", stack.app, headers={"accept-encoding": "identity"})
     assert "content-encoding" not in plain.headers
 

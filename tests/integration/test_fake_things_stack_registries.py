@@ -294,6 +294,17 @@ async def test_webhooks_outlive_their_application() -> None:
         assert listed.json()["webhooks"][0]["ids"]["webhook_id"] == "jobbroker"
 
 
+async def test_newer_releases_list_some_webhooks_only() -> None:
+    """2.6, 9.20: at most so many, and the total is of those."""
+    async with setting(Options(regional_list_limit=2)) as stack:
+        hooks = f"/as/webhooks/{stack.tenant.application.id}"
+        for number in range(3):
+            body = {"webhook": {"ids": {"webhook_id": f"hook-{number}"}}}
+            assert (await stack.call("POST", hooks, body)).status_code == 200
+        listed = await stack.call("GET", hooks)
+        assert (len(listed.json()["webhooks"]), listed.headers["x-total-count"]) == (2, "2")
+
+
 async def test_webhooks_need_three_rights_to_be_changed(stack: Setting) -> None:
     """6.1: traffic rights as well as settings, for delete as for set; headers are limited."""
     some = stack.call.with_key(
@@ -439,6 +450,10 @@ async def test_users(stack: Setting) -> None:
     assert (refused.status_code, name_of(refused)) == (403, "user_suspended")
     told = (await call("GET", "/auth_info")).json()["api_key"]
     assert told["api_key"]["rights"] == ["RIGHT_USER_INFO"]
+    assert name_of(await call("DELETE", "/applications/jos-app")) == "no_application_rights"
+    user.state, user.email_validated = "STATE_APPROVED", False
+    unchecked = await call("GET", "/auth_info")
+    assert "x-warning" in unchecked.headers
     assert name_of(await call("DELETE", "/applications/jos-app")) == "no_application_rights"
     closed = Options(users_create_applications=False)
     async with setting(closed) as other:

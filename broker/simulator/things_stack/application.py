@@ -90,7 +90,7 @@ class Application:
             status, body, headers = error.status, error.body(correlation_id), error_headers(error)
             request.error = error.name
         request.status = status
-        await exchange.answer(status, self._written(body), headers)
+        await exchange.answer(status, self._written(body), headers | exchange.echoed())
 
     async def _in_front(self, fault: Fault, exchange: _Exchange, request: Request) -> bool:
         """Whether the fault was all the answer there is."""
@@ -133,7 +133,7 @@ class Application:
             raise _error_of(inside, params.get("application_id", ""))
         reply = route.handler(call)
         self._after(self._faults.take(AFTERWARDS, *place))
-        reply.headers |= headers | exchange.echoed()
+        reply.headers |= headers
         if call.component == "is" and call.caller.warning:
             reply.headers["X-Warning"] = call.caller.warning
         return reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -21,7 +22,7 @@ from broker.simulator.things_stack.ids import check_id, check_not_blocked, eui_o
 from broker.simulator.things_stack.paging import check_paging, in_device_order, listed
 from broker.simulator.things_stack.routes import Route
 from broker.simulator.things_stack.state import DeviceKey, Document, Entity, device_ids, euis_of
-from broker.simulator.things_stack.timestamps import written
+from broker.simulator.things_stack.timestamps import read, written
 from broker.simulator.things_stack.validation import (
     check_batch,
     check_query_identifiers,
@@ -41,7 +42,9 @@ def routes() -> list[Route]:
     return [
         route("POST", _DEVICES, create, (check_new,)),
         route("GET", _DEVICES, list_devices, (check_paging, check_mask)),
-        route("POST", f"{_DEVICES}/filter", list_devices, (check_paging, check_mask)),
+        route(
+            "POST", f"{_DEVICES}/filter", filter_devices, (_query_of_body, check_paging, check_mask)
+        ),
         route("GET", _DEVICE, get, (check_query_identifiers, check_mask)),
         route("PUT", _DEVICE, update, (_check_update,)),
         route("DELETE", _DEVICE, delete, (check_query_identifiers,)),
@@ -159,11 +162,43 @@ def get(call: Call) -> Reply:
 
 
 def list_devices(call: Call) -> Reply:
-    """A page of the application's devices; `filters` of the body narrow it, but not its total."""
+    """A page of the application's devices."""
     call.require("application", call.application_id, READ)
+    return _listed(call, since=None)
+
+
+def filter_devices(call: Call) -> Reply:
+    """The same with `filters`, of which `updated_since` leaves out older ones; the total counts those, too."""
+    call.require("application", call.application_id, READ)
+    return _listed(call, since=_updated_since(call))
+
+
+def _listed(call: Call, *, since: datetime | None) -> Reply:
     devices = call.stack.identity_devices.devices
     documents = [devices[key] for key in call.stack.devices_of(call.application_id)]
-    return listed(call, "end_devices", in_device_order(call, documents), partial(shown, call))
+    total = {"X-Total-Count": str(len(documents))}
+    if since is not None:
+        documents = [each for each in documents if _is_newer(each, since)]
+    reply = listed(call, "end_devices", in_device_order(call, documents), partial(shown, call))
+    return Reply(reply.body, total)
+
+
+def _is_newer(document: Document, since: datetime) -> bool:
+    updated = read("updated_at", document["updated_at"])
+    return updated is not None and updated > since
+
+
+def _updated_since(call: Call) -> datetime | None:
+    filters = call.body.get("filters") or []
+    named = [each["updated_since"] for each in filters if "updated_since" in each]
+    return read("updated_since", named[0]) if named else None
+
+
+def _query_of_body(call: Call) -> None:
+    """A POST's parameters are in its body alone."""
+    names = ("limit", "page", "order")
+    call.query = [(name, str(call.body[name])) for name in names if name in call.body]
+    _updated_since(call)
 
 
 def get_batch(call: Call) -> Reply:
