@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from handlers import credentials
-from handlers.context import Context, Outcome, not_found
+from handlers.context import SECRETS, Context, Outcome, not_found
 from handlers.principals import issue_token
 from schema.device import seconds
 from schema.sql import queries
@@ -34,10 +34,10 @@ async def issue_credential(context: Context, command: IssueCredential) -> Outcom
     await _require_thing(context, name)
     token = await issue_token(context.connection, context.tenant_id, name)
     return Outcome(
-        {"thingName": name, "token": token},
+        {"thingName": name, "token": token, **context.access_key(token)},
         subject=f"thing/{name}",
         details={"issued": "token"},
-        secrets=frozenset({"token"}),
+        secrets=SECRETS,
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
+from handlers import audit
 from handlers.context import SECRETS, Context, Outcome, not_found
 from handlers.credentials import make_token
 from handlers.database import tenant_transaction
@@ -92,6 +93,32 @@ async def find_access_key(pool: Pool, key_id: str) -> KeyHolder | None:
                 await connection.execute(_SQL["note_use"], tenant_id, credential, USE_NOTED_EVERY)
     role = None if row["role"] is None else Role(row["role"])
     return KeyHolder(Bearer(tenant_id, name, kind, str(credential)), row["token_sha256"], role)
+
+
+async def digest_for_key(
+    pool: Pool, tenant_id: str, *, kind: Literal["thing", "operator"], name: str, who: str
+) -> bytes | None:
+    """The sha256 of somebody's MQTT token, of which their access key is made; None without a live one.
+
+    That it was asked for, by the owner on the command line, is in the audit log.
+    """
+    async with (
+        pool.acquire() as connection,
+        tenant_transaction(connection, tenant_id) as inside,
+    ):
+        digest: bytes | None = await inside.fetchval(
+            _SQL["get_token_digest"], tenant_id, name, kind
+        )
+        if digest is not None:
+            await audit.record(
+                inside,
+                tenant_id,
+                who=(who, Role.OWNER),
+                action=f"{kind}s/key",
+                subject=f"{kind}/{name}",
+                details={"accessKeyId": access_key_id(digest)},
+            )
+    return digest
 
 
 async def create_token(context: Context, command: CreateToken) -> Outcome:

@@ -1,9 +1,10 @@
-"""`jobbroker operators`: add, list, show, remove."""
+"""`jobbroker operators`: add, key, list, show, remove."""
 
 from __future__ import annotations
 
 import click
 
+from broker.cli.access_keys import cells_of, columns_of, key_command
 from broker.cli.callers import Where, caller
 from broker.cli.listing import pages
 from broker.cli.options import as_json, reaching
@@ -43,8 +44,13 @@ async def add(where: Where, name: str, role: str, as_json: bool) -> None:
     if as_json:
         print_json(made)
         return
-    print_table(("OPERATOR", "ROLE", "TOKEN"), [(name, role, made.get("token"))])
+    more = columns_of([made])
+    row = (name, role, made.get("token"), *cells_of(made, more))
+    print_table(("OPERATOR", "ROLE", "TOKEN", *more), [row])
     remark("A token is shown this once: username NAME, password TOKEN.")
+
+
+operators.add_command(key_command("operator", "ann"))
 
 
 @operators.command("list", short_help="List operators by name.")

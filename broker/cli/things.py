@@ -1,4 +1,4 @@
-"""`jobbroker things`: add, list, show, update, remove."""
+"""`jobbroker things`: add, key, list, show, update, remove."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import IO, Final
 
 import click
 
+from broker.cli.access_keys import cells_of, columns_of, key_command
 from broker.cli.callers import Body, Caller, DatabaseCaller, Where, caller, running_authority_dir
 from broker.cli.kinds import Pair
 from broker.cli.listing import pages
@@ -89,7 +90,9 @@ async def add(
         return
     columns = ("THING", "CERTIFICATE", "KEY") if cert else ("THING", "TOKEN")
     fields = ("thingName", "certificate", "key") if cert else ("thingName", "token")
-    print_table(columns, [[one.get(field) for field in fields] for one in made])
+    more = columns_of(made)
+    rows = [[*(one.get(field) for field in fields), *cells_of(one, more)] for one in made]
+    print_table((*columns, *more), rows)
     if not cert and any("token" in one for one in made):
         remark("A token is shown this once: username NAME, password TOKEN.")
     if not cert and not all("token" in one for one in made):
@@ -117,6 +120,9 @@ async def _certified(
         request=csr.read() if csr else None,
         days=days,
     )
+
+
+things.add_command(key_command("thing", "pump-1"))
 
 
 @things.command("list", short_help="List things by name.")
@@ -264,7 +270,8 @@ async def credentials(
     if as_json:
         print_json(body)
     elif issue:
-        print_table(("THING", "TOKEN"), [(name, body["token"])])
+        more = columns_of([body])
+        print_table(("THING", "TOKEN", *more), [(name, body["token"], *cells_of(body, more))])
     elif revoke:
         click.echo(f"revoked {body['revoked']}")
     else:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from broker.cli.access_keys import cells_of, columns_of
 from broker.cli.callers import Where, caller
 from broker.cli.listing import pages
 from broker.cli.options import as_json, reaching
@@ -45,8 +46,9 @@ async def create(where: Where, operator: str, label: str | None, days: int, as_j
     if as_json:
         print_json(made)
         return
-    row = (made["tokenId"], operator, _day(made["expiresAt"]), made["token"])
-    print_table(("ID", "OPERATOR", "EXPIRES", "TOKEN"), [row])
+    more = columns_of([made])
+    row = (made["tokenId"], operator, _day(made["expiresAt"]), made["token"], *cells_of(made, more))
+    print_table(("ID", "OPERATOR", "EXPIRES", "TOKEN", *more), [row])
     remark("A token is shown this once: Authorization: Bearer TOKEN.")
 
 

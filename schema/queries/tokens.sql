@@ -21,6 +21,15 @@ FROM credentials c
 LEFT JOIN operators o ON o.tenant_id = c.tenant_id AND o.operator_name = c.principal
 WHERE c.tenant_id = $1 AND c.credential_id = $2 AND c.token_sha256 IS NOT NULL;
 
+-- name: get_token_digest
+-- What somebody's live MQTT token hashes to.
+-- params: tenant, name, kind of principal
+SELECT c.token_sha256
+FROM credentials c
+JOIN principals p ON p.tenant_id = c.tenant_id AND p.name = c.principal
+WHERE c.tenant_id = $1 AND c.principal = $2 AND c.principal <> '' AND c.kind = 'token' AND c.revoked_at IS NULL
+  AND p.kind = $3;
+
 -- name: note_use
 -- That a token was used now, unless somebody noted it meanwhile.
 -- params: tenant, credential, how often it is noted

@@ -1,4 +1,4 @@
-"""The README's tour, run as it is written: each fenced block marked `up`, `tour` or `sdk`, word for word.
+"""The README's tour, run as it is written: each fenced block marked `up`, `tour`, `boto3` or `sdk`, word for word.
 
 Two things are different from a reader's machine. The ports 18830, 18883 and 18800 are replaced by free
 ones, in every line. And `.venv` in the working directory is a stand-in whose `activate` puts the
@@ -191,6 +191,9 @@ async def test_the_tour_works_as_written(
     assert '"status":"IN_PROGRESS","queuedAt"' in terminal.seen
     assert '"clientToken":"any-1"' in terminal.seen
     assert "reboot-1 COMPLETED: 1 succeeded" in terminal.seen
+    (block,) = blocks("boto3")
+    await terminal.run(f"export AWS_EC2_METADATA_DISABLED=true\n{block}")
+    await terminal.shows("\nIN_PROGRESS\n")
 
 
 async def test_the_device_on_awss_sdk_works_as_written(
