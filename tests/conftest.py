@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from broker.embedded.postgres import connected
 from handlers.database import create_pool
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from handlers.database import Pool
 
 CHOICE = pytest.StashKey[Choice]()
+# How long one example takes is the machine's business: a busy one is no failure.
+settings.register_profile("jobbroker", deadline=None)
+settings.load_profile("jobbroker")
 SERVERS = "JOBBROKER_TEST_SERVERS"
 TEMPLATE = "jobbroker_template"
 LOGIN, LOGIN_PASSWORD = "jobbroker_login", "of-a-test"
