@@ -9,8 +9,21 @@ from contextlib import asynccontextmanager
 import httpx
 from starlette.routing import BaseRoute
 
+from broker.audience import Audience
+from broker.http.customer import CustomerJobs
+from broker.http.device import DeviceJobs
+from broker.http.doors import Doors
+from broker.http.events import FollowEvents
+from broker.http.identity import Identity
 from broker.http.limits import RateLimit
+from broker.http.rest import rest_routes
 from broker.http.server import HttpServer, create_app
+from broker.metrics import Metrics
+from broker.streams import Streams
+from handlers.context import Outside
+from handlers.database import Pool
+from handlers.documents import Documents
+from schema.topics import TopicMode
 
 
 @asynccontextmanager
@@ -26,3 +39,25 @@ async def http_door(routes: Sequence[BaseRoute]) -> AsyncIterator[httpx.AsyncCli
             yield client
         await server.close()
         await running
+
+
+def every_door(pool: Pool) -> list[BaseRoute]:
+    """All routes that take a token, over a test's database, with nobody behind to be told."""
+    doors = Doors(
+        pool=pool,
+        documents=Documents(1_000_000),
+        slot=0,
+        tell=lambda _told: None,
+        wake_work=lambda: None,
+        outside=Outside(),
+        nobody_hears=lambda _tenant, _topic: False,
+        metrics=Metrics(),
+        streams=Streams(pool, Audience(TopicMode.MOUNTED)),
+    )
+    identity = Identity(pool, per_key=RateLimit(0, 1))
+    return [
+        *CustomerJobs(doors, identity).routes(),
+        *DeviceJobs(doors, identity).routes(),
+        *rest_routes(doors, identity),
+        *FollowEvents(pool, doors.streams, identity).routes(),
+    ]
