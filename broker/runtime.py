@@ -37,7 +37,7 @@ from broker.settings import Settings
 from broker.slots import Slot, Takeover
 from broker.streams import Streams
 from broker.things_stack.services import StackServices, stack_means
-from handlers import batch_ledger, chunks, outbox, retention, schedules, streams, timeouts
+from handlers import batch_ledger, chunks, gates, outbox, retention, schedules, streams, timeouts
 from handlers.database import Pool, create_pool
 from handlers.documents import Documents
 from handlers.migrate import require_current
@@ -62,6 +62,7 @@ class Broker:
         self._pool = pool
         self._slot = slot
         self._work = asyncio.Event()
+        self._gates = asyncio.Event()
         self._progress = chunks.Progress()
         self._rollout_due: asyncio.TimerHandle | None = None
         self._told_again = asyncio.Event()
@@ -90,7 +91,7 @@ class Broker:
             mode=settings.mqtt_topics,
             slot=slot.number,
             tell=self.notifier.tell,
-            wake_work=self._work.set,
+            wake_work=self._wake_work,
             outside=outside_of(settings),
             metrics=self._metrics,
         )
@@ -116,7 +117,7 @@ class Broker:
                         url,
                         {
                             "jobbroker_outbox": self.notifier.look_again_for_orphans,
-                            "jobbroker_work": self._work.set,
+                            "jobbroker_work": self._wake_work,
                             "jobbroker_access": on_access,
                             "jobbroker_streams": self.streams.wake.set,
                             "jobbroker_events": self.streams.look_again,
@@ -127,6 +128,7 @@ class Broker:
                     ),
                     "work": every("work", self._do_work, seconds=_WORK_SECONDS, wake=self._work),
                     "timeouts": every("timeouts", self._time_out, seconds=0.5),
+                    "gates": every("gates", self._look_at_gates, seconds=0.5, wake=self._gates),
                     "schedules": every("schedules", self._keep_schedules, seconds=0.5),
                     "streams": every(
                         "streams", self.streams.run_once, seconds=5, wake=self.streams.wake
@@ -217,7 +219,7 @@ class Broker:
             documents=self._documents,
             slot=self._slot.number,
             tell=self.notifier.tell,
-            wake_work=self._work.set,
+            wake_work=self._wake_work,
             outside=outside_of(settings),
             nobody_hears=self._audience.nobody_hears,
             metrics=self._metrics,
@@ -306,6 +308,16 @@ class Broker:
             log.error(
                 "job_work_failed", job=failure.job_id, work=failure.work, exc_info=failure.error
             )
+        return done.more
+
+    def _wake_work(self) -> None:
+        """Something has changed that background work may follow from."""
+        self._work.set()
+        self._gates.set()
+
+    async def _look_at_gates(self) -> bool:
+        done = await gates.run_once(self._pool, slot=self._slot.number)
+        self.notifier.tell(done.told)
         return done.more
 
     def _wake_work_in(self, seconds: float | None) -> None:

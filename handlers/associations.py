@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from handlers import reach
+from handlers import approvals, reach
 from handlers.context import Context, Outcome, not_found
+from handlers.holds import lock_live
 from handlers.jobs import require_targets
 from schema.arns import parse_target
 from schema.errors import Code, Rejected
@@ -26,7 +27,8 @@ _SQL = queries("groups")
 async def associate_targets(context: Context, command: AssociateTargets, job_id: str) -> Outcome:
     """Add targets to a CONTINUOUS job that is IN_PROGRESS; things that only they reach wait for the rollout.
 
-    Targets that it has already are left as they are, so that a repeated command does nothing. Raises Rejected:
+    Targets that it has already are left as they are, so that a repeated command does nothing. A job that needs
+    approvals needs them anew: what was approved is what it was for. Raises Rejected:
     ResourceNotFound for the job or targets, InvalidRequest for a SNAPSHOT job, InvalidStateTransition for one that is
     not IN_PROGRESS, LimitExceeded above 100 targets.
     """
@@ -59,6 +61,9 @@ async def associate_targets(context: Context, command: AssociateTargets, job_id:
         len(joined),
         context.now,
     )
+    if added:
+        held = await lock_live(context.connection, context.tenant_id, job_id)
+        await approvals.void(held, context.now)
     return Outcome(
         _body(context, job_id, job["description"]),
         subject=f"job/{job_id}",

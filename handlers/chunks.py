@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Final
 from handlers import store
 from handlers.context import told_of
 from handlers.database import TRANSIENT, tenant_transaction
+from handlers.holds import Hold, find_live
 from handlers.reach import finish, let_go_some
-from handlers.rollouts import CHUNK, is_rolled_out, roll_out_at_rate, roll_out_chunk
+from handlers.rollouts import (
+    CHUNK,
+    is_rolled_out,
+    roll_out_at_rate,
+    roll_out_chunk,
+    waits_for_stage,
+)
 from schema import lifecycle
 from schema.changes import Change, NobodyHears, never
 from schema.errors import Conflict
@@ -35,6 +42,7 @@ _CHUNKS_PER_RUN: Final = 2
 _MOST_HINTS: Final = 1000
 _START: Final = ("", 0)
 _SQL = queries("jobs")
+_STAGES = queries("stages")
 
 Key = tuple[str, int]
 
@@ -84,6 +92,7 @@ class _Job:
     force: bool
     scheduling: str | None
     has_rate: bool
+    stage: int | None  # the one that started last, of a job with stages
     slot: int | None
     nobody_hears: NobodyHears
 
@@ -175,6 +184,7 @@ async def work_on_job(
                 row["force_canceled"],
                 row["scheduling_config"],
                 row["has_rate"],
+                row["stage"],
                 slot,
                 nobody_hears,
             )
@@ -198,7 +208,12 @@ async def _roll_out(job: _Job, _after: Key) -> _Chunk:
         tick = await roll_out_at_rate(*place, slot=job.slot, nobody_hears=job.nobody_hears)
         told, due_in = tick.told, tick.due_in
     else:
-        told = await roll_out_chunk(*place, slot=job.slot, nobody_hears=job.nobody_hears)
+        told = await roll_out_chunk(
+            *place, slot=job.slot, stage=job.stage, nobody_hears=job.nobody_hears
+        )
+    if job.stage is not None and await waits_for_stage(*place, job.stage):
+        await _hold_for_stage(job)
+        return _Chunk(told_of(told))
     goes_on = _Chunk(told_of(told), None if due_in else _START, due_in)
     if not await is_rolled_out(*place):
         return goes_on
@@ -210,6 +225,17 @@ async def _roll_out(job: _Job, _after: Key) -> _Chunk:
     await job.connection.execute(_SQL["finish_work"], job.tenant_id, job.job_id, job.work)
     # The last device may have finished before the rollout did: then completing is for us to do.
     return _Chunk((*told_of(told), *await _complete(job, now)))
+
+
+async def _hold_for_stage(job: _Job) -> None:
+    """All who are to be told by now are: the rollout is nobody's work until the next stage starts."""
+    now, _ = await _lock_counts(job)
+    held = await find_live(job.connection, job.tenant_id, job.job_id)
+    # Looked at again under the lock: a stage may have started, or somebody come to the one that runs.
+    if held is not None and await waits_for_stage(
+        job.connection, job.tenant_id, job.job_id, held.stage or 0
+    ):
+        await held.change(now, add=[Hold.STAGE])
 
 
 async def _let_go(job: _Job, after: Key) -> _Chunk:
@@ -258,6 +284,7 @@ async def _end(job: _Job, after: Key) -> _Chunk:
         if last is not None:
             return _Chunk(told, last)
     now, _ = await _lock_counts(job)
+    await _forget_waiting(job)
     await job.connection.execute(_SQL["finish_end"], job.tenant_id, job.job_id)
     return _Chunk((*told, *await _complete(job, now)))
 
@@ -272,6 +299,7 @@ async def _cancel(job: _Job, after: Key) -> _Chunk:
     now, queued = await _lock_counts(job)
     if queued:  # a retry, made by whoever had not seen the cancel yet
         return _Chunk(told, _START)
+    await _forget_waiting(job)
     await job.connection.execute(_SQL["finish_cancel"], job.tenant_id, job.job_id, now)
     return _Chunk((*told, *await _tell(job, "canceled", now)))
 
@@ -283,6 +311,7 @@ async def _expire(job: _Job, after: Key) -> _Chunk:
     now, queued = await _lock_counts(job)
     if queued:
         return _Chunk(told, _START)
+    await _forget_waiting(job)
     await job.connection.execute(_SQL["finish_expiry"], job.tenant_id, job.job_id)
     return _Chunk((*told, *await _complete(job, now)))
 
@@ -364,13 +393,20 @@ async def _end_these(
 
 
 async def _lock_counts(job: _Job) -> tuple[datetime, int]:
-    """Hold the counters before the job's row, as everyone does.
+    """Hold the counters, of its stages too, before the job's row, as everyone does.
 
     Returns the database's clock after that, and how many executions are QUEUED.
     """
     row = await job.connection.fetchrow(_SQL["lock_counts"], job.tenant_id, job.job_id)
     assert row is not None  # noqa: S101 - the job is there, and its counters go with it
+    if job.stage is not None:
+        await job.connection.execute(_STAGES["lock_stages"], job.tenant_id, job.job_id)
     return row["now"], row["queued"]
+
+
+async def _forget_waiting(job: _Job) -> None:
+    if job.stage is not None:
+        await job.connection.execute(_STAGES["forget_waiting"], job.tenant_id, job.job_id)
 
 
 async def _complete(job: _Job, now: datetime) -> tuple[Told, ...]:

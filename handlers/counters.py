@@ -1,4 +1,4 @@
-"""A job's counters: one number a status, each thing by its latest execution, moved by what a batch changes."""
+"""Counters of jobs and their stages: one number a status, each thing by its latest execution, moved by what changes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from schema.lifecycle import Execution
 
 _SQL = queries("executions")
+_STAGES = queries("stages")
 _COLUMNS = tuple(status.lower() for status in Status)
 
 Key = tuple[str, str, int]
+Staged = dict[tuple[str, int], Counter[str]]
+"""What moves by stage: of a job, and the stage's number."""
 
 
 class Counted(NamedTuple):
@@ -46,20 +49,31 @@ async def count(
     once a later one is deleted is looked up and counts again.
     """
     deltas: dict[str, Counter[str]] = {}
+    staged: Staged = {}
     for change in moves:
         before, after = change
         job = deltas.setdefault(about(change).job_id, Counter())
         if before is not None and not (after is None and before.key in followed):
             job[before.status.lower()] -= 1
+            if before.stage is not None:
+                _move(staged, before.job_id, before.stage, before.status, -1)
         if after is not None and after.key not in followed:
             job[after.status.lower()] += 1
+            if after.stage is not None:
+                _move(staged, after.job_id, after.stage, after.status, 1)
     if not deltas:
         return Counted()
-    for job_id, status in await _predecessors(connection, tenant_id, _followers(moves)):
-        deltas[job_id][status.lower()] -= 1
-    for job_id, status in await _predecessors(connection, tenant_id, _latest_gone(moves, followed)):
-        deltas[job_id][status.lower()] += 1
-    return await _add(connection, tenant_id, deltas)
+    for later, by in ((_followers(moves), -1), (_latest_gone(moves, followed), 1)):
+        if later:
+            await _count_predecessors(connection, tenant_id, later, by, deltas, staged)
+    counted = await _add(connection, tenant_id, deltas)
+    if staged:
+        await _add_to_stages(connection, tenant_id, staged)
+    return counted
+
+
+def _move(staged: Staged, job_id: str, stage: int, status: str, by: int) -> None:
+    staged.setdefault((job_id, stage), Counter())[status.lower()] += by
 
 
 def _followers(moves: Sequence[Change]) -> list[Execution]:
@@ -87,12 +101,15 @@ def _latest_gone(moves: Sequence[Change], followed: Collection[Key]) -> list[Exe
     ]
 
 
-async def _predecessors(
-    connection: Connection, tenant_id: str, later: Sequence[Execution]
-) -> list[tuple[str, str]]:
-    """Job and status of what stands before these executions, which may be gone."""
-    if not later:
-        return []
+async def _count_predecessors(
+    connection: Connection,
+    tenant_id: str,
+    later: Sequence[Execution],
+    by: int,
+    deltas: dict[str, Counter[str]],
+    staged: Staged,
+) -> None:
+    """Count what stands before these executions, which may be gone."""
     rows = await connection.fetch(
         _SQL["find_predecessors"],
         tenant_id,
@@ -100,7 +117,10 @@ async def _predecessors(
         [one.job_id for one in later],
         [one.execution_number for one in later],
     )
-    return [(row["job_id"], row["status"]) for row in rows]
+    for row in rows:
+        deltas[row["job_id"]][row["status"].lower()] += by
+        if row["stage"] is not None:
+            _move(staged, row["job_id"], row["stage"], row["status"], by)
 
 
 async def _add(connection: Connection, tenant_id: str, deltas: dict[str, Counter[str]]) -> Counted:
@@ -115,3 +135,15 @@ async def _add(connection: Connection, tenant_id: str, deltas: dict[str, Counter
         if has_abort and Counts(*(max(0, deltas[job_id][one]) for one in Counts._fields)).completed:
             judged[job_id] = counts
     return Counted(tuple(over), judged)
+
+
+async def _add_to_stages(connection: Connection, tenant_id: str, deltas: Staged) -> None:
+    keys = sorted(deltas)
+    columns = [[deltas[key][column] for key in keys] for column in _COLUMNS]
+    await connection.execute(
+        _STAGES["add_stage_counts"],
+        tenant_id,
+        [job for job, _ in keys],
+        [stage for _, stage in keys],
+        *columns,
+    )

@@ -1,4 +1,4 @@
-"""Why a job does not roll out now: its holds, and pausing and resuming, which is one of them.
+"""Why a job does not roll out now: its holds.
 
 While a job has any hold, nobody new is told of it. PAUSE and WINDOW also hide: QUEUED executions stay QUEUED, but no
 device is shown or given one; those IN_PROGRESS run on (AWS: maintenance windows, reference 5.5).
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from handlers import store
-from handlers.context import Context, Outcome, not_found, told_of
+from handlers.context import not_found
 from schema.errors import Code, Rejected
 from schema.lifecycle import JobStatus
 from schema.sql import queries
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from handlers.database import Connection
-    from schema.job_commands import CommentedCommand
 
 _SQL = queries("holds")
 _JOBS = queries("jobs")
@@ -47,6 +45,7 @@ class HeldJob:
     job_id: str
     status: JobStatus
     holds: frozenset[str]
+    stage: int | None = None  # the one that started last, of a job with stages
 
     async def change(
         self,
@@ -66,56 +65,25 @@ class HeldJob:
 
 async def lock_live(connection: Connection, tenant_id: str, job_id: str) -> HeldJob:
     """Hold a job that is not over. Raises Rejected: ResourceNotFound, InvalidStateTransition."""
+    job = await _lock(connection, tenant_id, job_id)
+    if job is None:
+        raise not_found("job", job_id)
+    if job.status not in _LIVE:
+        raise Rejected(
+            Code.INVALID_STATE_TRANSITION, f"status: {job_id!r} is {job.status}; it is over"
+        )
+    return job
+
+
+async def find_live(connection: Connection, tenant_id: str, job_id: str) -> HeldJob | None:
+    """Hold a job that is not over; None when it is, or is gone."""
+    job = await _lock(connection, tenant_id, job_id)
+    return None if job is None or job.status not in _LIVE else job
+
+
+async def _lock(connection: Connection, tenant_id: str, job_id: str) -> HeldJob | None:
     row = await connection.fetchrow(_SQL["lock_holds"], tenant_id, job_id)
     if row is None:
-        raise not_found("job", job_id)
-    if row["status"] not in _LIVE:
-        raise Rejected(
-            Code.INVALID_STATE_TRANSITION, f"status: {job_id!r} is {row['status']}; it is over"
-        )
-    return HeldJob(connection, tenant_id, job_id, JobStatus(row["status"]), frozenset(row["holds"]))
-
-
-async def pause_job(context: Context, command: CommentedCommand, job_id: str) -> Outcome:
-    """Tell nobody else of a job, and hide it from those who have not begun. Pausing a paused one is accepted.
-
-    Raises Rejected: ResourceNotFound, InvalidStateTransition for a job that is over.
-    """
-    job = await lock_live(context.connection, context.tenant_id, job_id)
-    if Hold.PAUSE in job.holds:
-        return Outcome(_body(context, job_id, paused=True))
-    await job.change(context.now, add=[Hold.PAUSE])
-    return await _switched(context, command, job_id, paused=True)
-
-
-async def resume_job(context: Context, command: CommentedCommand, job_id: str) -> Outcome:
-    """Go on with a paused job where it was. Resuming one that is not paused is accepted. Raises as `pause_job`."""
-    job = await lock_live(context.connection, context.tenant_id, job_id)
-    if Hold.PAUSE not in job.holds:
-        return Outcome(_body(context, job_id, paused=False))
-    await job.change(context.now, take=[Hold.PAUSE])
-    return await _switched(context, command, job_id, paused=False)
-
-
-async def _switched(
-    context: Context, command: CommentedCommand, job_id: str, *, paused: bool
-) -> Outcome:
-    told = await store.tell(
-        context.connection,
-        context.tenant_id,
-        messages=await store.job_events(
-            context.connection,
-            context.tenant_id,
-            [job_id],
-            operation="paused" if paused else "resumed",
-            now=context.now,
-        ),
-        slot=context.slot,
-    )
-    details: dict[str, object] = {} if command.comment is None else {"comment": command.comment}
-    body = _body(context, job_id, paused=paused)
-    return Outcome(body, told_of(told), subject=f"job/{job_id}", details=details)
-
-
-def _body(context: Context, job_id: str, *, paused: bool) -> dict[str, object]:
-    return {"jobId": job_id, "jobArn": context.home.arn("job", job_id), "paused": paused}
+        return None
+    status, holds = JobStatus(row["status"]), frozenset(row["holds"])
+    return HeldJob(connection, tenant_id, job_id, status, holds, row["stage"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from handlers import store
+from handlers import approvals, stages, store
 from handlers.context import Context, Outcome, told_of
 from handlers.holds import lock_live
 from schema.counts import Counts
@@ -16,18 +16,24 @@ if TYPE_CHECKING:
     from schema.job_commands import UpdateJob
 
 _SQL = queries("jobs")
+# What is approved when a job is (schema.approval).
+_APPROVED = frozenset(
+    {"job_executions_rollout_config", "abort_config", "job_executions_retry_config", "stages"}
+)
 
 
 async def update_job(context: Context, command: UpdateJob, job_id: str) -> Outcome:
     """Replace what the command names. It holds from now on: for who is not told yet, not started, not failed yet.
 
     AWS lets retries only be set to 0; here all of them may change. An abort criterion that is met already aborts at
-    once. Raises Rejected: ResourceNotFound, InvalidStateTransition for a job that is over.
+    once. A job that needs approvals needs them anew for another rate, other brakes, retries or gates. Raises Rejected:
+    ResourceNotFound, InvalidStateTransition for a job that is over, InvalidRequest for stages of other sizes.
     """
     connection, tenant_id = context.connection, context.tenant_id
     # The counters before the job's row, as everyone does.
     counts = await connection.fetchrow(_SQL["hold_counts"], tenant_id, job_id)
-    await lock_live(connection, tenant_id, job_id)
+    staged = await stages.lock(connection, tenant_id, job_id)
+    job = await lock_live(connection, tenant_id, job_id)
     await connection.execute(
         _SQL["update_job"],
         tenant_id,
@@ -46,6 +52,10 @@ async def update_job(context: Context, command: UpdateJob, job_id: str) -> Outco
         text = None if rate == RolloutConfig() else rate.to_text()
         await connection.execute(_SQL["change_rate"], tenant_id, job_id, text)
         await connection.execute(_SQL["announce_work"])
+    if command.stages is not None:
+        await stages.change_gates(job, staged, command.stages)
+    if command.model_fields_set & _APPROVED:
+        await approvals.void(job, context.now)
     messages = []
     if command.abort_config is not None and counts is not None:
         await connection.execute(_SQL["watch_aborts"], tenant_id, job_id)

@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from handlers import job_documents
+from handlers import approvals, job_documents, stages
 from handlers.context import Context, Outcome, not_found
 from handlers.holds import Hold
 from schema import paging
@@ -99,6 +99,11 @@ async def get_job(context: Context, command: GetJob, job_id: str) -> Outcome:
     if row is None:
         raise not_found("job", job_id)
     body: dict[str, object] = {"job": described(context.home, row)}
+    place = (context.connection, context.tenant_id, job_id)
+    if row["stage"] is not None:
+        body["stages"] = await stages.shown(*place, row["now"])
+    if row["required_approvals"] is not None:
+        body["approval"] = await approvals.shown(*place)
     body |= _present({"documentSource": row["document_source"]})
     if command.include_document:
         body["document"] = _document(row, before_substitution=command.before_substitution)
@@ -144,6 +149,10 @@ def _at(moment: datetime | None) -> int | None:
 
 def _config(text: str | None) -> object:
     return None if text is None else json.loads(text)
+
+
+def _config_of_approval(required: int | None) -> object:
+    return None if required is None else {"requiredApprovals": required}
 
 
 def _counts(row: asyncpg.Record) -> dict[str, int]:
@@ -195,6 +204,8 @@ def described(home: Home, row: asyncpg.Record) -> dict[str, object]:
             "holds": row["holds"] or None,
             "priority": row["priority"] or None,
             "exclusive": row["is_exclusive"] or None,
+            "stages": [json.loads(one) for one in row["stage_configs"]] or None,
+            "approvalConfig": _config_of_approval(row["required_approvals"]),
             "documentParameters": job_documents.given_parameters(row),
             "createdBy": row["created_by"],
             "expiresAt": _at(row["expires_at"]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from handlers import job_documents, reach, store, tagging
+from handlers import approvals, job_documents, reach, stages, store, tagging
 from handlers.context import Context, Outcome, told_of
 from handlers.rollouts import freeze_snapshot, roll_out_chunk
 from handlers.schedules import AT_WORK, Begun, standing
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from handlers.store import Told
     from schema.abort import AbortConfig
     from schema.retries import RetryConfig
+    from schema.stages import Stage
 
 # So many executions are made while the operator waits; more of them become background work.
 AT_ONCE: Final = 500
@@ -55,6 +56,8 @@ class NewJob:
     begun: Begun = AT_WORK
     priority: int = 0
     exclusive: bool = False
+    stages: tuple[Stage, ...] = ()
+    approvals: int = 0
     document_type: str | None = None
     document_params: str | None = None
     presigned_urls: str = "{}"
@@ -63,10 +66,10 @@ class NewJob:
 async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Outcome:
     """Create a job and its executions, or give the first answer again when it is already there.
 
-    Up to 500 things: their executions are made here. More, or at a rate: the snapshot is frozen and rolled out in the
-    background. A SNAPSHOT job without any thing is COMPLETED at once; a CONTINUOUS one waits for things. Raises
-    Rejected: ResourceNotFound naming targets that do not exist, or a template; ResourceAlreadyExists when the id has
-    other content; InvalidRequest naming a placeholder that is wrong.
+    Up to 500 things: their executions are made here. More, at a rate or in stages: the snapshot is frozen and rolled
+    out in the background. A SNAPSHOT job without any thing is COMPLETED at once; a CONTINUOUS one waits for things.
+    Raises Rejected: ResourceNotFound naming targets that do not exist, or a template; ResourceAlreadyExists when the id
+    has other content; InvalidRequest naming a placeholder that is wrong, or approvals that are too few.
     """
     digest = digest_of(command)
     existing = await find_existing(context, command, digest)
@@ -82,9 +85,12 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
         await tagging.give(context, Resource("job", job_id), command.tags)
     if continuous:
         await reach.follow(context.connection, context.tenant_id, job_id)
-    total = await freeze_snapshot(context.connection, context.tenant_id, job_id)
+    if job.approvals:
+        await approvals.ask(context, job_id, job.approvals)
+    total = await _freeze(context, job_id, job)
     held = bool(job.begun.holds)
-    told = await _begin(context, job_id, total, later=held or bool(job.rollout and total))
+    paced = bool(job.rollout or job.stages)
+    told = await _begin(context, job_id, total, later=held or (paced and total > 0))
     over = not (total or continuous or held)
     status = str(JobStatus.COMPLETED if over else job.begun.status)
     return Outcome(
@@ -97,6 +103,16 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
             "execution_count": total,
         },
     )
+
+
+async def _freeze(context: Context, job_id: str, job: NewJob) -> int:
+    place = (context.connection, context.tenant_id, job_id)
+    if not job.stages:
+        return await freeze_snapshot(*place)
+    seed, last = stages.seed_of(job_id), len(job.stages)
+    total = await freeze_snapshot(*place, seed=seed, stage=last)
+    await stages.draw(context, job_id, job.stages, total)
+    return total
 
 
 def digest_of(command: CreateJob | CreateSeedJob) -> bytes:
@@ -148,6 +164,9 @@ async def _new_job(
 ) -> NewJob:
     if isinstance(command, CreateJob):
         command, document = await job_documents.find(context, command)
+        await stages.require_groups(context, command.stages or ())
+        count = await approvals.needed(context, command.approval_config)
+        begun = _begun(command, context.now)
         return NewJob(
             "aws",
             document,
@@ -160,10 +179,13 @@ async def _new_job(
             abort=command.abort_config,
             retry=command.job_executions_retry_config,
             scheduling=command.scheduling_config,
-            begun=_begun(command, context.now),
+            begun=approvals.held_back(begun) if count else begun,
             priority=command.priority,
             exclusive=command.exclusive,
+            stages=command.stages or (),
+            approvals=count,
         )
+    count = await approvals.needed(context, None)
     hours = command.expires_in_hours
     return NewJob(
         "seed",
@@ -171,6 +193,8 @@ async def _new_job(
         targets,
         digest,
         expires_at=None if hours is None else context.now + timedelta(hours=hours),
+        begun=approvals.held_back(AT_WORK) if count else AT_WORK,
+        approvals=count,
         document_type=command.document_type,
         document_params=compact_json(command.document_params),
     )

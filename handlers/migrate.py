@@ -26,7 +26,7 @@ TRIES: Final = 60
 
 # In the order in which serving transactions lock them: who has the first has nobody before him at the others. Locked
 # as a step's statements come to them, they would be a deadlock at nearly every try.
-_BUSY: Final = ("things", "executions", "job_counts", "jobs", "outbox")
+_BUSY: Final = ("things", "executions", "job_counts", "job_stages", "jobs", "outbox")
 _PRESENT: Final = """
 SELECT name FROM unnest($1::text[]) WITH ORDINALITY AS t (name, place)
 WHERE to_regclass(name) IS NOT NULL ORDER BY place

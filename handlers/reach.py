@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 1000
 _SQL = queries("groups")
 _JOBS = queries("jobs")
+_STAGES = queries("stages")
 
 Pair = tuple[str, str]
 """A job and a thing."""
@@ -83,10 +84,11 @@ class Fleet:
         wanted = sorted({job for job, _ in joined})
         if not wanted:
             return
+        await self.connection.execute(_STAGES["lock_stages_of"], self.tenant_id, wanted)
         rows = await self.connection.fetch(_SQL["lock_followed"], self.tenant_id, wanted)
         jobs = frozenset(row["job_id"] for row in rows)
         pairs = [(job, thing) for job, thing in joined if job in jobs]
-        await self.connection.execute(
+        staged = await self.connection.fetch(
             _SQL["add_joiners"],
             self.tenant_id,
             [job for job, _ in pairs],
@@ -94,6 +96,9 @@ class Fleet:
             AT_ONCE,
             known,
         )
+        if staged:
+            columns = zip(*(tuple(row) for row in staged), strict=True)
+            await self.connection.execute(_STAGES["add_waiting"], self.tenant_id, *columns)
         await self.connection.execute(_SQL["owe_rollout"], self.tenant_id, sorted(jobs))
         await self.connection.execute(_JOBS["announce_work"])
 

@@ -60,17 +60,23 @@ async def retry(
     if not again:
         return Retries()
     made = [lifecycle.queued_again(one, now) for one in again]
+    await insert_again(connection, tenant_id, made)
+    return Retries(tuple(Change(None, one) for one in made), frozenset(one.key for one in again))
+
+
+async def insert_again(connection: Connection, tenant_id: str, made: Sequence[Execution]) -> None:
+    """Write new executions that follow others, all QUEUED at one time, with what they remember of those."""
     await connection.execute(
         _SQL["insert_retries"],
         tenant_id,
-        [one.thing_name for one in made],
-        [one.job_id for one in made],
-        [one.execution_number for one in made],
+        "\n".join([one.thing_name for one in made]),
+        "\n".join([one.job_id for one in made]),
+        "\n".join([str(one.execution_number) for one in made]),
         "\n".join([f"\\x{one.recent.hex()}" for one in made]),
         "\n".join([str(one.priority) for one in made]),
-        now,
+        "\n".join(["\\N" if one.stage is None else str(one.stage) for one in made]),
+        made[0].queued_at,
     )
-    return Retries(tuple(Change(None, one) for one in made), frozenset(one.key for one in again))
 
 
 def _is_retried(row: asyncpg.Record, failed: Execution, now: datetime) -> bool:

@@ -1,23 +1,24 @@
 """From a job's targets to executions: the snapshot is frozen at once, and becomes executions chunk by chunk.
 
-Of a CONTINUOUS job only those of a chunk have an execution whom its targets reach when the chunk's turn comes.
+Of a CONTINUOUS job only those of a chunk have an execution whom its targets reach when the chunk's turn comes. Of a job
+with stages only the chunks of those that have started have their turn.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers import membership, reach, store
 from schema.changes import Change, NobodyHears, never
 from schema.counts import Counts
-from schema.lifecycle import queued
+from schema.lifecycle import Execution, Status, queued, queued_again
 from schema.rollout import Pace, RolloutConfig, current_rate, due, grant, start
 from schema.sql import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import asyncpg
 
     from handlers.database import Connection
     from handlers.store import Told
@@ -26,14 +27,29 @@ CHUNK: Final = 1000
 # How far apart the ticks of one job are at least: slower jobs tell one thing each, faster ones some at once.
 _TICK: Final = timedelta(seconds=0.2)
 _SQL = queries("jobs")
+_STAGES = queries("stages")
+_RETRIED: Final = frozenset({Status.FAILED, Status.REJECTED, Status.TIMED_OUT, Status.REMOVED})
 
 
-async def freeze_snapshot(connection: Connection, tenant_id: str, job_id: str) -> int:
+class Names(NamedTuple):
+    """Things whose turn has come, of one stage (0: the job has none); retry: those whose latest execution failed."""
+
+    names: tuple[str, ...] = ()
+    stage: int = 0
+    retry: bool = False
+
+
+async def freeze_snapshot(
+    connection: Connection, tenant_id: str, job_id: str, *, seed: int | None = None, stage: int = 0
+) -> int:
     """Put away the names of all things the job's targets reach now, each once; returns how many.
 
-    One statement, so one snapshot: whoever joins a group later is not in it (AWS: SNAPSHOT).
+    One statement, so one snapshot: whoever joins a group later is not in it (AWS: SNAPSHOT). In order of name, or with
+    a seed in an order of chance; all of them in one stage.
     """
-    return int(await connection.fetchval(_SQL["freeze_snapshot"], tenant_id, job_id, CHUNK))
+    return int(
+        await connection.fetchval(_SQL["freeze_snapshot"], tenant_id, job_id, CHUNK, seed, stage)
+    )
 
 
 async def roll_out_chunk(
@@ -42,14 +58,24 @@ async def roll_out_chunk(
     job_id: str,
     *,
     slot: int | None,
+    stage: int | None = None,
     nobody_hears: NobodyHears = never,
 ) -> Told | None:
-    """Make QUEUED executions of the next chunk, for those of its things that still exist and are to have one."""
-    names = await connection.fetchval(_SQL["take_chunk"], tenant_id, job_id)
+    """Make QUEUED executions of the next chunk, for those of its things that still exist and are to have one.
+
+    stage: the one that started last.
+    """
+    row = await connection.fetchrow(_SQL["take_chunk"], tenant_id, job_id, stage or 0)
     _, told = await _queue(
-        connection, tenant_id, job_id, names or (), slot=slot, nobody_hears=nobody_hears
+        connection, tenant_id, job_id, _names(row), slot=slot, nobody_hears=nobody_hears
     )
     return told
+
+
+def _names(row: asyncpg.Record | None) -> Names:
+    return (
+        Names() if row is None else Names(tuple(row["thing_names"]), row["stage"], row["is_retry"])
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +106,12 @@ async def roll_out_at_rate(
     granted = grant(_pace(row["credit"], row["credited_at"], now), rate, now, most=CHUNK)
     count, told = 0, None
     if granted.things:
-        names = await connection.fetchval(_SQL["take_part"], tenant_id, job_id, granted.things)
+        stage = row["stage"] or 0
+        part = await connection.fetchrow(
+            _SQL["take_part"], tenant_id, job_id, stage, granted.things
+        )
         count, told = await _queue(
-            connection, tenant_id, job_id, names or (), slot=slot, nobody_hears=nobody_hears
+            connection, tenant_id, job_id, _names(part), slot=slot, nobody_hears=nobody_hears
         )
     pace = granted.unused(granted.things - count)
     after = due(pace, rate)
@@ -100,55 +129,94 @@ async def _queue(
     connection: Connection,
     tenant_id: str,
     job_id: str,
-    names: Sequence[str],
+    these: Names,
     *,
     slot: int | None,
     nobody_hears: NobodyHears,
 ) -> tuple[int, Told | None]:
     """Make QUEUED executions for those of the things that exist; returns how many, and what is to be told."""
-    if not names:
+    if not these.names:
         return 0, None
     job = await connection.fetchrow(_SQL["load_rollout"], tenant_id, job_id)
     assert job is not None  # noqa: S101 - the caller works on it
-    numbers, now = await _lock_wanted(
-        connection, tenant_id, job_id, names, continuous=job["is_continuous"]
-    )
-    changes = [
-        Change(
-            None,
-            queued(name, job_id, now, execution_number=number, priority=job["priority"]),
+    wanted, now = await _lock_wanted(connection, tenant_id, job_id, these, job)
+    told = None
+    if wanted:
+        heads = dict.fromkeys([one.thing_name for one in wanted], 1)
+        loaded = await store.load_queues(connection, tenant_id, heads, heads=heads)
+        told = await store.save(
+            connection,
+            tenant_id,
+            [Change(None, one) for one in wanted],
+            queues={name: [one.execution for one in queue] for name, queue in loaded.items()},
+            now=now,
+            slot=slot,
+            nobody_hears=nobody_hears,
         )
-        for name, number in sorted(numbers.items())
-    ]
-    if not changes:
-        return 0, None
-    heads = dict.fromkeys(numbers, 1)
-    loaded = await store.load_queues(connection, tenant_id, numbers, heads=heads)
-    queues = {name: [one.execution for one in queue] for name, queue in loaded.items()}
-    told = await store.save(
-        connection,
-        tenant_id,
-        changes,
-        queues=queues,
-        now=now,
-        slot=slot,
-        nobody_hears=nobody_hears,
-    )
-    return len(changes), told
+    if these.stage and not these.retry:
+        # Also those who are to have none: the stage is without them from now on.
+        await connection.execute(
+            _STAGES["take_waiting"], tenant_id, job_id, these.stage, len(these.names)
+        )
+    return len(wanted), told
 
 
 async def _lock_wanted(
-    connection: Connection, tenant_id: str, job_id: str, names: Sequence[str], *, continuous: bool
-) -> tuple[dict[str, int], datetime]:
-    """Lock a chunk's things; returns whose execution is to be made, with its number, and the clock after that."""
-    if not continuous:
-        things, now = await store.lock_things(connection, tenant_id, names)
-        return dict.fromkeys(things, 1), now
-    await membership.hold(connection, tenant_id)
-    things, now = await store.lock_things(connection, tenant_id, names)
-    return await reach.find_joiners(connection, tenant_id, job_id, things), now
+    connection: Connection, tenant_id: str, job_id: str, these: Names, job: asyncpg.Record
+) -> tuple[list[Execution], datetime]:
+    """Lock a chunk's things; returns the executions that are to be made, by thing, and the clock after that."""
+    if job["is_continuous"]:
+        await membership.hold(connection, tenant_id)
+    things, now = await store.lock_things(connection, tenant_id, these.names)
+    if these.retry:
+        return await _again(connection, tenant_id, job_id, things, job, now=now), now
+    numbers = dict.fromkeys(things, 1)
+    if job["is_continuous"]:
+        numbers = await reach.find_joiners(connection, tenant_id, job_id, things)
+    return [
+        queued(
+            name,
+            job_id,
+            now,
+            execution_number=number,
+            priority=job["priority"],
+            stage=these.stage or None,
+        )
+        for name, number in sorted(numbers.items())
+    ], now
+
+
+async def _again(
+    connection: Connection,
+    tenant_id: str,
+    job_id: str,
+    things: frozenset[str],
+    job: asyncpg.Record,
+    *,
+    now: datetime,
+) -> list[Execution]:
+    """The executions that follow failed ones, of things that are still to have one."""
+    names = set(things)
+    if job["is_continuous"]:
+        names = {name for _, name in await reach.find(connection, tenant_id, names, job_id)}
+    latest = await store.load_executions(
+        connection, tenant_id, [(name, job_id, None) for name in sorted(names)]
+    )
+    return [
+        queued_again(one.execution, now)
+        for one in latest.values()
+        if one.execution.status in _RETRIED
+    ]
 
 
 async def is_rolled_out(connection: Connection, tenant_id: str, job_id: str) -> bool:
     """Whether no chunk is left."""
     return not await connection.fetchval(_SQL["has_chunks"], tenant_id, job_id)
+
+
+async def waits_for_stage(
+    connection: Connection, tenant_id: str, job_id: str, started: int
+) -> bool:
+    """Whether chunks are left, but only of stages after the one that started last."""
+    stage = await connection.fetchval(_STAGES["next_chunk_stage"], tenant_id, job_id)
+    return stage is not None and stage > started

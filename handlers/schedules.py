@@ -6,7 +6,7 @@ matter who does, how often, or how late.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from handlers.database import tenant_transaction
@@ -82,6 +82,8 @@ async def _bring_up(connection: Connection, tenant_id: str, job_id: str) -> None
         await held.change(now, take=_TIMED, status=next_job_status(status, JobMove.END))
         return
     stands = standing(schedule, now)
+    if Hold.APPROVAL in held.holds:  # SCHEDULED until it is approved, whatever its schedule says
+        stands = replace(stands, status=JobStatus.SCHEDULED)
     if set(stands.holds) != held.holds & set(_TIMED) or stands.status is not held.status:
         if stands.status is not status:
             opens = stands.status is JobStatus.IN_PROGRESS

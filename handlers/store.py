@@ -1,7 +1,8 @@
 """Executions, read and written in sets: the one place that touches their rows, their counts and the outbox.
 
 Lock order, everywhere: a job's advisory lock (background chunks) -> things by name -> executions -> job_counts by job
--> jobs by id. Holding a thing's row is what makes "who is first" one decision at a time, on any number of processes.
+-> job_stages by job and number -> jobs by id. Holding a thing's row is what makes "who is first" one decision at a
+time, on any number of processes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.aborts import abort_jobs
 from handlers.counters import count
-from handlers.retrying import require_live, retry
+from handlers.retrying import insert_again, require_live, retry
 from schema import events, timeline
 from schema.arns import Home
 from schema.changes import (
@@ -164,6 +165,7 @@ def _loaded(row: asyncpg.Record) -> Loaded:
         row["force_canceled"],
         row["recent"],
         row["priority"],
+        row["stage"],
     )
     hidden = row["is_hidden"]
     return Loaded(
@@ -300,8 +302,12 @@ async def job_events(
     *,
     operation: str,
     now: datetime,
+    more: Mapping[str, object] | None = None,
 ) -> list[tuple[str, str]]:
-    """The jobs' events of one operation (completed, canceled, ...), or none when the tenant has job events off."""
+    """The jobs' events of one operation (completed, canceled, ...), or none when the tenant has job events off.
+
+    more: members that they have beyond AWS's.
+    """
     tenant = await connection.fetchrow(_SQL["load_tenant"], tenant_id)
     if tenant is None or events.JOB not in tenant["events"]:
         return []
@@ -309,7 +315,7 @@ async def job_events(
     return [
         events.job_event(
             operation,
-            _job_members(row),
+            {**_job_members(row), **(more or {})},
             event_id=str(uuid.uuid4()),
             now=now,
             counts=dict(row) if operation == "completed" else None,
@@ -347,13 +353,16 @@ async def _write_executions(
     gone = [before for before, after in net if before is not None and after is None]
     moved = [(before, after) for before, after in net if before is not None and after is not None]
     tenant, followed = None, frozenset[tuple[str, str, int]]()
-    if added:
+    if again := [one for one in added if one.recent]:
+        await insert_again(connection, tenant_id, again)
+    if first := [one for one in added if not one.recent]:
         await connection.execute(
             _SQL["insert_executions"],
             tenant_id,
-            *_keys(added),
-            _column([one.priority for one in added]),
-            added[0].queued_at,
+            *_keys(first),
+            _column([one.priority for one in first]),
+            _column([one.stage for one in first]),
+            first[0].queued_at,
         )
     if moved:
         columns = (*_columns(moved), _column([entries.get(after.key) for _, after in moved]))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from schema.abort import AbortConfig
+from schema.approval import ApprovalConfig
 from schema.fields import (
     AttributeName,
     Attributes,
@@ -52,6 +53,7 @@ from schema.presign import PresignedUrlConfig
 from schema.retries import RetryConfig
 from schema.rights import Role
 from schema.rollout import RolloutConfig
+from schema.stages import Stages
 from schema.tags import Tags
 from schema.templates import TemplateArn
 from schema.windows import SchedulingConfig
@@ -99,6 +101,8 @@ class JobSettings(Command):
     job_executions_retry_config: RetryConfig | None = None
     priority: Annotated[int, Field(ge=-PRIORITY_MOST, le=PRIORITY_MOST)] = 0
     exclusive: bool = False
+    stages: Stages | None = None
+    approval_config: ApprovalConfig | None = None
 
     def taken_from(self, settings: JobSettings) -> Self:
         """With all that another one sets and this one does not."""

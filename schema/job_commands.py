@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from enum import StrEnum
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from schema.abort import AbortConfig
+from schema.approval import ApprovalConfig
 from schema.commands import Command, Page, Part, TimeoutConfig
 from schema.fields import JobId, Text, ThingName, Version
 from schema.lifecycle import Status
+from schema.limits import STAGES
 from schema.presign import PresignedUrlConfig
 from schema.retries import RetryConfig
 from schema.rollout import RolloutConfig
+from schema.stages import Stages
 
 
 class CommentedCommand(Command):
@@ -22,7 +26,10 @@ class CommentedCommand(Command):
 
 
 class UpdateJob(Command):
-    """jobs/{id}/update (AWS: UpdateJob): what is named is replaced, what is not stays as it is."""
+    """jobs/{id}/update (AWS: UpdateJob): what is named is replaced, what is not stays as it is.
+
+    stages: all of them, of the sizes that they have; what may change is their gates.
+    """
 
     description: Text | None = None
     presigned_url_config: PresignedUrlConfig | None = None
@@ -30,6 +37,7 @@ class UpdateJob(Command):
     abort_config: AbortConfig | None = None
     timeout_config: TimeoutConfig | None = None
     job_executions_retry_config: RetryConfig | None = None
+    stages: Stages | None = None
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -37,6 +45,40 @@ class UpdateJob(Command):
             msg = "nothing is to be updated: name description or a configuration"
             raise ValueError(msg)
         return self
+
+
+class FailureKind(StrEnum):
+    """What is tried again: AWS's words for kinds of failure (AWS: AbortCriteria)."""
+
+    ALL = "ALL"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+    TIMED_OUT = "TIMED_OUT"
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """The statuses that it stands for."""
+        return _FAILURES if self is FailureKind.ALL else (Status(self.value),)
+
+
+_FAILURES: Final = (Status.FAILED, Status.REJECTED, Status.TIMED_OUT)
+
+
+class RetryFailed(CommentedCommand):
+    """jobs/{id}/retry-failed: another execution for things whose latest failed, of one stage or of all."""
+
+    failure_type: Annotated[FailureKind, Field(strict=False)] = FailureKind.ALL
+    stage: Annotated[int, Field(ge=1, le=STAGES)] | None = None
+
+
+class GetApproval(Command):
+    """approval/get: how many approvals each job of the tenant needs at least."""
+
+
+class UpdateApproval(Command):
+    """approval/update: how many approvals each job of the tenant needs at least from now on."""
+
+    approval_config: ApprovalConfig
 
 
 class DeleteExecution(Command):

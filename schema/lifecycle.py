@@ -143,7 +143,8 @@ REMEMBERED_BYTES: Final = 32 * DIGEST_BYTES
 class Execution(NamedTuple):
     """One job on one thing, as stored. Times are aware datetimes; `details` is a JSON object of strings, as text.
 
-    recent: digests of the last requests that changed it, newest last. priority is its job's.
+    recent: digests of the last requests that changed it, newest last. priority is its job's; stage the one by which its
+    thing was told, None in a job without stages.
     """
 
     thing_name: str
@@ -160,6 +161,7 @@ class Execution(NamedTuple):
     force_canceled: bool = False
     recent: bytes = b""
     priority: int = 0
+    stage: int | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -219,11 +221,25 @@ def next_job_status(status: JobStatus, move: JobMove) -> JobStatus:
 
 
 def queued(
-    thing_name: str, job_id: str, now: datetime, *, execution_number: int = 1, priority: int = 0
+    thing_name: str,
+    job_id: str,
+    now: datetime,
+    *,
+    execution_number: int = 1,
+    priority: int = 0,
+    stage: int | None = None,
 ) -> Execution:
     """A new execution: QUEUED, versionNumber 1, queuedAt = lastUpdatedAt = now."""
     return Execution(
-        thing_name, job_id, execution_number, Status.QUEUED, 1, now, now, priority=priority
+        thing_name,
+        job_id,
+        execution_number,
+        Status.QUEUED,
+        1,
+        now,
+        now,
+        priority=priority,
+        stage=stage,
     )
 
 
@@ -238,6 +254,7 @@ def queued_again(failed: Execution, now: datetime) -> Execution:
         now,
         execution_number=failed.execution_number + 1,
         priority=failed.priority,
+        stage=failed.stage,
     )
     return following._replace(recent=_of_before(failed.recent))
 
@@ -303,6 +320,8 @@ def report(
         step,
         execution.force_canceled,
         (execution.recent + said.digest)[-REMEMBERED_BYTES:],
+        execution.priority,
+        execution.stage,
     )
 
 

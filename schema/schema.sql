@@ -30,7 +30,9 @@ CREATE TABLE tenants (
     events      text[]      NOT NULL DEFAULT '{job,job_execution,queued,in_progress,progress}'
                 CHECK (events <@ '{job,job_execution,queued,in_progress,progress}'),
     events_changed_at timestamptz,
-    created_at  timestamptz NOT NULL DEFAULT now()
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    -- how many approvals each of its jobs needs at least
+    required_approvals smallint NOT NULL DEFAULT 0 CHECK (required_approvals BETWEEN 0 AND 10)
 );
 
 -- Things and operators share one namespace, because the MQTT username is the name.
@@ -188,6 +190,9 @@ CREATE TABLE jobs (
     created_at        timestamptz NOT NULL DEFAULT now(),
     updated_at        timestamptz NOT NULL DEFAULT now(),
     completed_at      timestamptz,
+    -- with stages: the number of the one that started last, 0 before the first. Null: the job has none
+    stage             smallint    CHECK (stage >= 0),
+    look_at_gates     boolean     NOT NULL DEFAULT false, -- other than counts has changed what its gates depend on
 
     PRIMARY KEY (tenant_id, job_id),
     UNIQUE (job_uid),
@@ -209,6 +214,7 @@ CREATE INDEX jobs_pending_work_idx ON jobs (job_uid)
     WHERE pending_work IS NOT NULL AND (pending_work <> 'ROLLOUT' OR holds = '{}');
 CREATE INDEX jobs_hidden_idx ON jobs (tenant_id, job_id) WHERE is_hidden AND status IN ('SCHEDULED', 'IN_PROGRESS');
 CREATE INDEX jobs_tell_idx ON jobs (job_uid) WHERE tell_mark IS NOT NULL;
+CREATE INDEX jobs_gates_idx ON jobs (job_uid) WHERE look_at_gates;
 CREATE INDEX jobs_schedule_idx ON jobs (schedule_due_at) WHERE schedule_due_at IS NOT NULL;
 
 CREATE TABLE job_targets (
@@ -248,7 +254,11 @@ CREATE TABLE rollout_chunks (
     job_id      text    NOT NULL,
     chunk_no    integer NOT NULL,
     thing_names text[]  NOT NULL,
-    PRIMARY KEY (tenant_id, job_id, chunk_no),
+    -- earlier stages go first; 0 in jobs without stages. is_retry: things whose latest execution failed and that an
+    -- operator wants to try again
+    stage       smallint NOT NULL DEFAULT 0,
+    is_retry    boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (tenant_id, job_id, stage, chunk_no),
     CONSTRAINT rollout_chunks_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
 );
 
@@ -285,6 +295,7 @@ CREATE TABLE executions (
     force_canceled       boolean     NOT NULL DEFAULT false,
     -- digests (8 bytes each) of the last changes a device made, newest last: how a redelivered request is recognised
     recent               bytea       NOT NULL DEFAULT '' CHECK (octet_length(recent) <= 256),
+    stage                smallint, -- the one by which the thing was told; null in jobs without stages
     -- its entries, newest first (schema.timeline); bounded by the statement that adds them
     timeline             text        NOT NULL DEFAULT '',
     PRIMARY KEY (tenant_id, thing_name, job_id, execution_number),
@@ -316,6 +327,57 @@ CREATE TABLE job_counts (
     PRIMARY KEY (tenant_id, job_id),
     CONSTRAINT job_counts_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
 ) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+
+-- A job's stages, numbered from 1: what each was configured to do, its things that wait to be told, and those told by the
+-- status of their latest execution, kept by deltas as job_counts are.
+CREATE TABLE job_stages (
+    tenant_id   text        NOT NULL,
+    job_id      text        NOT NULL,
+    stage       smallint    NOT NULL CHECK (stage >= 1),
+    config      text        NOT NULL, -- as it was sent, JSON
+    waiting     bigint      NOT NULL DEFAULT 0 CHECK (waiting >= 0),
+    queued      bigint      NOT NULL DEFAULT 0 CHECK (queued >= 0),
+    in_progress bigint      NOT NULL DEFAULT 0 CHECK (in_progress >= 0),
+    succeeded   bigint      NOT NULL DEFAULT 0 CHECK (succeeded >= 0),
+    failed      bigint      NOT NULL DEFAULT 0 CHECK (failed >= 0),
+    timed_out   bigint      NOT NULL DEFAULT 0 CHECK (timed_out >= 0),
+    rejected    bigint      NOT NULL DEFAULT 0 CHECK (rejected >= 0),
+    removed     bigint      NOT NULL DEFAULT 0 CHECK (removed >= 0),
+    canceled    bigint      NOT NULL DEFAULT 0 CHECK (canceled >= 0),
+    started_at  timestamptz,
+    reached_at  timestamptz, -- since when its success threshold has been met
+    forgiven    bigint      NOT NULL DEFAULT 0 CHECK (forgiven >= 0), -- failures that an operator has seen
+    due_at      timestamptz, -- when its gate is to be looked at again; -infinity: its counts have changed
+    reason      text,        -- why it has stopped the job, until an operator lets that go on
+    PRIMARY KEY (tenant_id, job_id, stage),
+    CONSTRAINT job_stages_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+CREATE INDEX job_stages_due_idx ON job_stages (due_at) WHERE due_at IS NOT NULL;
+
+-- Jobs that need approvals. What is approved is the job as it has been since then.
+CREATE TABLE job_approvals (
+    tenant_id    text        NOT NULL,
+    job_id       text        NOT NULL,
+    required     smallint    NOT NULL CHECK (required BETWEEN 1 AND 10),
+    creator_name text        NOT NULL,
+    creator_role text        NOT NULL CHECK (creator_role IN ('owner', 'admin', 'manager', 'viewer')),
+    since        timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, job_id),
+    CONSTRAINT job_approvals_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
+);
+
+CREATE TABLE job_votes (
+    tenant_id     text        NOT NULL,
+    job_id        text        NOT NULL,
+    vote_id       bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    operator_name text        NOT NULL,
+    role          text        NOT NULL CHECK (role IN ('owner', 'admin', 'manager', 'viewer')), -- held then
+    voice         text        NOT NULL CHECK (voice IN ('APPROVE', 'DENY')),
+    comment       text        CHECK (char_length(comment) <= 2028),
+    at            timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, job_id, vote_id),
+    CONSTRAINT job_votes_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES job_approvals ON DELETE CASCADE
+);
 
 -- What must be told, written with what happened: one row for a whole batch. A row leaves after the MQTT server has
 -- acknowledged all it says. owner_slot is the process that is telling it; a dead slot's rows are taken over.
@@ -543,7 +605,8 @@ DECLARE
 BEGIN
     FOREACH tenant_table IN ARRAY ARRAY[
         'tenants', 'principals', 'operators', 'things', 'credentials', 'thing_groups', 'thing_group_members', 'jobs',
-        'job_targets', 'job_templates', 'rollout_chunks', 'rollout_paces', 'executions', 'job_counts', 'outbox',
+        'job_targets', 'job_templates', 'rollout_chunks', 'rollout_paces', 'executions', 'job_counts',
+        'job_stages', 'job_approvals', 'job_votes', 'outbox',
         'told_lately', 'told_executions', 'event_streams', 'recent_events', 'operator_requests',
         'audit_log',
         'ttn_connections', 'ttn_devices', 'ttn_device_batches', 'ttn_batch_lines'
@@ -569,12 +632,13 @@ CREATE POLICY rollout_paces_sweep ON rollout_paces FOR SELECT TO jobbroker_sweep
 CREATE POLICY executions_sweep ON executions FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY outbox_sweep ON outbox FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY job_counts_sweep ON job_counts FOR SELECT TO jobbroker_sweep USING (true);
+CREATE POLICY job_stages_sweep ON job_stages FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY credentials_sweep ON credentials FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY principals_sweep ON principals FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY event_streams_sweep ON event_streams FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY ttn_connections_sweep ON ttn_connections FOR SELECT TO jobbroker_sweep USING (true);
 CREATE POLICY ttn_device_batches_sweep ON ttn_device_batches FOR SELECT TO jobbroker_sweep USING (true);
-GRANT SELECT ON tenants, jobs, rollout_paces, executions, outbox, job_counts, credentials, principals, event_streams
+GRANT SELECT ON tenants, jobs, rollout_paces, executions, outbox, job_counts, job_stages, credentials, principals, event_streams
     TO jobbroker_sweep;
 GRANT SELECT ON ttn_connections, ttn_device_batches TO jobbroker_sweep;
 
@@ -600,6 +664,14 @@ CREATE FUNCTION sweep_schedules(most integer) RETURNS TABLE (tenant_id text, job
     AS 'SELECT tenant_id, job_id FROM jobs
         WHERE schedule_due_at <= clock_timestamp() AND schedule_due_at IS NOT NULL
         ORDER BY schedule_due_at LIMIT most';
+
+-- Jobs whose gates are to be looked at.
+CREATE FUNCTION sweep_gates(most integer) RETURNS TABLE (tenant_id text, job_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS '(SELECT tenant_id, job_id FROM jobs WHERE look_at_gates ORDER BY job_uid LIMIT most)
+        UNION
+        (SELECT tenant_id, job_id FROM job_stages
+         WHERE due_at <= statement_timestamp() AND due_at IS NOT NULL ORDER BY due_at LIMIT most)';
 
 -- When the next thing is due of a job that rolls out at a rate; null when none waits for that.
 CREATE FUNCTION sweep_next_rollout() RETURNS timestamptz
@@ -689,7 +761,7 @@ BEGIN
     GRANT USAGE ON SCHEMA public TO jobbroker_serve;
     GRANT USAGE, CREATE ON SCHEMA public TO jobbroker_sweep; -- CREATE only while ownership changes hands
     FOREACH sweep IN ARRAY ARRAY['sweep_tenants()', 'sweep_job_work()', 'sweep_next_rollout()',
-                                 'sweep_job_tells()', 'sweep_schedules(integer)',
+                                 'sweep_job_tells()', 'sweep_schedules(integer)', 'sweep_gates(integer)',
                                  'sweep_expired_jobs()', 'sweep_timeouts(integer)', 'sweep_outbox()',
                                  'find_token(bytea)', 'find_access_key(bytea, bytea)',
                                  'sweep_event_streams()', 'sweep_counts()', 'sweep_lateness()',

@@ -88,6 +88,17 @@ class Stage(Config):
         return self.thing_group_name is not None or self.attribute is not None
 
     @property
+    def size(self) -> tuple[object, ...]:
+        """What says how far it reaches."""
+        rest = True if self.is_rest else None
+        return (
+            rest or self.percentage,
+            self.number_of_things,
+            self.thing_group_name,
+            self.attribute,
+        )
+
+    @property
     def is_rest(self) -> bool:
         """Whether nothing is left after it."""
         return self.percentage == 100 or (  # noqa: PLR2004 - everything, in percent

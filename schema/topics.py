@@ -41,7 +41,10 @@ DEVICE_FILTERS: Final = (
     "$aws/things/+/jobs/+/update",
 )
 # One level may be a wildcard where no answer of ours can match it; answers end in /accepted or /rejected.
-JOB_VERBS: Final = ("get", "update", "cancel", "delete", "associate", "pause", "resume", "progress")
+JOB_VERBS: Final = (
+    *("get", "update", "cancel", "delete", "associate", "pause", "resume", "progress"),
+    *("approve", "deny", "start-next-stage", "retry-failed"),
+)
 EXECUTION_VERBS: Final = ("get", "cancel", "delete")
 OPERATOR_FILTERS: Final = (
     "operators/+/jobs/create",
@@ -51,6 +54,7 @@ OPERATOR_FILTERS: Final = (
     *(f"operators/+/jobs/+/{verb}" for verb in JOB_VERBS),
     *(f"operators/+/jobs/+/executions/+/{verb}" for verb in EXECUTION_VERBS),
     "operators/+/event-configurations/+",
+    "operators/+/approval/+",
     "operators/+/tags/+",
     "operators/+/templates/+",
     "operators/+/managed-templates/+",
@@ -162,6 +166,7 @@ _FLAT_VERBS: Final = frozenset(
         *(f"credentials/{verb}" for verb in ("list", "issue", "revoke")),
         *(f"tags/{verb}" for verb in ("add", "remove", "list")),
         *(f"event-configurations/{verb}" for verb in ("get", "update")),
+        *(f"approval/{verb}" for verb in ("get", "update")),
         *(f"groups/{verb}" for verb in ("create", "get", "list", "update", "delete")),
         *(f"groups/{verb}" for verb in ("add", "remove", "members")),
         *(f"operators/{verb}" for verb in ("create", "list", "delete", "whoami")),

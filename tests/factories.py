@@ -105,6 +105,33 @@ async def counts_equal_rows(pool: Pool, *, tenant: str = TENANT) -> bool:
         return not wrong
 
 
+async def stages_equal_rows(pool: Pool, *, tenant: str = TENANT) -> bool:
+    """Whether every stage's numbers are what its waiting names and its things' latest executions add up to."""
+    async with pool.acquire() as connection, tenant_transaction(connection, tenant):
+        wrong = await connection.fetch(
+            """
+            SELECT job_id, stage, waiting, queued, in_progress, succeeded, failed, timed_out, rejected, removed,
+                   canceled
+            FROM job_stages
+            EXCEPT
+            SELECT s.job_id, s.stage,
+                   (SELECT coalesce(sum(cardinality(c.thing_names)), 0) FROM rollout_chunks c
+                    WHERE c.job_id = s.job_id AND c.stage = s.stage AND NOT c.is_retry),
+                   count(*) FILTER (WHERE status = 'QUEUED'), count(*) FILTER (WHERE status = 'IN_PROGRESS'),
+                   count(*) FILTER (WHERE status = 'SUCCEEDED'), count(*) FILTER (WHERE status = 'FAILED'),
+                   count(*) FILTER (WHERE status = 'TIMED_OUT'), count(*) FILTER (WHERE status = 'REJECTED'),
+                   count(*) FILTER (WHERE status = 'REMOVED'), count(*) FILTER (WHERE status = 'CANCELED')
+            FROM job_stages s
+            LEFT JOIN (
+                SELECT DISTINCT ON (job_id, thing_name) job_id, stage, status
+                FROM executions ORDER BY job_id, thing_name, execution_number DESC
+            ) e USING (job_id, stage)
+            GROUP BY s.job_id, s.stage
+            """
+        )
+        return not wrong
+
+
 async def add_operator(pool: Pool, name: str, role: str, *, tenant: str = TENANT) -> None:
     """An operator without credentials."""
     async with pool.acquire() as connection, tenant_transaction(connection, tenant):

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "demo": ("broker.cli.fleet:demo", "See 25 simulated devices do one job, in half a minute."),
     "jobs": ("broker.cli.jobs:jobs", "Create jobs, watch them, cancel and delete them."),
     "templates": ("broker.cli.templates:templates", "Keep what jobs are made of; use AWS's own."),
+    "approvals": ("broker.cli.deciding:approvals", "Show and set how many must approve each job."),
     "tags": ("broker.cli.tags:tags", "Tag jobs, templates and groups."),
     "events": ("broker.cli.events:events", "Show and switch which events are published."),
     "things": ("broker.cli.things:things", "Register devices and give them credentials."),

@@ -18,7 +18,23 @@ _ABORT: Final = re.compile(
     r"(ALL|FAILED|REJECTED|TIMED_OUT)\s*>?=?\s*(\d{1,3}(?:\.\d{1,2})?)\s*%(?:\s+after\s+(\d{1,10}))?",
     re.IGNORECASE,
 )
+_RATE: Final = re.compile(r"(\d{1,10})\s*(?:/\s*m(?:in(?:ute)?)?)?", re.IGNORECASE)
 _RETRY: Final = re.compile(r"(ALL|FAILED|TIMED_OUT)=(\d{1,2})", re.IGNORECASE)
+
+
+class Rate(click.ParamType[int]):
+    """How many things are told a minute, as 100/min. Converted to the number."""
+
+    name = "rate"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Read a rate; a usage error names the value."""
+        found = _RATE.fullmatch(str(value).strip())
+        if found is None or not int(found[1]):
+            self.fail(f"{value!r} is not a rate such as 100/min", param, ctx)
+        return int(found[1])
 
 
 class Abort(click.ParamType[Body]):
@@ -71,6 +87,7 @@ def braking(command: Callable[..., T]) -> Callable[..., T]:
     @click.option(
         "--per-minute", type=click.IntRange(1), help="Tell so many things a minute.  [no limit]"
     )
+    @click.option("--rollout", type=Rate(), help="The same in other words: 100/min.")
     @click.option(
         "--abort",
         "aborts",
@@ -90,11 +107,15 @@ def braking(command: Callable[..., T]) -> Callable[..., T]:
     def with_brakes(
         *args: Any,  # noqa: ANN401 - the command's own
         per_minute: int | None,
+        rollout: int | None,
         aborts: Sequence[Body],
         retries: Sequence[Body],
         config: IO[bytes] | None,
         **options: Any,  # noqa: ANN401 - as above
     ) -> T:
+        if rollout is not None and per_minute is not None:
+            raise click.UsageError("--rollout and --per-minute say the same")
+        per_minute = per_minute or rollout
         given = brakes(per_minute=per_minute, aborts=aborts, retries=retries, config=config)
         return command(*args, brakes=given, **options)
 

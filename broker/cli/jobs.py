@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from broker.cli.brakes import braking
 from broker.cli.callers import Body, Where, caller
 from broker.cli.changing import update
+from broker.cli.deciding import approve, deny, print_stages, retry_failed, start_next_stage
 from broker.cli.execution import execution
+from broker.cli.gating import gating
 from broker.cli.holding import pause, resume
+from broker.cli.job_file import read_job_file
 from broker.cli.kinds import Duration, Pair, TargetName, target_arn
 from broker.cli.listing import pages
 from broker.cli.new_job import new_job
@@ -22,6 +25,7 @@ from broker.cli.outcome import Exit, print_done, print_json, print_table, runs_a
 from broker.cli.previewing import print_preview
 from broker.cli.watching import counts, exit_of, told, watch
 
+_OF_AWS = ("per-minute", "rollout", "abort", "retry", "config", "stage", "approvals")
 _timeout = click.option(
     "--timeout", type=Duration(), help="Give up after this long, as 30s or 5m; exit 6."
 )
@@ -38,6 +42,9 @@ def jobs() -> None:
 
 
 @jobs.command("create", short_help="Send a document to things and groups.")
+@click.option(
+    "--file", type=click.File("rb"), help="A YAML or JSON file with all of it; - is stdin."
+)
 @click.option("--target", "targets", multiple=True, type=TargetName(), help="thing/NAME or an ARN.")
 @click.option("--group", "groups", multiple=True, help="A group, with the groups inside it.")
 @click.option("--all", "everything", is_flag=True, help="Every thing; with --type.")
@@ -58,6 +65,7 @@ def jobs() -> None:
 @click.option("--continuous", is_flag=True, help="Also for things that come to its targets later.")
 @click.option("--watch", "watched", is_flag=True, help="Watch it, as `jobs watch` does.")
 @braking
+@gating
 @_timeout
 @as_json
 @reaching
@@ -66,6 +74,7 @@ async def create(
     where: Where,
     /,
     brakes: Body,
+    gates: Body,
     continuous: bool,
     watched: bool,
     timeout: float | None,
@@ -87,8 +96,11 @@ async def create(
       jobbroker jobs create --group pumps --template AWS-Reboot --parameter runAsUser=root
       jobbroker jobs create --group pumps --document firmware.json --per-minute 50 \\
           --abort 'FAILED 20% after 10' --retry FAILED=2
+      jobbroker jobs create --group pumps --document firmware.json --rollout 100/min \\
+          --abort 'FAILED>10% after 20' --stage 5%,25%,100% --gate 95% --soak 30m
+      jobbroker jobs create --file job.yaml
     """
-    payload = _payload(brakes, options, continuous=continuous)
+    payload = _payload({**brakes, **gates}, options, continuous=continuous)
     async with caller(where) as asked:
         made = await asked.call("jobs/create", payload)
         if not watched:
@@ -99,12 +111,16 @@ async def create(
 
 
 def _payload(brakes: Body, options: Body, *, continuous: bool) -> Body:
-    payload = new_job(**options)
-    if brakes and "targets" not in payload:
-        raise click.UsageError("--per-minute, --abort, --retry and --config do not go with --type")
-    payload = {**brakes, **payload}
+    """What options say of a job; with a file, above what that says of the same."""
+    file: IO[bytes] | None = options.pop("file")
+    base = None if file is None else read_job_file(file)
+    payload = new_job(**options, base=base)
+    of_type = "document_type" in payload
+    if brakes and of_type:
+        raise click.UsageError(f"--{', --'.join(_OF_AWS)} do not go with --type")
+    payload = {**payload, **brakes} if base else {**brakes, **payload}
     if continuous:
-        if "targets" not in payload:
+        if of_type:
             raise click.UsageError("--continuous does not go with --type")
         payload["targetSelection"] = "CONTINUOUS"
     return payload
@@ -121,6 +137,7 @@ def _print_made(made: Body, *, as_json: bool) -> None:
 
 @jobs.command("preview", short_help="Show what `create` would come to.")
 @braking
+@gating
 @as_json
 @reaching
 @runs_async
@@ -128,6 +145,7 @@ async def preview(
     where: Where,
     /,
     brakes: Body,
+    gates: Body,
     continuous: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401 - those of `create`
@@ -140,7 +158,7 @@ async def preview(
     Example:
       jobbroker jobs preview --group pumps --document firmware.json --per-minute 50
     """
-    payload = _payload(brakes, options, continuous=continuous)
+    payload = _payload({**brakes, **gates}, options, continuous=continuous)
     async with caller(where) as asked:
         found = await asked.call("jobs/preview", payload)
     if as_json:
@@ -217,6 +235,7 @@ async def show(where: Where, job_id: str, status: str | None, limit: int, as_jso
             click.echo(f"{name}: {job[name]}")
     click.echo(f"targets: {', '.join(job.get('targets', []))}")
     click.echo(f"document: {body['document']}\n")
+    print_stages(body)
     rows = [
         (
             one["thingName"],
@@ -413,5 +432,9 @@ async def delete(
 
 jobs.add_command(execution)
 jobs.add_command(update)
+jobs.add_command(approve)
+jobs.add_command(deny)
+jobs.add_command(start_next_stage)
+jobs.add_command(retry_failed)
 jobs.add_command(pause)
 jobs.add_command(resume)

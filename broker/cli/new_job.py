@@ -11,6 +11,7 @@ from broker.cli.callers import Body
 from broker.cli.kinds import json_value, target_arn, template_arn
 
 _SOURCES: Final = "--document, --document-json, --document-source, --template and --type"
+_SOURCES_OF_FILE: Final = frozenset({"document", "documentSource", "jobTemplateArn"})
 _OF_AWS: Final = "--description, --timeout-minutes, --parameter and --url-seconds"
 
 
@@ -31,19 +32,29 @@ def new_job(
     description: str | None,
     timeout_minutes: int | None,
     expires_in_hours: float | None,
+    base: Body | None = None,
 ) -> Body:
-    """The payload, in the dialect that the options speak. Raises a usage error."""
+    """The payload, in the dialect that the options speak. Raises a usage error.
+
+    base: what a file says; the options stand above it, and need not say everything.
+    """
     arns = [*targets, *(target_arn("thinggroup", group) for group in groups)]
     given = [document, document_json, document_source, template, document_type]
-    _refuse_if(sum(one is not None for one in given) != 1, f"one of {_SOURCES} is needed")
-    _refuse_if(not arns and not everything, "--target, --group or --all is needed")
+    sources = sum(one is not None for one in given)
+    _refuse_if(sources > 1 or (base is None and not sources), f"one of {_SOURCES} is needed")
+    _refuse_if(base is None and not arns and not everything, "--target, --group or --all is needed")
     if document_type is None:
         of_type = everything or params or expires_in_hours is not None
         _refuse_if(of_type, "--all, --param and --expires-in-hours go with --type")
-        return said(
+        kept = {
+            name: value
+            for name, value in (base or {}).items()
+            if not sources or name not in _SOURCES_OF_FILE
+        }
+        return kept | said(
             {
                 "jobId": job_id,
-                "targets": arns,
+                "targets": arns or None,
                 "document": text_of(document, document_json),
                 "documentSource": document_source,
                 "jobTemplateArn": template and template_arn(template),
@@ -52,6 +63,7 @@ def new_job(
                 **settings(timeout_minutes=timeout_minutes, url_seconds=url_seconds),
             }
         )
+    _refuse_if(base is not None, "--type does not go with --file")
     of_aws = description is not None or timeout_minutes is not None or parameters or url_seconds
     _refuse_if(of_aws, f"{_OF_AWS} do not go with --type")
     return said(

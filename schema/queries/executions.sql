@@ -33,7 +33,7 @@ CROSS JOIN LATERAL (
 -- OFFSET 0 keeps the planner from beginning with all of the tenant's jobs, which it does when it believes them few.
 -- params: tenant, thing names, how many of each
 SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at,
-       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent, e.priority,
+       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent, e.priority, e.stage,
        j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes, j.is_exclusive, false AS is_hidden,
        coalesce(j.expires_at <= clock_timestamp(), false) AS expired
 FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n')::bigint[]) AS wanted (thing_name, most)
@@ -52,7 +52,7 @@ CROSS JOIN LATERAL (SELECT * FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = e
 -- Executions named by thing, job and number; number 0 means the latest.
 -- params: tenant, thing names, job ids, numbers
 SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at,
-       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent, e.priority,
+       e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent, e.priority, e.stage,
        j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes, j.is_exclusive,
        j.is_hidden AND e.status = 'QUEUED' AS is_hidden,
        coalesce(j.expires_at <= clock_timestamp(), false) AS expired, wanted.number AS wanted_number
@@ -91,21 +91,23 @@ CROSS JOIN LATERAL (
 
 -- name: insert_executions
 -- New executions, all QUEUED at the same time.
--- params: tenant, thing names, job ids, execution numbers, priorities, now
-INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, priority, queued_at, last_updated_at)
-SELECT $1, n.thing_name, n.job_id, n.execution_number, n.priority, $6, $6
+-- params: tenant, thing names, job ids, execution numbers, priorities, stages, now
+INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, priority, stage, queued_at, last_updated_at)
+SELECT $1, n.thing_name, n.job_id, n.execution_number, n.priority, n.stage, $7, $7
 FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[],
-            string_to_array($5, E'\n')::smallint[])
-     AS n (thing_name, job_id, execution_number, priority);
+            string_to_array($5, E'\n')::smallint[], string_to_array($6, E'\n', '\N')::smallint[])
+     AS n (thing_name, job_id, execution_number, priority, stage);
 
 -- name: insert_retries
 -- Executions that follow failed ones, all QUEUED at the same time, with the requests that changed those before them.
--- params: tenant, thing names, job ids, execution numbers, recent, priorities, now
-INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, recent, priority, queued_at, last_updated_at)
-SELECT $1, n.thing_name, n.job_id, n.execution_number, n.recent, n.priority, $7, $7
-FROM unnest($2::text[], $3::text[], $4::bigint[], string_to_array($5, E'\n')::bytea[],
-            string_to_array($6, E'\n')::smallint[])
-     AS n (thing_name, job_id, execution_number, recent, priority);
+-- params: tenant, thing names, job ids, execution numbers, recent, priorities, stages, now
+INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, recent, priority, stage, queued_at,
+                        last_updated_at)
+SELECT $1, n.thing_name, n.job_id, n.execution_number, n.recent, n.priority, n.stage, $8, $8
+FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[],
+            string_to_array($5, E'\n')::bytea[], string_to_array($6, E'\n')::smallint[],
+            string_to_array($7, E'\n', '\N')::smallint[])
+     AS n (thing_name, job_id, execution_number, recent, priority, stage);
 
 -- name: find_retries
 -- Of executions that failed, those whose jobs have a jobExecutionsRetryConfig: what it says, and how all executions of
@@ -137,10 +139,10 @@ CROSS JOIN LATERAL (
 -- name: find_predecessors
 -- How the executions before these ended, for counters that have each thing by its latest one.
 -- params: tenant, thing names, job ids, execution numbers
-SELECT wanted.job_id, e.status
+SELECT wanted.job_id, e.status, e.stage
 FROM unnest($2::text[], $3::text[], $4::bigint[]) AS wanted (thing_name, job_id, execution_number)
 CROSS JOIN LATERAL (
-    SELECT x.status FROM executions x
+    SELECT x.status, x.stage FROM executions x
     WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.job_id = wanted.job_id
       AND x.execution_number < wanted.execution_number
     ORDER BY x.execution_number DESC

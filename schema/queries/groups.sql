@@ -160,6 +160,7 @@ FOR NO KEY UPDATE;
 -- name: add_joiners
 -- Things that have come to jobs, put away for their rollouts behind those who wait already. The jobs are held. Of
 -- registered things ($5) those that wait already do so once: their chunk will see what the job reaches by then.
+-- Returns the jobs with how many things came, and to which stage.
 -- params: tenant, job ids, things, chunk size, whether the things were there before
 WITH joined AS (
     SELECT n.job_id, n.thing_name FROM unnest($2::text[], $3::text[]) AS n (job_id, thing_name)
@@ -176,20 +177,34 @@ WITH joined AS (
     SELECT job_id, thing_name,
            (row_number() OVER (PARTITION BY job_id ORDER BY thing_name) - 1) / $4::integer AS chunk_no
     FROM joined
+), staged AS (
+    SELECT n.job_id, found.stage
+    FROM (SELECT DISTINCT job_id FROM joined) n
+    CROSS JOIN LATERAL (
+        SELECT greatest(j.stage, 1) * (j.stage IS NOT NULL)::integer AS stage FROM jobs j
+        WHERE j.tenant_id = $1 AND j.job_id = n.job_id
+        OFFSET 0
+    ) found
+), put AS (
+    INSERT INTO rollout_chunks (tenant_id, job_id, stage, chunk_no, thing_names)
+    SELECT $1, n.job_id, s.stage,
+           n.chunk_no + coalesce((SELECT greatest(max(c.chunk_no), -1) + 1 FROM rollout_chunks c
+                                  WHERE c.tenant_id = $1 AND c.job_id = n.job_id AND c.stage = s.stage), 0),
+           array_agg(n.thing_name ORDER BY n.thing_name)
+    FROM numbered n JOIN staged s USING (job_id)
+    GROUP BY n.job_id, s.stage, n.chunk_no
+    RETURNING job_id, stage, cardinality(thing_names) AS things
 )
-INSERT INTO rollout_chunks (tenant_id, job_id, chunk_no, thing_names)
-SELECT $1, n.job_id,
-       n.chunk_no + coalesce((SELECT max(c.chunk_no) + 1 FROM rollout_chunks c
-                              WHERE c.tenant_id = $1 AND c.job_id = n.job_id), 0),
-       array_agg(n.thing_name ORDER BY n.thing_name)
-FROM numbered n
-GROUP BY n.job_id, n.chunk_no;
+SELECT job_id, stage, sum(things)::bigint AS things FROM put WHERE stage > 0 GROUP BY job_id, stage;
 
 -- name: owe_rollout
--- Jobs have chunks to roll out, which they do when nothing comes before it. The jobs are held.
+-- Jobs have chunks to roll out, which they do when nothing comes before it: in a stage that has started, or will be
+-- looked at. The jobs are held.
 -- params: tenant, job ids
-UPDATE jobs SET pending_work = 'ROLLOUT'
-WHERE tenant_id = $1 AND job_id = ANY ($2::text[]) AND pending_work IS NULL;
+UPDATE jobs
+SET pending_work = coalesce(pending_work, 'ROLLOUT'),
+    holds = CASE WHEN stage > 0 THEN array_remove(holds, 'STAGE') ELSE holds END
+WHERE tenant_id = $1 AND job_id = ANY ($2::text[]) AND (pending_work IS NULL OR stage > 0 AND 'STAGE' = ANY (holds));
 
 -- name: owe_reach
 -- So many things left jobs at once that background work looks through their executions.

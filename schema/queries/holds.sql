@@ -3,14 +3,14 @@
 -- name: lock_holds
 -- A job whose holds are about to change; nothing but outbox rows may be locked after it.
 -- params: tenant, job id
-SELECT status, description, holds, has_ended FROM jobs WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE;
+SELECT status, description, holds, has_ended, stage FROM jobs WHERE tenant_id = $1 AND job_id = $2 FOR NO KEY UPDATE;
 
 -- name: set_holds
 -- Other holds, and the status that goes with them. When that shows or hides QUEUED executions, their things are still to
 -- be told. The job is held.
 -- params: tenant, job id, holds, status, now
 UPDATE jobs
-SET holds = $3, status = $4, updated_at = $5,
+SET holds = $3, status = $4, updated_at = $5, look_at_gates = stage IS NOT NULL,
     tell_mark = CASE WHEN is_hidden <> ($3::text[] && '{PAUSE,WINDOW}'::text[])
                      THEN pg_current_xact_id()::text::bigint ELSE tell_mark END
 WHERE tenant_id = $1 AND job_id = $2;

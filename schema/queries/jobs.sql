@@ -59,7 +59,8 @@ FROM job, unnest($16::text[], $17::text[], $18::text[]) WITH ORDINALITY AS t (ki
 
 -- name: freeze_snapshot
 -- The things a job's targets reach now, each once, child groups included, put away in chunks; returns how many.
--- params: tenant, job id, chunk size
+-- With a seed ($4) they are drawn by chance, which is the same again by the same seed; else they are in order of name.
+-- params: tenant, job id, chunk size, seed or null, stage
 WITH RECURSIVE wanted AS (
     SELECT target_kind, target_name FROM job_targets WHERE tenant_id = $1 AND job_id = $2
 ), reached AS (
@@ -91,10 +92,11 @@ WITH RECURSIVE wanted AS (
     FROM things t
     WHERE t.tenant_id = $1 AND EXISTS (SELECT FROM wanted WHERE target_kind = 'all')
 ), numbered AS (
-    SELECT thing_name, (row_number() OVER (ORDER BY thing_name) - 1) / $3::integer AS chunk_no FROM members
+    SELECT thing_name, row_number() OVER (ORDER BY hashtextextended(thing_name, $4::bigint), thing_name) - 1 AS place
+    FROM members
 ), frozen AS (
-    INSERT INTO rollout_chunks (tenant_id, job_id, chunk_no, thing_names)
-    SELECT $1, $2, chunk_no, array_agg(thing_name ORDER BY thing_name) FROM numbered GROUP BY chunk_no
+    INSERT INTO rollout_chunks (tenant_id, job_id, chunk_no, thing_names, stage)
+    SELECT $1, $2, place / $3::integer, array_agg(thing_name ORDER BY place), $5 FROM numbered GROUP BY place / $3::integer
     RETURNING cardinality(thing_names) AS members
 )
 SELECT coalesce(sum(members), 0)::integer FROM frozen;
@@ -107,35 +109,38 @@ UPDATE jobs SET total_targets = $3, pending_work = $4 WHERE tenant_id = $1 AND j
 -- name: load_rollout
 -- What a job's new executions take from it.
 -- params: tenant, job id
-SELECT target_selection = 'CONTINUOUS' AS is_continuous, priority FROM jobs WHERE tenant_id = $1 AND job_id = $2;
+SELECT target_selection = 'CONTINUOUS' AS is_continuous, priority, stage FROM jobs WHERE tenant_id = $1 AND job_id = $2;
 
 -- name: take_chunk
--- The next chunk of a rollout, which is then no longer owed.
--- params: tenant, job id
+-- The next chunk of a rollout, of the stages that have started ($3, or 0), which is then no longer owed.
+-- params: tenant, job id, stage
 DELETE FROM rollout_chunks
-WHERE tenant_id = $1 AND job_id = $2 AND chunk_no = (
-    SELECT min(chunk_no) FROM rollout_chunks WHERE tenant_id = $1 AND job_id = $2)
-RETURNING thing_names;
+WHERE tenant_id = $1 AND job_id = $2 AND (stage, chunk_no) = (
+    SELECT stage, chunk_no FROM rollout_chunks
+    WHERE tenant_id = $1 AND job_id = $2 AND stage <= $3 ORDER BY stage, chunk_no LIMIT 1)
+RETURNING thing_names, stage, is_retry;
 
 -- name: take_part
 -- The first so many names of a rollout's next chunk, at most as many as it has; they are then no longer owed.
--- params: tenant, job id, how many
+-- params: tenant, job id, stage, how many
 WITH first AS (
-    SELECT chunk_no, thing_names FROM rollout_chunks
-    WHERE tenant_id = $1 AND job_id = $2 ORDER BY chunk_no LIMIT 1
+    SELECT stage, chunk_no, thing_names, is_retry FROM rollout_chunks
+    WHERE tenant_id = $1 AND job_id = $2 AND stage <= $3 ORDER BY stage, chunk_no LIMIT 1
 ), whole AS (
     DELETE FROM rollout_chunks c USING first f
-    WHERE c.tenant_id = $1 AND c.job_id = $2 AND c.chunk_no = f.chunk_no AND cardinality(f.thing_names) <= $3
+    WHERE c.tenant_id = $1 AND c.job_id = $2 AND c.stage = f.stage AND c.chunk_no = f.chunk_no
+      AND cardinality(f.thing_names) <= $4
 ), part AS (
-    UPDATE rollout_chunks c SET thing_names = f.thing_names[$3 + 1:] FROM first f
-    WHERE c.tenant_id = $1 AND c.job_id = $2 AND c.chunk_no = f.chunk_no AND cardinality(f.thing_names) > $3
+    UPDATE rollout_chunks c SET thing_names = f.thing_names[$4 + 1:] FROM first f
+    WHERE c.tenant_id = $1 AND c.job_id = $2 AND c.stage = f.stage AND c.chunk_no = f.chunk_no
+      AND cardinality(f.thing_names) > $4
 )
-SELECT thing_names[:$3] FROM first;
+SELECT thing_names[:$4] AS thing_names, stage, is_retry FROM first;
 
 -- name: load_pace
 -- What decides how many things a rollout may tell now: its rate, its counters, how far it has come, the clock.
 -- params: tenant, job id
-SELECT j.rollout_config, c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled,
+SELECT j.rollout_config, j.stage, c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled,
        p.credit, p.credited_at, clock_timestamp() AS now
 FROM jobs j
 JOIN job_counts c USING (tenant_id, job_id)
@@ -256,9 +261,12 @@ SELECT group_name FROM thing_groups
 WHERE tenant_id = $1 AND (group_name = $2 OR group_id = $3::uuid);
 
 -- name: get_job
--- A job with its targets and counts.
+-- A job with its targets and counts, its stages' configurations, and how many approvals it needs.
 -- params: tenant, job id
 SELECT j.*, clock_timestamp() AS now,
+       array(SELECT s.config FROM job_stages s WHERE s.tenant_id = $1 AND s.job_id = j.job_id ORDER BY s.stage)
+           AS stage_configs,
+       (SELECT a.required FROM job_approvals a WHERE a.tenant_id = $1 AND a.job_id = j.job_id) AS required_approvals,
        array(SELECT t.target_arn FROM job_targets t WHERE t.tenant_id = $1 AND t.job_id = j.job_id ORDER BY t.position)
            AS targets,
        c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
@@ -386,7 +394,7 @@ SELECT CASE
            WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp() THEN 'EXPIRE'
        END AS work,
        force_canceled, job_uid, CASE WHEN tell_mark IS NOT NULL THEN tell_mark ELSE reach_mark END AS mark,
-       rollout_config IS NOT NULL AS has_rate, scheduling_config
+       rollout_config IS NOT NULL AS has_rate, scheduling_config, stage
 FROM jobs
 WHERE tenant_id = $1 AND job_id = $2;
 

@@ -90,6 +90,12 @@ _TAGGED: Make = _pick(
     "arn:aws:iot:us-east-1:000000000000:jobtemplate/t0",
     "arn:aws:iot:us-east-1:000000000000:thinggroup/g0",
 )
+_STAGES: Final = [
+    {"thingGroupName": "g0", "successPercentage": 0},
+    {"attribute": {"name": "a.0", "value": ""}, "errorPercentage": 100, "errorAction": "CANCEL"},
+    {"numberOfThings": 2, "numberOfFailures": 1, "successAction": "PAUSE"},
+    {"percentage": 100},
+]
 _PAYLOAD: Final[Make] = lambda rng: {"attributes": _attributes(rng)}  # noqa: E731 - as above
 
 _UUID: Final = _pick("7c9e6679-7425-40de-944b-e07fc1f90ae7")
@@ -123,6 +129,8 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
             "timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1}),
             "targetSelection": _pick("SNAPSHOT", "CONTINUOUS"),
             "documentParameters": _pick({"x": "${thingName}"}, {"x" * 128: "x" * 30_720}),
+            "stages": _pick([{}], _STAGES, [{"percentage": 5, "soakMinutes": 1}, {}]),
+            "approvalConfig": _pick({"requiredApprovals": 0}, {"requiredApprovals": 10}),
         },
     ),
     _FROM_TEMPLATE: (
@@ -191,8 +199,18 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
         {
             "jobExecutionsRolloutConfig": _pick({}, {"maximumPerMinute": 100}),
             "timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1}),
+            "stages": _pick([{}], _STAGES),
         },
     ),
+    "jobs/approve": ({}, {"comment": _TEXT}),
+    "jobs/deny": ({}, {"comment": _TEXT}),
+    "jobs/start-next-stage": ({}, {"comment": _TEXT}),
+    "jobs/retry-failed": (
+        {},
+        {"failureType": _pick("ALL", "FAILED", "TIMED_OUT"), "stage": _pick(1, 2, 100)},
+    ),
+    "approval/get": ({}, {}),
+    "approval/update": ({"approvalConfig": _pick({"requiredApprovals": 0})}, {}),
     "jobs/pause": ({}, {"comment": _TEXT}),
     "jobs/resume": ({}, {"comment": _TEXT}),
     "jobs/executions/cancel": (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
 from broker.embedded.postgres import connected
 from handlers.database import Connection, Pool, connect, tenant_transaction
+from schema.rights import Role
 from tests.conftest import Database
 from tests.factories import add_tenant
 from tests.integration.operator_desk import Desk, aws_job
@@ -45,6 +47,10 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
     await desk.accepted(
         "templates/create", {"jobTemplateId": "t", "description": "d", "document": "{}"}
     )
+    staged = {"stages": [{"numberOfThings": 1}, {}], "approvalConfig": {"requiredApprovals": 1}}
+    await desk.accepted("jobs/create", {**aws_job("t1", jobId="k"), **staged})
+    manager = replace(desk, name="may", role=Role.MANAGER)
+    await manager.accepted("jobs/k/approve")
     # A rollout in the middle, which a small job has no time for.
     await admin.execute("INSERT INTO rollout_chunks VALUES ('default', 'j', 0, '{t1}')")
     await admin.execute("INSERT INTO rollout_paces VALUES ('default', 'j', 1, now(), now())")
@@ -93,7 +99,7 @@ async def outsider(
     connection = await connect(database.url)
     if request.param == "forgotten":
         async with tenant_transaction(connection, "default"):
-            assert await connection.fetchval("SELECT count(*) FROM jobs") == 1
+            assert await connection.fetchval("SELECT count(*) FROM jobs") == 2
     if request.param == "another":
         await connection.execute("SET app.tenant_id = 'acme'")
     yield connection
