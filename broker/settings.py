@@ -114,6 +114,26 @@ class LocalSettings(BaseSettings):
     things_stack_concurrency: int = Field(
         4, ge=1, le=32, description="most calls to The Things Stack at once for one run"
     )
+    console_api_url: str | None = Field(
+        None,
+        description="the HTTP API that `jobbroker console` asks, http://HOST:PORT; unset: that of the"
+        " `up` that runs here",
+    )
+    console_host: str = Field("127.0.0.1", description="the address that the console listens on")
+    console_port: int = Field(
+        8080, ge=0, le=65535, description="the port that the console listens on, 0 for a free one"
+    )
+    console_prefix: str = Field(
+        "", description="the path below which a reverse proxy shows the console, such as /fleet"
+    )
+    console_secret: SecretStr | None = Field(
+        None,
+        description="seals sign-ins at the console; unset: a new one at each start, which signs"
+        " everybody out",
+    )
+    console_read_only: bool = Field(
+        default=False, description="true: the console sends no command that changes anything"
+    )
     log_format: Literal["console", "json"] = Field(
         "console", description="log lines for people (console) or for machines (json), on stderr"
     )

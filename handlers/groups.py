@@ -35,12 +35,30 @@ if TYPE_CHECKING:
         ListMembers,
         UpdateGroup,
     )
+    from schema.view_commands import SearchThings
 
 _NAMED = 5
 _SQL = queries("registry")
 _GROUPS = queries("groups")
 # AWS has names for these; there is one of each.
 _INDEX: Final = {"indexName": "AWS_Things", "queryVersion": "2017-09-30"}
+
+
+async def search_things(context: Context, command: SearchThings) -> Outcome:
+    """Names of the things that a query fits, those that a dynamic group of it would have."""
+    after = paging.decode("search", command.next_token, (str,)) or ("",)
+    found = await membership.fitting(
+        context.connection,
+        context.tenant_id,
+        command.query_string,
+        after=str(after[0]),
+        most=command.max_results + 1,
+    )
+    shown = found[: command.max_results]
+    body: dict[str, object] = {"things": [{"thingName": name} for name in shown]}
+    if len(found) > len(shown):
+        body["nextToken"] = paging.encode("search", shown[-1])
+    return Outcome(body)
 
 
 async def create_group(context: Context, command: CreateGroup) -> Outcome:

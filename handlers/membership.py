@@ -90,6 +90,16 @@ async def differing(
     return {row["thing_name"]: row["fits"] for row in rows}
 
 
+async def fitting(
+    connection: Connection, tenant_id: str, query_string: str, *, after: str, most: int
+) -> list[str]:
+    """The first names after one, at most so many, of the things that a query fits."""
+    condition, parameters = to_sql(_parsed(query_string), 4, members=_OF_STATIC)
+    statement = _SQL["search_things"].replace(_CONDITION, condition)
+    rows = await connection.fetch(statement, tenant_id, after, most, *parameters)
+    return [row["thing_name"] for row in rows]
+
+
 async def member_names(connection: Connection, tenant_id: str, group: str) -> list[str]:
     """All things that are directly in a group, by name."""
     rows = await connection.fetch(_SQL["list_member_names"], tenant_id, group)

@@ -343,6 +343,7 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     "things/create": _plain(things.create_thing),
     "things/list": _plain(things.list_things),
     "things/get": _plain(things.get_thing),
+    "things/search": _plain(groups.search_things),
     "things/update": _plain(things.update_thing),
     "things/delete": _plain(things.delete_thing),
     "credentials/list": _plain(thing_credentials.list_credentials),

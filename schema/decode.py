@@ -58,6 +58,7 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "things/create": commands.CreateThing,
     "things/list": commands.ListThings,
     "things/get": commands.GetThing,
+    "things/search": view_commands.SearchThings,
     "things/update": commands.UpdateThing,
     "things/delete": commands.DeleteThing,
     "credentials/list": view_commands.ListCredentials,

@@ -228,6 +228,13 @@ ROUTES: Final = (
         201,
     ),
     Route("things/list", "GET", "/things", "Things by name", {**_PAGE, "namePrefixFilter": "pump"}),
+    Route(
+        "things/search",
+        "GET",
+        "/thing-search",
+        "Things that a query fits, by name",
+        {"queryString": "attributes.site:basement", **_PAGE},
+    ),
     Route("things/get", "GET", "/things/{thingName}", "A thing"),
     Route(
         "things/update",

@@ -65,6 +65,7 @@ LEAST_ROLE: Final = {
     "things/create": Role.ADMIN,
     "things/list": Role.VIEWER,
     "things/get": Role.VIEWER,
+    "things/search": Role.VIEWER,
     "things/update": Role.ADMIN,
     "things/delete": Role.ADMIN,
     "credentials/list": Role.VIEWER,

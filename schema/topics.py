@@ -163,6 +163,7 @@ _FLAT_VERBS: Final = frozenset(
         *(f"managed-templates/{verb}" for verb in ("list", "get")),
         *(f"things/{verb}" for verb in ("create", "list", "get", "update", "delete")),
         "things/executions",
+        "things/search",
         *(f"credentials/{verb}" for verb in ("list", "issue", "revoke")),
         *(f"tags/{verb}" for verb in ("add", "remove", "list")),
         *(f"event-configurations/{verb}" for verb in ("get", "update")),

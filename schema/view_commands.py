@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schema.commands import Command
-from schema.fields import PageToken, ThingName
+from schema.commands import Command, Page
+from schema.fields import PageToken, QueryString, ThingName
 from schema.limits import PROGRESS_BUCKET_SECONDS, PROGRESS_THINGS
 
 Serial = Annotated[str, Field(pattern=r"^[0-9a-f]{1,40}$")]
@@ -27,6 +27,12 @@ class JobProgress(Command):
     most_things: Annotated[int, Field(ge=1, le=PROGRESS_THINGS)] = PROGRESS_THINGS
     bucket_seconds: Annotated[int, Field(ge=1, le=PROGRESS_BUCKET_SECONDS)] | None = None
     next_token: PageToken | None = None
+
+
+class SearchThings(Page):
+    """things/search: things that a dynamic group of this query would have (AWS: SearchIndex, with names alone)."""
+
+    query_string: QueryString
 
 
 class ListCredentials(Command):

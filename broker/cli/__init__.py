@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "ttn": ("broker.cli.stack:ttn", "Set up The Things Stack, and its devices."),
     "simulate": ("broker.cli.fleet:simulate", "Run many devices in one process, as AWS's would."),
     "serve": ("broker.cli.servers:serve", "Run the broker against running servers."),
+    "console": ("broker.cli.console:console", "Show the fleet in a browser."),
     "migrate": ("broker.cli.servers:migrate", "Bring the database to this program's structure."),
     "check": ("broker.cli.servers:check", "Examine settings, database and MQTT server."),
     "health": ("broker.cli.servers:health", "Say quickly whether the servers answer."),

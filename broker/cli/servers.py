@@ -52,6 +52,8 @@ _port = click.IntRange(1, 65535)
 @click.option("--operators-port", type=_port, help="Port for names with tokens, by TLS.")
 @click.option("--postgres-port", type=_port, help="Port of PostgreSQL.")
 @click.option("--http-port", type=_port, help="Port for HTTP.  [default: 8000, if it is free]")
+@click.option("--console-port", type=_port, help="Port of the console.")
+@click.option("--console/--no-console", default=True, help="Start it, where it is installed.")
 @as_json
 @tells
 def up(
@@ -63,6 +65,8 @@ def up(
     operators_port: int | None,
     postgres_port: int | None,
     http_port: int | None,
+    console_port: int | None,
+    console: bool,
     as_json: bool,
 ) -> None:
     """Run PostgreSQL, Mosquitto and the broker here, until ctrl-C.
@@ -72,7 +76,8 @@ def up(
     listeners with TLS, and JOBBROKER_HTTP_HOST that of HTTP. Ports are free ones, 8000 for HTTP if
     it is, and stay the same as long as nobody else takes them. JOBBROKER_DATABASE_URL or
     JOBBROKER_MQTT_URL name a running server to use instead of starting one. Other commands find
-    what runs here by the data directory.
+    what runs here by the data directory. With jobbroker[console] installed a second line says
+    where the console is.
 
     \b
     Example:
@@ -97,6 +102,8 @@ def up(
         operators_port=operators_port,
         postgres_port=postgres_port,
         http_port=http_port,
+        console_port=console_port,
+        console=console,
     )
 
     def ready(told: Up) -> None:
@@ -104,6 +111,8 @@ def up(
             print_json(asdict(told))
         else:
             click.echo(told.ready_line)
+            if told.console is not None:
+                click.echo(f"console {told.console}")
 
     run_until_signal(lambda stop: run(options, on_ready=ready, stop=stop))
 

@@ -158,6 +158,30 @@ async def list_things(
     print_table(("THING", "ATTRIBUTES"), rows)
 
 
+@things.command("search", short_help="List things that a query fits.")
+@click.argument("query")
+@click.option("--limit", type=click.IntRange(1), help="How many.  [default: all]")
+@as_json
+@reaching
+@runs_async
+async def search(where: Where, query: str, limit: int | None, as_json: bool) -> None:
+    """List the things that a query fits, before a dynamic group is made of it.
+
+    \b
+    Example:
+      jobbroker things search 'attributes.site:roof AND NOT thingName:pump-9*'
+    """
+    async with caller(where) as asked:
+        listing = pages(
+            asked, "things/search", {"queryString": query}, members="things", most=limit
+        )
+        found = [one["thingName"] async for one in listing]
+    if as_json:
+        print_json(found)
+    else:
+        click.echo("\n".join(found))
+
+
 @things.command("show", short_help="Show a thing.")
 @click.argument("name")
 @as_json

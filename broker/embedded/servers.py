@@ -61,6 +61,8 @@ class UpOptions:
     postgres_port: int | None = None
     http_port: int | None = None
     http: bool = True
+    console_port: int | None = None
+    console: bool = True  # start it, where it is installed
     durable: bool = True
 
 

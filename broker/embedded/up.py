@@ -7,22 +7,26 @@ so that what it has begun is finished; then Mosquitto, which saves its sessions;
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
+import signal
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
 from broker.embedded.accounts import EmbeddedServerError
+from broker.embedded.children import Child
 from broker.embedded.directory import Secrets, taken, tell
 from broker.embedded.http_port import choose_http_port
-from broker.embedded.ports import LOOPBACK
+from broker.embedded.ports import LOOPBACK, kept_port
 from broker.embedded.servers import EmbeddedServers, UpOptions, address_of
 from broker.serving import allow_many_files, serve_with_access
-from broker.settings import Settings, load_settings
+from broker.settings import Settings, load_settings, local_settings
 from handlers.credentials import issue_token, verify_token
 from handlers.database import create_pool, tenant_transaction
 from handlers.operator_plane import Actor, execute
@@ -32,6 +36,7 @@ from schema.topics import DEFAULT_TENANT, OperatorTopic
 
 ADMIN: Final = "admin"
 _SECRET_KEY: Final = "SECRET_KEY"  # noqa: S105 - the name of a line in secrets.env
+_CONSOLE_SECONDS: Final = 5.0
 _TOKEN: Final = "ADMIN_TOKEN"  # noqa: S105 - as above
 
 
@@ -41,7 +46,8 @@ class Up:
 
     mqtt and operators_mqtts are for names with tokens, mqtts for certificates, broker_mqtt for the
     broker alone, http for HTTP; operator is mqtt with the name and token of the operator `admin`.
-    database is the login that serves, database_admin the one that migrates.
+    database is the login that serves, database_admin the one that migrates. console is where its
+    pages are, None where they are not installed.
     """
 
     mqtt: str
@@ -50,6 +56,7 @@ class Up:
     broker_mqtt: str
     mqtt_topics: str
     http: str | None
+    console: str | None
     operator: str
     database: str
     database_admin: str
@@ -80,12 +87,29 @@ async def up(options: UpOptions, *, on_ready: Callable[[Up], None], stop: asynci
         settings = settings_for(servers, secrets)
         token = await _admin_token(settings, secrets)
         told = _describe(servers, settings, token)
+        console = await _start_console(options, secrets, told.http, stack)
+        told = replace(told, console=console)
 
         def ready() -> None:
             tell(servers.data_dir, asdict(told))
             on_ready(told)
 
         await _serve_watched(servers, settings, ready, stop)
+
+
+async def _start_console(
+    options: UpOptions, secrets: Secrets, http: str | None, stack: AsyncExitStack
+) -> str | None:
+    """Start the console beside us, where it is installed; returns its address. It ends before the servers do."""
+    if not options.console or http is None or importlib.util.find_spec("nicegui") is None:
+        return None
+    directory = options.data_dir.absolute()
+    port = kept_port(directory / "console.port", options.console_port)
+    child = Child("console", directory / "console.log")
+    command = (sys.executable, "-m", "broker", "console", "--api-url", http, "--port", str(port))
+    await child.start(command, env={"JOBBROKER_CONSOLE_SECRET": secrets.made("CONSOLE_SECRET")})
+    stack.push_async_callback(child.end, (signal.SIGTERM, _CONSOLE_SECONDS))
+    return f"http://{LOOPBACK}:{port}{local_settings().console_prefix}/"
 
 
 async def _serve_watched(
@@ -161,6 +185,7 @@ def _describe(servers: EmbeddedServers, settings: Settings, token: str) -> Up:
         operators_mqtts=f"mqtts://{host}:{ports.operators}" if ports else None,
         broker_mqtt=servers.mqtt_url,
         mqtt_topics=servers.options.topics.value,
+        console=None,
         http=settings.http_url,
         operator=f"{scheme}://{ADMIN}:{quote(token, safe='')}@{where}",
         database=servers.database_url,

@@ -76,6 +76,15 @@ FROM (
 WHERE seen.fits <> seen.is_member
 ORDER BY seen.thing_name;
 
+-- name: search_things
+-- Things by name, after a name, that a query fits; its condition, with its parameters from $4 on, takes the place of
+-- /* query */ false.
+-- params: tenant, after, most, and the query's own
+SELECT t.thing_name FROM things t
+WHERE t.tenant_id = $1 AND t.thing_name > $2 AND (/* query */ false)
+ORDER BY t.thing_name
+LIMIT $3;
+
 -- name: list_member_names
 -- All things that are directly in a group.
 -- params: tenant, group

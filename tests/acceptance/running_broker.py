@@ -188,7 +188,7 @@ def clean_environment(data_dir: Path) -> dict[str, str]:
 async def running_up(directory: Path, **environment: str) -> AsyncIterator[RunningBroker]:
     """Run `jobbroker up` on a directory, and end it at the end."""
     broker = RunningBroker(
-        command=("up", "--json"),
+        command=("up", "--json", "--no-console"),
         environment={**clean_environment(directory / "data"), **environment},
         log=directory / "up.log",
         ca_file=directory / "data" / "ca.crt",

@@ -255,6 +255,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
         },
     ),
     "things/get": ({"thingName": _THING}, {}),
+    "things/search": ({"queryString": _pick("*", "attributes.a.0:1 OR NOT t*")}, _PAGE),
     "things/update": (
         {"thingName": _THING, "attributePayload": _PAYLOAD},
         {"thingTypeName": _THING, "expectedVersion": _VERSION},

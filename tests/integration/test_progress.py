@@ -118,6 +118,22 @@ async def test_a_search_goes_on_where_it_stopped_looking(
     assert found == [["x-4"], ["x-1"], []]
 
 
+async def test_things_that_a_query_fits(desk: Desk) -> None:
+    """By name in pages, those that a dynamic group of the query has; a wrong query is refused with its place."""
+    for name, site in (("t1", "roof"), ("t2", "yard"), ("t3", "roof")):
+        made = {"thingName": name, "attributes": {"site": site}}
+        await desk.accepted("things/create", made)
+    asked = {"queryString": "attributes.site:roof", "maxResults": 1}
+    first = await desk.accepted("things/search", asked)
+    assert first["things"] == [{"thingName": "t1"}]
+    after = {"nextToken": first["nextToken"]}
+    last = await desk.accepted("things/search", {**asked, **after})
+    assert last["things"] == [{"thingName": "t3"}]
+    assert "nextToken" not in last
+    refused = await desk.rejected("things/search", {"queryString": "attributes.site:("})
+    assert refused["code"] == "InvalidRequest"
+
+
 async def test_who_asks_is_told_who_they_are(desk: Desk) -> None:
     """Name, role and tenant, for the least role."""
     await desk.accepted("operators/create", {"operatorName": "vera", "role": "viewer"})

@@ -51,6 +51,7 @@ _READS = (
     "managed-templates/get",
     "things/list",
     "things/get",
+    "things/search",
     "groups/get",
     "groups/list",
     "groups/members",

@@ -1,0 +1,248 @@
+"""Groups, static ones and those of a query, and one of them with its members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from nicegui import ui
+from nicegui.events import ValueChangeEventArguments
+
+from broker.console.api import ApiError, sent_as
+from broker.console.components import (
+    Moment,
+    Pager,
+    command_button,
+    confirmed,
+    empty,
+    facts,
+    heading,
+    section,
+    send,
+    table,
+    tag,
+    words,
+)
+from broker.console.links import group_path, thing_path, with_query
+from broker.console.viewer import Viewer
+from broker.console.words import counted
+
+_ROWS: Final = 50
+_COLUMNS: Final = (
+    {"name": "group", "label": "Group", "field": "group"},
+    {"name": "query", "label": "Query", "field": "query"},
+)
+_ROW: Final = r"""
+<q-tr :props="props">
+  <q-td class="jb-block"><a data-row :href="props.row.href">{{ props.row.group }}</a></q-td>
+  <q-td class="jb-block"><span class="jb-mono">{{ props.row.query }}</span></q-td>
+</q-tr>
+"""
+_MEMBERS: Final = ({"name": "thing", "label": "Thing", "field": "thing"},)
+_MEMBER: Final = r"""
+<q-tr :props="props">
+  <q-td class="jb-block"><a data-row :href="props.row.href">{{ props.row.thing }}</a></q-td>
+</q-tr>
+"""
+
+
+async def show(viewer: Viewer, query: Mapping[str, str]) -> None:
+    """Build the list; the query has `name`."""
+    page = _Groups(viewer, query)
+    page.build()
+    await page.read()
+
+
+class _Groups:
+    def __init__(self, viewer: Viewer, query: Mapping[str, str]) -> None:
+        self.viewer = viewer
+        self.name = query.get("name", "")
+
+    def build(self) -> None:
+        """Everything but the rows."""
+        with tag("div", "jb-head"):
+            heading("Groups").classes("jb-grow")
+            ui.input(
+                placeholder="Name begins with  /", value=self.name, on_change=self._by_name
+            ).props(
+                'outlined dense clearable debounce=250 aria-label="Name begins with" data-search'
+            )
+            command_button(self.viewer, "New group", "groups/create", self._create, icon="add")
+        self.table = table(_COLUMNS, key="group", label="Groups")
+        self.table.add_slot("body", _ROW)
+        self.nothing = tag("div")
+        self.pager = Pager(self.read)
+
+    async def read(self) -> None:
+        """Read the page of groups."""
+        body = await self.viewer.call(
+            "groups/list",
+            namePrefixFilter=self.name or None,
+            maxResults=_ROWS,
+            nextToken=self.pager.token,
+        )
+        self.table.rows = [
+            {
+                "group": one["groupName"],
+                "href": self.viewer.link(group_path(one["groupName"])),
+                "query": one.get("queryString", ""),
+            }
+            for one in body["thingGroups"]
+        ]
+        self.table.set_visibility(bool(self.table.rows))
+        self.pager.show(body, len(self.table.rows))
+        self.nothing.clear()
+        if not self.table.rows:
+            with self.nothing:
+                empty(
+                    "No groups",
+                    "A group is a target for jobs: of things you put in, or of all that fit a query.",
+                )
+
+    async def _by_name(self, event: ValueChangeEventArguments[Any]) -> None:
+        self.name = (event.value or "").strip()
+        self.pager.first()
+        ui.navigate.history.replace(self.viewer.link(with_query("/groups", {"name": self.name})))
+        await self.read()
+
+    async def _create(self) -> None:
+        with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
+            words("New group", "jb-h2", as_="h2")
+            name = ui.input("Name").props("outlined dense autofocus")
+            query = ui.input("Query; empty: you choose its things").props(
+                'outlined dense hint="such as attributes.site:roof AND NOT thingName:pump-9*"'
+            )
+            found = words("", "jb-quiet", as_="p")
+
+            async def look() -> None:
+                found.say(await self._preview(str(query.value or "")))
+
+            query.on_value_change(look).props("debounce=400")
+            words(sent_as("groups/create", {}), "jb-quiet jb-mono", as_="p")
+            with ui.row().classes("jb-buttons"):
+                ui.button("Close", on_click=lambda: dialog.submit("")).props("no-caps flat")
+                ui.button("Create", on_click=lambda: dialog.submit("yes")).props(
+                    "no-caps unelevated"
+                )
+        wanted = await dialog
+        dialog.delete()
+        if wanted:
+            made = await send(
+                self.viewer,
+                "groups/create",
+                "Created",
+                thingGroupName=(name.value or "").strip(),
+                queryString=(query.value or "").strip() or None,
+            )
+            if made is not None:
+                await self.read()
+
+    async def _preview(self, query: str) -> str:
+        if not query.strip():
+            return ""
+        try:
+            body = await self.viewer.call("things/search", queryString=query.strip(), maxResults=5)
+        except ApiError as error:
+            return error.message
+        names = [one["thingName"] for one in body["things"]]
+        more = " and more" if "nextToken" in body else ""
+        return f"Fits now: {', '.join(names) or 'nothing'}{more}"
+
+
+async def show_one(viewer: Viewer, name: str) -> None:
+    """Build the page of a group. Raises ApiError when there is none."""
+    body = await viewer.call("groups/get", thingGroupName=name)
+    page = _Group(viewer, name, body)
+    page.build()
+    await page.read()
+
+
+class _Group:
+    def __init__(self, viewer: Viewer, name: str, body: Mapping[str, Any]) -> None:
+        self.viewer = viewer
+        self.name = name
+        self.group = body
+
+    def build(self) -> None:
+        """Everything but the members."""
+        viewer, names = self.viewer, {"thingGroupName": self.name}
+        group, query = self.group, self.group.get("queryString")
+        with tag("div", "jb-head"):
+            heading(self.name).classes("jb-grow")
+            with tag("div", "jb-row"):
+                if viewer.may("jobs/create"):
+                    path = with_query("/new", {"target": f"thinggroup/{self.name}"})
+                    with tag("a", "jb-link-button", href=viewer.link(path), data_new=""):
+                        words("Send a job")
+                if not query:
+                    command_button(
+                        viewer, "Add things", "groups/add", self._add, icon="add", names=names
+                    )
+                command_button(
+                    viewer, "Delete", "groups/delete", self._delete, icon="delete", names=names
+                )
+        with tag("div", "jb-card"):
+            properties = group.get("thingGroupProperties", {})
+            meta = group.get("thingGroupMetadata", {})
+            facts(
+                viewer,
+                [
+                    ("Kind", "of a query" if query else "of chosen things"),
+                    ("Query", query),
+                    ("Description", properties.get("thingGroupDescription")),
+                    ("Parent", meta.get("parentGroupName")),
+                    ("Created", Moment(meta["creationDate"])),
+                    ("Version", group.get("version")),
+                ],
+            )
+        with tag("div", "jb-head", style="margin-top:18px"):
+            section("Its things")
+        self.table = table(_MEMBERS, key="thing", label="Members")
+        self.table.add_slot("body", _MEMBER)
+        self.nothing = words("Nobody is in it.", "jb-empty", as_="p")
+        self.pager = Pager(self.read)
+
+    async def read(self) -> None:
+        """Read the page of members."""
+        body = await self.viewer.call(
+            "groups/members",
+            thingGroupName=self.name,
+            maxResults=_ROWS,
+            nextToken=self.pager.token,
+        )
+        self.table.rows = [
+            {"thing": one, "href": self.viewer.link(thing_path(one))} for one in body["things"]
+        ]
+        self.table.set_visibility(bool(self.table.rows))
+        self.nothing.set_visibility(not self.table.rows)
+        self.pager.show(body, len(self.table.rows))
+
+    async def _add(self) -> None:
+        with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
+            words(f"Things for {self.name}", "jb-h2", as_="h2")
+            area = ui.textarea("Names, one a line").props("outlined dense autogrow autofocus")
+            words(sent_as("groups/add", {"thingGroupName": self.name}), "jb-quiet jb-mono", as_="p")
+            with ui.row().classes("jb-buttons"):
+                ui.button("Close", on_click=lambda: dialog.submit("")).props("no-caps flat")
+                ui.button("Add", on_click=lambda: dialog.submit("yes")).props("no-caps unelevated")
+        wanted = await dialog
+        dialog.delete()
+        names = (area.value or "").split()
+        if wanted and names:
+            done = f"Added {counted(len(names), 'thing')}"
+            await send(self.viewer, "groups/add", done, thingGroupName=self.name, thingNames=names)
+            await self.read()
+
+    async def _delete(self) -> None:
+        sends = sent_as("groups/delete", {"thingGroupName": self.name})
+        if (
+            await confirmed(
+                f"Delete {self.name}?",
+                "Its things stay.",
+                sends,
+                typed=self.name,
+                label="Delete it",
+            )
+            and await send(self.viewer, "groups/delete", thingGroupName=self.name) is not None
+        ):
+            ui.navigate.to("/groups")

@@ -1,0 +1,151 @@
+"""Who looks at a page: the operator behind the session, their zone and theme, and what they may do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from nicegui import Client, background_tasks, ui
+from starlette.requests import Request
+
+from broker.console.api import Api, ApiError, Body, Calling
+from broker.console.session import COOKIE, Session, Sessions
+from broker.console.words import in_utc, moment, zone_of
+from schema.rights import LEAST_ROLE, READS, Role
+
+_THEMES: Final = {"dark": True, "light": False}
+
+
+@dataclass(slots=True)
+class Viewer:
+    """One open page's reader. `lost` is what the API said when it last did not answer."""
+
+    api: Api
+    calling: Calling
+    session: Session
+    name: str
+    role: Role
+    tenant: str
+    home: tuple[str, str]
+    zone: ZoneInfo
+    dark: bool | None
+    prefix: str
+    client: Client
+    visible: bool = True
+    lost: str = ""
+    on_lost: list[Callable[[], None]] = field(default_factory=list)
+
+    async def call(self, verb: str, **given: object) -> Body:
+        """As `Calling.call`; notes whether the API answers, for the banner."""
+        try:
+            body = await self.calling.call(verb, **given)
+        except ApiError as error:
+            self._note(
+                error.message if error.status in {0, 429, 503} and error.code != "ReadOnly" else ""
+            )
+            raise
+        self._note("")
+        return body
+
+    def _note(self, lost: str) -> None:
+        if lost != self.lost:
+            self.lost = lost
+            for told in self.on_lost:
+                told()
+
+    def lacks(self, verb: str) -> str:
+        """Why this reader may not send a command; "" when they may."""
+        if self.api.read_only and verb not in READS and verb != "jobs/preview":
+            return "this console is read-only"
+        needed = LEAST_ROLE[verb]
+        return "" if self.role.covers(needed) else f"needs the role {needed}; yours is {self.role}"
+
+    def may(self, verb: str) -> bool:
+        """Whether this reader may send a command."""
+        return not self.lacks(verb)
+
+    def arn(self, kind: str, name: str) -> str:
+        """An ARN of the tenant's, AWS's name for a target."""
+        region, account = self.home
+        return f"arn:aws:iot:{region}:{account}:{kind}/{name}"
+
+    def at(self, epoch: float | None) -> str:
+        """A moment in the reader's zone."""
+        return moment(epoch, self.zone, time.time())
+
+    def both(self, epoch: float | None) -> dict[str, str]:
+        """A moment in the reader's zone, and in UTC for the hint."""
+        return {"text": self.at(epoch), "utc": in_utc(epoch)}
+
+    def link(self, path: str) -> str:
+        """A path of the console as a link, below the prefix."""
+        return self.prefix + path
+
+
+async def viewer_of(
+    api: Api, sessions: Sessions, request: Request, client: Client
+) -> Viewer | None:
+    """The reader of a page that is asked for; None when the session is over. Raises ApiError."""
+    session = sessions.open(request.cookies.get(COOKIE))
+    if session is None:
+        return None
+    calling = api.calling(session.token)
+    who = await calling.call("operators/whoami")
+    return Viewer(
+        api=api,
+        calling=calling,
+        session=session,
+        name=who["operatorName"],
+        role=Role(who["role"]),
+        tenant=who["tenant"],
+        home=(who["awsRegion"], who["awsAccount"]),
+        zone=zone_of(request.cookies.get("jobbroker_zone")),
+        dark=_THEMES.get(request.cookies.get("jobbroker_theme", "")),
+        prefix=str(request.scope.get("root_path", "")),
+        client=client,
+    )
+
+
+Refresh = Callable[[], Awaitable[None]]
+_PAUSE_SECONDS: Final = 2.0
+
+
+class Live:
+    """Keeps a page current: it is asked for again every two seconds while somebody looks, and at once when told to."""
+
+    def __init__(
+        self, viewer: Viewer, refresh: Refresh, *, seconds: float = _PAUSE_SECONDS
+    ) -> None:
+        """Take who looks, and what reads the page's figures again."""
+        self._viewer = viewer
+        self._refresh = refresh
+        self._busy = False
+        ui.timer(seconds, self._tick, immediate=False)
+
+    async def _tick(self) -> None:
+        if self._viewer.visible:
+            await self.now()
+
+    async def now(self, *_event: Any) -> None:  # noqa: ANN401 - handlers are given an event of any kind
+        """Read again; a refusal is shown as a message, an API that is away as the banner."""
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            await self._refresh()
+        except ApiError as error:
+            if not self._viewer.lost:
+                ui.notify(error.message, type="negative")
+        finally:
+            self._busy = False
+
+    def soon(self) -> None:
+        """Read again as soon as may be, from where nothing can be awaited."""
+        background_tasks.create(self._inside())
+
+    async def _inside(self) -> None:
+        with self._viewer.client:
+            await self.now()
