@@ -58,20 +58,20 @@ def run_demo(*, keep: bool, as_json: bool) -> None:
         with tempfile.TemporaryDirectory(prefix="jobbroker-demo-") as directory:
             # Root's servers run under other accounts, which must be able to walk in.
             await asyncio.to_thread(Path(directory).chmod, 0o711)
-            async with _running(Path(directory), stop) as servers:
+            async with _running(Path(directory), stop, keep=keep) as servers:
                 await _show(servers, stop, keep=keep, as_json=as_json)
 
     run_until_signal(main, log_level="warning")
 
 
 @asynccontextmanager
-async def _running(directory: Path, stop: asyncio.Event) -> AsyncIterator[Up]:
+async def _running(directory: Path, stop: asyncio.Event, *, keep: bool) -> AsyncIterator[Up]:
     """Everything that `up` runs, for as long as the block lasts."""
     remark("starting PostgreSQL, Mosquitto and the broker in a directory of their own ...")
     ready: asyncio.Future[Up] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
     # Nothing here is to survive a power cut, and nobody comes by HTTP.
-    options = UpOptions(data_dir=directory, durable=False, http=False)
+    options = UpOptions(data_dir=directory, durable=False, http=keep, console=keep)
     serving = asyncio.create_task(up(options, on_ready=ready.set_result, stop=over))
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -159,6 +159,8 @@ def _tell(shown: Shown, servers: Up, *, keep: bool, as_json: bool) -> None:
     )
     click.echo()
     if keep:
+        if servers.console is not None:
+            click.echo(f"The console: {servers.console} (sign in as `admin`, with the token below)")
         click.echo("The fleet is running. Look further, in another terminal:")
     else:
         click.echo("`jobbroker demo --keep` leaves the fleet running, to look further:")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import os
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ from broker.cli.servers import run_until_signal
 from broker.settings import LocalSettings, local_settings
 
 _NEEDED = "nicegui"
+_PARENT_SECONDS = 1.0
 
 
 @click.command(short_help="Show the fleet in a browser.")
@@ -25,6 +28,7 @@ _NEEDED = "nicegui"
     type=click.Path(file_okay=False, path_type=Path),
     help="Of the `jobbroker up` that runs on this directory.",
 )
+@click.option("--with-parent", is_flag=True, hidden=True, help="End with whoever started it.")
 @tells
 def console(
     api_url: str | None,
@@ -33,6 +37,7 @@ def console(
     prefix: str | None,
     read_only: bool,
     data_dir: Path | None,
+    with_parent: bool,
 ) -> None:
     """Show the console until ctrl-C: a client of the HTTP API, in a process of its own.
 
@@ -61,7 +66,23 @@ def console(
     def ready(address: str) -> None:
         click.echo(f"console {address}")
 
-    run_until_signal(lambda stop: serve_console(options, on_ready=ready, stop=stop))
+    async def run(stop: asyncio.Event) -> None:
+        watching = asyncio.create_task(_end_with_parent(stop)) if with_parent else None
+        try:
+            await serve_console(options, on_ready=ready, stop=stop)
+        finally:
+            if watching is not None:
+                watching.cancel()
+
+    run_until_signal(run)
+
+
+async def _end_with_parent(stop: asyncio.Event) -> None:
+    """Set `stop` when the process that started us is gone, however it went."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 - nobody tells of it
+        await asyncio.sleep(_PARENT_SECONDS)
+    stop.set()
 
 
 def _api_url(local: LocalSettings, data_dir: Path | None) -> str:

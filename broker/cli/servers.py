@@ -52,7 +52,9 @@ _port = click.IntRange(1, 65535)
 @click.option("--operators-port", type=_port, help="Port for names with tokens, by TLS.")
 @click.option("--postgres-port", type=_port, help="Port of PostgreSQL.")
 @click.option("--http-port", type=_port, help="Port for HTTP.  [default: 8000, if it is free]")
-@click.option("--console-port", type=_port, help="Port of the console.")
+@click.option(
+    "--console-port", type=_port, help="Port of the console.  [default: 8080, if it is free]"
+)
 @click.option("--console/--no-console", default=True, help="Start it, where it is installed.")
 @as_json
 @tells

@@ -241,4 +241,9 @@ def table(
     ).classes("jb-table")
     made.props(f'flat dense hide-bottom wrap-cells table-aria-label="{label}"')
     made.props["aria-label"] = label
+    if selection:
+        made.add_slot("header-selection", _ALL)
     return made
+
+
+_ALL: Final = '<q-checkbox v-model="props.selected" dense aria-label="Choose all" />'

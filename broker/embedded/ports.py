@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 
@@ -25,17 +24,6 @@ def free_ports(count: int) -> list[int]:
 def free_port() -> int:
     """Return one TCP port on loopback that nothing listens on now."""
     return free_ports(1)[0]
-
-
-def kept_port(file: Path, wanted: int | None) -> int:
-    """The port that is wanted; else the one that stands in a file, if it is free; else a free one, which then does."""
-    with contextlib.suppress(OSError, ValueError):
-        kept = int(file.read_text("ascii"))
-        if wanted is None and is_free(kept):
-            return kept
-    port = wanted or free_port()
-    file.write_text(f"{port}\n", "ascii")
-    return port
 
 
 def is_free(port: int) -> bool:

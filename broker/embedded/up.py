@@ -22,8 +22,8 @@ from urllib.parse import quote
 from broker.embedded.accounts import EmbeddedServerError
 from broker.embedded.children import Child
 from broker.embedded.directory import Secrets, taken, tell
-from broker.embedded.http_port import choose_http_port
-from broker.embedded.ports import LOOPBACK, kept_port
+from broker.embedded.http_port import choose_console_port, choose_http_port
+from broker.embedded.ports import LOOPBACK
 from broker.embedded.servers import EmbeddedServers, UpOptions, address_of
 from broker.serving import allow_many_files, serve_with_access
 from broker.settings import Settings, load_settings, local_settings
@@ -104,9 +104,10 @@ async def _start_console(
     if not options.console or http is None or importlib.util.find_spec("nicegui") is None:
         return None
     directory = options.data_dir.absolute()
-    port = kept_port(directory / "console.port", options.console_port)
+    port = choose_console_port(directory, options.console_port)
     child = Child("console", directory / "console.log")
-    command = (sys.executable, "-m", "broker", "console", "--api-url", http, "--port", str(port))
+    where = ("--api-url", http, "--port", str(port), "--with-parent")
+    command = (sys.executable, "-m", "broker", "console", *where)
     await child.start(command, env={"JOBBROKER_CONSOLE_SECRET": secrets.made("CONSOLE_SECRET")})
     stack.push_async_callback(child.end, (signal.SIGTERM, _CONSOLE_SECONDS))
     return f"http://{LOOPBACK}:{port}{local_settings().console_prefix}/"

@@ -12,9 +12,11 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.acceptance.mqtt_probe import Probe
@@ -37,6 +39,7 @@ async def up_process(
         "-m",
         "broker",
         "up",
+        *(() if "--console" in arguments else ("--no-console",)),
         *arguments,
         env=environment,
         stdout=asyncio.subprocess.PIPE,
@@ -200,3 +203,33 @@ async def test_an_unknown_setting_is_named_with_what_it_may_mean(tmp_path: Path)
         assert line == ""
         assert await process.wait() == 2
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(find_spec("nicegui") is None, reason="the console is not installed")
+async def test_the_console_comes_and_goes_with_it(tmp_path: Path) -> None:
+    """Its address is the second line; it asks this broker's API, and outlives no `up`, however that ends."""
+    environment = clean_environment(tmp_path / "data")
+    async with (
+        httpx.AsyncClient() as http,
+        up_process(environment, "--console") as (process, line),
+    ):
+        assert READY.fullmatch(line)
+        assert process.stdout
+        second = (await process.stdout.readline()).decode()
+        assert re.fullmatch(r"console http://127\.0\.0\.1:\d+/\n", second)
+        address = second.split()[1]
+
+        async def answers() -> bool:
+            try:
+                return (await http.get(f"{address}healthz")).text == "ok"
+            except httpx.TransportError:
+                return False
+
+        assert await eventually(answers, timeout=60)
+        assert str(told(tmp_path / "data")["http"]) in (await http.get(f"{address}sign-in")).text
+        process.kill()
+
+        async def is_gone() -> bool:
+            return not await answers()
+
+        assert await eventually(is_gone, timeout=60)

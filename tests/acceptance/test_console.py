@@ -1,0 +1,229 @@
+"""The console in a real browser, on a real broker with simulated things."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, expect
+
+from broker.mqtt.address import Address
+from broker.simulator.device import Behaviour
+from broker.simulator.fleet import running_fleet
+from handlers.database import create_pool
+from tests.acceptance.http_site import HttpSite, http_site
+from tests.acceptance.serving import BrokerProcess
+from tests.conftest import clone, mosquittos
+from tests.console.browser import CHROMIUM, WITHOUT, Reader, chromium, reader, running_console
+from tests.factories import add_things
+from tests.integration.operator_desk import Desk, aws_job
+from tests.servers import Choice, PostgresServer
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
+
+THINGS = [f"pump-{number:03}" for number in range(1, 201)]
+PATIENCE = 60_000  # milliseconds
+SERIOUS = {"serious", "critical"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A broker with two hundred things in a group, a console, a browser, and tokens by role."""
+
+    served: HttpSite
+    console: str
+    browser: Browser
+    desk: Desk
+    tokens: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+async def scene(
+    servers: Choice,
+    postgres_server: PostgresServer,
+    template_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Scene]:
+    """Everything that runs, for all tests here; each has jobs of its own."""
+    place = tmp_path_factory.mktemp("console")
+    async with (
+        clone(postgres_server, template_database) as database,
+        mosquittos(servers, place) as start_mosquitto,
+        await create_pool(database.url) as pool,
+    ):
+        desk = Desk(pool)
+        await add_things(pool, *THINGS, "away-1")
+        await desk.accepted("groups/create", {"thingGroupName": "pumps"})
+        await desk.accepted("groups/add", {"thingGroupName": "pumps", "thingNames": THINGS})
+        tokens = {}
+        for role in ("viewer", "manager", "admin"):
+            made = {"operatorName": f"{role}-1", "role": role}
+            tokens[role] = (await desk.accepted("operators/create", made))["token"]
+        async with (
+            http_site(start_mosquitto, database, place) as served,
+            running_console(served.url, place / "console.log") as console,
+            chromium() as browser,
+        ):
+            yield Scene(served, console.url, browser, desk, tokens)
+
+
+async def new_job(page: Page, job_id: str) -> None:
+    """Make a job for all pumps with the form."""
+    await page.get_by_role("link", name="New job").click()
+    await page.get_by_role("textbox", name="Id").fill(job_id)
+    await page.get_by_role("button", name="Add pumps").click()
+    await expect(page.get_by_text("It is for 200 things now.")).to_be_visible(timeout=PATIENCE)
+    await page.get_by_role("button", name="Create the job").click()
+    await expect(page.get_by_role("heading", name=job_id, exact=True)).to_be_visible(
+        timeout=PATIENCE
+    )
+
+
+async def test_an_operator_sees_a_job_through(scene: Scene) -> None:
+    """A job for 200 things is made, watched to its end without a reload, a failure retried, another job canceled."""
+    address = Address("127.0.0.1", scene.served.site.device_port, tls=False)
+    fleet = running_fleet(
+        address, dict.fromkeys(THINGS, "any"), Behaviour(fail=0.1, latency=(0.2, 2.0), seed=7)
+    )
+    async with fleet, reader(scene.browser, scene.console, scene.tokens["manager"]) as found:
+        page = found.page
+        await new_job(page, "fw-7")
+        await page.evaluate("window.sameDocument = true")
+        await expect(page.get_by_text("200 of 200 things ended")).to_be_visible(timeout=PATIENCE)
+        await expect(page.locator(".jb-status.st-COMPLETED")).to_be_visible(timeout=PATIENCE)
+        assert await page.evaluate("window.sameDocument")
+        counts = await scene.desk.counts("fw-7")
+        assert sum(counts.values()) == 200
+        await retry_a_failure(page, scene, counts["Failed"])
+        await cancel_another(found, scene)
+        assert found.complaints == []
+        assert found.hosts <= {
+            scene.console.rstrip("/"),
+            scene.console.rstrip("/").replace("http", "ws", 1),
+        }
+
+
+async def retry_a_failure(page: Page, scene: Scene, failed: int) -> None:
+    """Open one of the things that failed, by the job's table, and send it the job again."""
+    await page.get_by_role("tab", name="Things").click()
+    await page.get_by_role("button", name="Failed", exact=True).click()
+    rows = page.locator("tr a[data-row]:visible")
+    await expect(rows).to_have_count(min(failed, 50), timeout=PATIENCE)
+    thing = await rows.first.inner_text()
+    await rows.first.click()
+    await expect(page.get_by_role("heading", name=f"fw-7 on {thing}")).to_be_visible(
+        timeout=PATIENCE
+    )
+    await page.get_by_role("button", name="Retry").click()
+    await expect(page.get_by_role("heading", name="fw-7-retry")).to_be_visible(timeout=PATIENCE)
+    again = await page.locator("h1").inner_text()
+    assert (await scene.desk.job(again))["targets"][0].endswith(f":thing/{thing}")
+
+
+async def cancel_another(found: Reader, scene: Scene) -> None:
+    """Cancel a job that waits for a thing that is away; its name has to be typed first."""
+    page = found.page
+    await scene.desk.accepted("jobs/create", aws_job("away-1", jobId="forlorn"))
+    await found.open("/?status=IN_PROGRESS")
+    await page.get_by_role("link", name="forlorn").click()
+    await page.get_by_role("button", name="Cancel").click()
+    dialog = page.get_by_role("dialog")
+    go = dialog.get_by_role("button", name="Cancel the job")
+    await expect(go).to_be_disabled()
+    await expect(dialog.get_by_text("jobs/cancel")).to_be_visible()
+    await dialog.get_by_role("textbox").fill("forlorn")
+    await go.click()
+    await expect(page.locator(".jb-status.st-CANCELED").first).to_be_visible(timeout=PATIENCE)
+    assert (await scene.desk.job("forlorn"))["status"] == "CANCELED"
+
+
+async def test_a_viewer_looks_and_changes_nothing(scene: Scene, tmp_path: Path) -> None:
+    """Nothing of what a viewer may not do is offered or possible; axe finds nothing serious; nobody else gets in."""
+    await scene.desk.accepted("jobs/create", aws_job("pump-001", "away-1", jobId="looked-at"))
+    async with reader(scene.browser, scene.console, scene.tokens["viewer"]) as found:
+        page = found.page
+        await expect(page.get_by_role("link", name="New job")).to_have_count(0)
+        await found.open("/jobs/looked-at")
+        cancel = page.get_by_role("button", name="Cancel")
+        await expect(cancel).to_be_disabled()
+        assert "needs the role manager" in (await cancel.get_attribute("title") or "")
+        await check_axe(found)
+        cookies = {str(one.get("name")): one for one in await found.context.cookies()}
+        assert cookies["jobbroker_console"].get("httpOnly")
+        assert cookies["jobbroker_console"].get("sameSite") == "Lax"
+        value = str(cookies["jobbroker_console"].get("value"))
+    await check_headers(scene, value)
+    options = ("--read-only", "--prefix", "/fleet")
+    async with (
+        running_console(scene.served.url, tmp_path / "fleet.log", *options) as fleet,
+        reader(scene.browser, fleet.url, scene.tokens["admin"]) as found,
+    ):
+        assert fleet.url.endswith("/fleet/")
+        await expect(found.page.get_by_text("read-only")).to_be_visible()
+        await found.page.get_by_role("link", name="looked-at").click()
+        await expect(found.page.get_by_role("button", name="Cancel")).to_be_disabled()
+        assert found.complaints == []
+
+
+async def check_axe(found: Reader) -> None:
+    """Every kind of page is looked through for what keeps people out."""
+    axe = Axe()
+    serious: list[str] = []
+    for path in ("/", "/jobs/looked-at", "/jobs/looked-at?tab=things", "/jobs/looked-at/things/pump-001", "/things",
+                 "/things/pump-001", "/groups/pumps", "/templates", "/failures", "/events", "/system"):  # fmt: skip
+        await found.open(path)
+        results = await axe.run(found.page)
+        serious += [
+            f"{path}: {one['id']}: {one['nodes'][0]['html'][:200]}"
+            for one in results.response["violations"]
+            if one["impact"] in SERIOUS
+        ]
+    assert serious == []
+
+
+async def check_headers(scene: Scene, cookie: str) -> None:
+    """Pages have their headers; other sites, and who is not signed in, are sent away."""
+    async with httpx.AsyncClient(base_url=scene.console) as http:
+        nobody = await http.get("/jobs/fw-7")
+        assert nobody.status_code == 303
+        assert nobody.headers["location"] == "/sign-in?next=%2Fjobs%2Ffw-7"
+        page = await http.get("/", headers={"cookie": f"jobbroker_console={cookie}"})
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "'unsafe-inline'" not in policy.split("style-src")[0]
+        assert "frame-ancestors 'none'" in policy
+        foreign = {"origin": "http://evil.example"}
+        refused = await http.post("/sign-in", data={"token": "x"}, headers=foreign)
+        assert refused.status_code == 403
+        wrong = await http.post("/sign-in", data={"token": "nobody-has-this"})
+        assert wrong.status_code == 401
+        assert "no operator has this token" in wrong.text
+        forged = await http.get("/", headers={"cookie": f"jobbroker_console={cookie[:-4]}AAAA"})
+        assert forged.status_code == 303
+
+
+async def test_a_lost_api_is_shown_and_heals(scene: Scene) -> None:
+    """While the API is away pages say so and keep what they have; they go on when it is back. Signing out ends it."""
+    await scene.desk.accepted("jobs/create", aws_job("away-1", jobId="j1"))
+    async with reader(scene.browser, scene.console, scene.tokens["manager"]) as found:
+        page = found.page
+        await expect(page.get_by_role("link", name="j1")).to_be_visible()
+        await scene.served.broker.stop()
+        banner = page.get_by_text("does not answer")
+        await expect(banner).to_be_visible(timeout=PATIENCE)
+        await expect(page.get_by_role("link", name="j1")).to_be_visible()
+        port = scene.served.url.rpartition(":")[2]
+        again: BrokerProcess = await scene.served.site.start(settings={"JOBBROKER_HTTP_PORT": port})
+        assert again.exit_code is None
+        await expect(banner).to_be_hidden(timeout=PATIENCE)
+        await scene.desk.accepted("jobs/create", aws_job("away-1", jobId="j2"))
+        await expect(page.get_by_role("link", name="j2")).to_be_visible(timeout=PATIENCE)
+        await page.get_by_role("button", name="Signed in as").click()
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_label("Operator token")).to_be_visible()
+        await page.goto(scene.console)
+        await expect(page.get_by_label("Operator token")).to_be_visible()

@@ -1,0 +1,1 @@
+"""The console in a browser: what its acceptance tests and its screenshots share."""
