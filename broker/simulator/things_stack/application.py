@@ -77,6 +77,8 @@ class Application:
             self._record.end()
 
     async def _answer(self, exchange: _Exchange, request: Request) -> None:
+        if self._stack.options.latency:
+            await asyncio.sleep(self._stack.options.latency)
         front = self._faults.take(
             IN_FRONT, request.host, request.component, request.method, request.path
         )

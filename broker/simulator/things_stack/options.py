@@ -46,3 +46,4 @@ class Options:
     regional_list_limit: int | None = None
     search: bool = True
     rate_per_minute: int | None = None
+    latency: float = 0.0
