@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from handlers.context import not_found
 from schema import placeholders
-from schema.commands import JobSettings
 from schema.fields import compact_json
 from schema.sql import queries
+from schema.template_commands import TemplateSettings
 from schema.templates import find_managed, parse_arn
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ async def _from_template(
     row = await context.connection.fetchrow(_SQL["get_template"], context.tenant_id, named.name)
     if row is None:
         raise not_found("job template", named.name)
-    settings = JobSettings.model_validate_json(row["settings"])
+    settings = TemplateSettings.model_validate_json(row["settings"])
     document = checked(
         context, row["document"], parameters, source=row["document_source"], template_arn=arn
     )
-    return command.taken_from(settings), document
+    return settings.scheduled(command.taken_from(settings)), document

@@ -17,6 +17,7 @@ from schema.limits import TEMPLATES
 from schema.placeholders import check_open
 from schema.sql import queries
 from schema.tags import Resource
+from schema.windows import SchedulingConfig
 
 if TYPE_CHECKING:
     import asyncpg
@@ -154,7 +155,11 @@ async def _document(
     shown = job_views.described(context.home, row)
     settings = {name: shown[name] for name in _SETTINGS if name is not None and name in shown}
     taken = JobSettings.model_validate_json(json.dumps(settings))
-    return command.taken_from(taken), row["document"], row["document_source"]
+    command = command.taken_from(taken)
+    if row["scheduling_config"] is not None and not command.maintenance_windows:
+        windows = SchedulingConfig.from_text(row["scheduling_config"]).maintenance_windows
+        command = command.model_copy(update={"maintenance_windows": windows} if windows else {})
+    return command, row["document"], row["document_source"]
 
 
 async def _row(context: Context, template_id: str) -> asyncpg.Record | None:

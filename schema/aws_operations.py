@@ -180,8 +180,8 @@ _TEMPLATES: Final = (
         "/job-templates/{jobTemplateId}",
         "templates/create",
         shapes.pick("jobTemplateArn jobTemplateId"),
-        body=f"jobArn document documentSource description tags {_CONFIGS}",
-        refused="maintenanceWindows destinationPackageVersions",
+        body=f"jobArn document documentSource description tags {_CONFIGS} maintenanceWindows",
+        refused="destinationPackageVersions",
         errors={Code.RESOURCE_ALREADY_EXISTS: _CONFLICT},
     ),
     AwsOperation(
@@ -191,6 +191,7 @@ _TEMPLATES: Final = (
         "templates/get",
         shapes.pick(
             f"jobTemplateArn jobTemplateId description documentSource document createdAt {_CONFIGS}"
+            " maintenanceWindows"
         ),
     ),
     AwsOperation(

@@ -7,10 +7,11 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, model_validator
 
 from schema.arns import parse_job
-from schema.commands import Command, JobSettings, Page
+from schema.commands import Command, CreateJob, JobSettings, Page
 from schema.fields import Document, SourceUrl, Text
 from schema.tags import Tags
 from schema.templates import TemplateId, TemplateName, TemplateVersion
+from schema.windows import MaintenanceWindows, SchedulingConfig
 
 
 def _job_arn(value: str) -> str:
@@ -18,7 +19,20 @@ def _job_arn(value: str) -> str:
     return value
 
 
-class CreateTemplate(JobSettings):
+class TemplateSettings(JobSettings):
+    """What a template keeps for its jobs: their settings, and the windows they take unless they have a schedule."""
+
+    maintenance_windows: MaintenanceWindows = ()
+
+    def scheduled(self, command: CreateJob) -> CreateJob:
+        """A job's command with the template's windows, where it says nothing of when (AWS: a job's own come first)."""
+        if command.scheduling_config is not None or not self.maintenance_windows:
+            return command
+        windows = SchedulingConfig(maintenanceWindows=self.maintenance_windows)
+        return command.model_copy(update={"scheduling_config": windows})
+
+
+class CreateTemplate(TemplateSettings):
     """templates/create (AWS: CreateJobTemplate): a document with the settings of jobs that are made of it.
 
     With jobArn both are that job's, but for what is said here.
@@ -43,7 +57,7 @@ class CreateTemplate(JobSettings):
     @property
     def settings_text(self) -> str:
         """What jobs take over, as a row holds it: JSON in AWS's spelling, without what was left out."""
-        said = JobSettings.model_fields.keys() - {"client_token"}
+        said = TemplateSettings.model_fields.keys() - {"client_token"}
         return self.model_dump_json(
             include=said, by_alias=True, exclude_unset=True, exclude_none=True
         )

@@ -77,6 +77,11 @@ class MaintenanceWindow(Config):
     duration_in_minutes: Annotated[int, Field(ge=1, le=WINDOW_MINUTES)]
 
 
+MaintenanceWindows = Annotated[
+    tuple[MaintenanceWindow, ...], Field(strict=False, max_length=WINDOWS_PER_JOB)
+]
+
+
 class SchedulingConfig(Config):
     """AWS: SchedulingConfig, as it stands in commands and is stored."""
 
@@ -87,9 +92,7 @@ class SchedulingConfig(Config):
         None
     )
     end_behavior: Annotated[EndBehavior, Field(strict=False)] | None = None
-    maintenance_windows: Annotated[
-        tuple[MaintenanceWindow, ...], Field(strict=False, max_length=WINDOWS_PER_JOB)
-    ] = ()
+    maintenance_windows: MaintenanceWindows = ()
 
     @model_validator(mode="after")
     def _ends_somehow(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
+from broker.embedded.postgres import connected
 from schema.aws_operations import OPERATIONS
 from tests.acceptance.aws_site import ARN, AwsSite, aws_site, call
 from tests.acceptance.devices import devices
@@ -211,12 +213,14 @@ async def _executions(iot: Client) -> None:
 async def test_templates_and_tags(site: AwsSite, iot: Client) -> None:
     """A template from a document and one from a job, AWS's managed ones, a job from each; tags of all that has some."""
     await site.thing("p1")
+    windows = [{"startTime": "cron(0 2 ? * SUN *)", "durationInMinutes": 60}]
     made = await call(
         iot.create_job_template,
         jobTemplateId="boot",
         description="Reboot",
         document=DOCUMENT,
         tags=[{"Key": "a", "Value": "1"}],
+        maintenanceWindows=windows,
         **CONFIGS,
     )
     arn = f"{ARN}:jobtemplate/boot"
@@ -224,9 +228,18 @@ async def test_templates_and_tags(site: AwsSite, iot: Client) -> None:
     shown = await call(iot.describe_job_template, jobTemplateId="boot")
     assert {name: shown[name] for name in CONFIGS} == CONFIGS
     assert (shown["description"], shown["document"]) == ("Reboot", DOCUMENT)
-    await call(iot.create_job, jobId="p-j1", targets=[f"{ARN}:thing/p1"], jobTemplateArn=arn)
+    assert shown["maintenanceWindows"] == windows
+    await call(
+        iot.create_job,
+        jobId="p-j1",
+        targets=[f"{ARN}:thing/p1"],
+        targetSelection="CONTINUOUS",
+        jobTemplateArn=arn,
+    )
     job = (await call(iot.describe_job, jobId="p-j1"))["job"]
     assert (job["jobTemplateArn"], job["timeoutConfig"]) == (arn, CONFIGS["timeoutConfig"])
+    assert job["schedulingConfig"] == {"maintenanceWindows": windows}
+    assert len(job["scheduledJobRollouts"]) == 7
     await call(
         iot.create_job_template, jobTemplateId="of-job", description="x", jobArn=job["jobArn"]
     )
@@ -575,11 +588,25 @@ async def test_who_may_do_what(site: AwsSite, iot: Client) -> None:
         "AccessDeniedException",
         403,
     )
+    await _another_tenant(site)
     instead = site.client("iot-jobs-data", "boss")
     started = await call(instead.start_next_pending_job_execution, **one)
     assert started["execution"]["status"] == "IN_PROGRESS"
     lines = (await site.desk.accepted("audit/list", {"subject": "job/m-j1/thing/m1"}))["lines"]
     assert [(line["actor"], line["action"]) for line in lines] == [("boss", "things/report")]
+
+
+async def _another_tenant(site: AwsSite) -> None:
+    """Its owner sees nothing of ours, and its thing of the same name is another."""
+    async with connected(site.http.site.database.admin_url) as admin:
+        await admin.execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
+    theirs = replace(site, desk=replace(site.desk, tenant="acme"), keys={})
+    await theirs.operator("mel", "owner")
+    await theirs.thing("m1")
+    owner, device = theirs.client("iot", "mel"), theirs.client("iot-jobs-data", "m1")
+    assert (await call(owner.list_jobs))["jobs"] == []
+    await failure(owner, "ResourceNotFoundException", owner.describe_job, jobId="m-j1")
+    assert (await call(device.get_pending_job_executions, thingName="m1"))["queuedJobs"] == []
 
 
 async def test_signatures_that_are_no_good(site: AwsSite) -> None:

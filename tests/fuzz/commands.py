@@ -230,7 +230,12 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "tags/list": ({"resourceArn": _TAGGED}, _PAGE),
     "templates/create": (
         {"jobTemplateId": _TEMPLATE, "description": _TEXT, "document": _open_document},
-        {"timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1})},
+        {
+            "timeoutConfig": _pick({}, {"inProgressTimeoutInMinutes": 1}),
+            "maintenanceWindows": _pick(
+                [], [{"startTime": "cron(0 2 ? * SUN *)", "durationInMinutes": 60}]
+            ),
+        },
     ),
     "templates/list": ({}, _PAGE),
     "templates/get": ({"jobTemplateId": _TEMPLATE}, {}),

@@ -35,6 +35,33 @@ def of_template(arn: str, **more: object) -> dict[str, Any]:
     return job
 
 
+WINDOWS = [{"startTime": "cron(0 2 ? * SAT,SUN *)", "durationInMinutes": 120}]
+
+
+async def test_a_templates_windows_are_its_jobs(desk: Desk) -> None:
+    """A job without a schedule takes them, one with a schedule has that; a template made from a job has the job's."""
+    made = await desk.accepted("templates/create", template(maintenanceWindows=WINDOWS))
+    shown = await desk.accepted("templates/get", {"jobTemplateId": "firmware"})
+    assert shown["maintenanceWindows"] == WINDOWS
+    arn, parameters = made["jobTemplateArn"], {"version": "7"}
+    more = {"targetSelection": "CONTINUOUS", "documentParameters": parameters}
+    await desk.accepted("jobs/create", of_template(arn, jobId="j1", **more))
+    job = await desk.job("j1")
+    assert job["schedulingConfig"] == {"maintenanceWindows": WINDOWS}
+    own = [{"startTime": "cron(0 4 ? * MON *)", "durationInMinutes": 60}]
+    scheduled = of_template(arn, jobId="j2", schedulingConfig={"maintenanceWindows": own}, **more)
+    await desk.accepted("jobs/create", scheduled)
+    assert (await desk.job("j2"))["schedulingConfig"] == {"maintenanceWindows": own}
+    refused = await desk.rejected(
+        "jobs/create", of_template(arn, jobId="j3", documentParameters=parameters)
+    )
+    assert "maintenanceWindows" in refused["message"]
+    of_job = {"jobTemplateId": "again", "description": "d", "jobArn": job["jobArn"]}
+    await desk.accepted("templates/create", of_job)
+    shown = await desk.accepted("templates/get", {"jobTemplateId": "again"})
+    assert shown["maintenanceWindows"] == WINDOWS
+
+
 async def test_a_template_is_made_shown_listed_and_deleted(desk: Desk) -> None:
     """AWS's names and shapes; settings are shown as they were sent; what is deleted is gone."""
     settings = {
@@ -95,7 +122,11 @@ async def test_the_same_template_again_is_accepted_and_another_is_not(desk: Desk
         ({"jobArn": "arn:x", "document": None}, "jobArn: 'arn:x' is not arn:aws:iot:"),
         ({"description": None}, "description: required"),
         ({"jobTemplateId": "a b"}, "jobTemplateId: 'a b' does not match"),
-        ({"maintenanceWindows": []}, "maintenanceWindows: templates/create has no such field"),
+        (
+            {"destinationPackageVersions": []},
+            "destinationPackageVersions: templates/create has no such field",
+        ),
+        ({"maintenanceWindows": [{"startTime": "noon"}]}, "maintenanceWindows.0"),
         (
             {"document": '{"a":"${aws:iot:s3-presigned-url:https://s3.x/b/k}"}'},
             "no store for presigned URLs is set up here",
