@@ -37,6 +37,7 @@ from broker.settings import Settings
 from broker.slots import Slot, Takeover
 from broker.streams import Streams
 from broker.things_stack.services import StackServices, stack_means
+from broker.things_stack.wiring import worker_of
 from handlers import batch_ledger, chunks, gates, outbox, retention, schedules, streams, timeouts
 from handlers.database import Pool, create_pool
 from handlers.documents import Documents
@@ -63,6 +64,7 @@ class Broker:
         self._slot = slot
         self._work = asyncio.Event()
         self._gates = asyncio.Event()
+        self._run_work = asyncio.Event()
         self._progress = chunks.Progress()
         self._rollout_due: asyncio.TimerHandle | None = None
         self._told_again = asyncio.Event()
@@ -95,6 +97,7 @@ class Broker:
             outside=outside_of(settings),
             metrics=self._metrics,
         )
+        self._runs = worker_of(settings, pool, slot=slot.number, tell=self.notifier.tell)
         self.dispatcher = self._make_dispatcher()
         self._http = self._make_http()
 
@@ -137,6 +140,9 @@ class Broker:
                         "ttn_provisioning", self._stack.provisioner.run_once, seconds=1
                     ),
                     "ttn_batches": every("ttn_batches", self._stack.batches.run_once, seconds=1),
+                    "ttn_runs": every(
+                        "ttn_runs", self._runs.run_once, seconds=1, wake=self._run_work
+                    ),
                     "retention": every("retention", self._forget, seconds=600),
                     "resync": every(
                         "resync", self._tell_again_if_lost, seconds=60, wake=self._told_again
@@ -157,6 +163,7 @@ class Broker:
             for task in background:
                 task.cancel()
             await self._stack.close()
+            await self._runs.close()
             await self.link.close(end_session=ended)
             if ended:
                 await self._slot.session_ended()
@@ -313,6 +320,7 @@ class Broker:
     def _wake_work(self) -> None:
         """Something has changed that background work may follow from."""
         self._work.set()
+        self._run_work.set()
         self._gates.set()
 
     async def _look_at_gates(self) -> bool:

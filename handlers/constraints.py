@@ -29,6 +29,9 @@ _LOST_RACES: Final = frozenset(
     }
 )
 _FAULTS: Final = {
+    "ttn_deprovision_runs_live_idx": Rejected(
+        Code.RESOURCE_ALREADY_EXISTS, "a run for the same has not ended; see ttn/runs"
+    ),
     "thing_groups_parent_fkey": Rejected(
         Code.INVALID_REQUEST, "thingGroupName: the group has child groups; delete them first"
     ),

@@ -14,6 +14,7 @@ from handlers import (
     associations,
     audit,
     cancellations,
+    deprovisioning,
     event_switches,
     groups,
     job_executions,
@@ -374,4 +375,9 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     "ttn/devices/remove": _plain(stack_batches.remove_devices),
     "ttn/devices/list": _plain(stack_batches.list_devices),
     "ttn/devices/batch": _plain(stack_batches.get_batch),
+    "ttn/deprovision": _plain(deprovisioning.deprovision),
+    "ttn/runs/list": _plain(deprovisioning.list_runs),
+    "ttn/runs/get": _of_job(deprovisioning.get_run),
+    "ttn/runs/cancel": _of_job(deprovisioning.cancel_run),
+    "ttn/runs/resume": _of_job(deprovisioning.resume_run),
 }

@@ -14,6 +14,7 @@ from schema import (
     device,
     group_commands,
     job_commands,
+    run_commands,
     stack_commands,
     tag_commands,
     template_commands,
@@ -89,6 +90,11 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "ttn/devices/remove": stack_commands.RemoveDevices,
     "ttn/devices/list": stack_commands.ListDevices,
     "ttn/devices/batch": stack_commands.GetBatch,
+    "ttn/deprovision": run_commands.Deprovision,
+    "ttn/runs/list": run_commands.ListRuns,
+    "ttn/runs/get": run_commands.GetRun,
+    "ttn/runs/cancel": run_commands.RunCommand,
+    "ttn/runs/resume": run_commands.RunCommand,
 }
 # What takes a job in either dialect.
 CREATING: Final = frozenset({"jobs/create", "jobs/preview"})

@@ -33,7 +33,7 @@ class Route:
     @property
     def is_of_job(self) -> bool:
         """Whether the path's names are the topic's, and no members of the command."""
-        return self.verb.startswith("jobs/")
+        return self.verb.startswith(("jobs/", "ttn/runs/"))
 
     @property
     def group(self) -> str:
@@ -398,5 +398,28 @@ ROUTES: Final = (
         "/ttn/devices/batches/{batch_id}",
         "How far a batch of devices is, line by line",
         {"limit": 20, "status": "ERROR"},
+    ),
+    Route(
+        "ttn/deprovision",
+        "POST",
+        "/ttn/deprovision",
+        "Take an organization, an application or a device out of The Things Stack",
+        {"application_id": "acme-sensors", "dry_run": True},
+        202,
+    ),
+    Route(
+        "ttn/runs/list",
+        "GET",
+        "/ttn/runs",
+        "Deprovisioning runs, newest first",
+        {"status": "RUNNING,QUEUED", "limit": 50},
+    ),
+    Route("ttn/runs/get", "GET", "/ttn/runs/{jobId}", "A run and its steps", {"limit": 50}),
+    Route("ttn/runs/cancel", "POST", "/ttn/runs/{jobId}/cancel", "End a run between two steps"),
+    Route(
+        "ttn/runs/resume",
+        "POST",
+        "/ttn/runs/{jobId}/resume",
+        "Let a run that failed begin anew with what it knows",
     ),
 )

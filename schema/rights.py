@@ -1,9 +1,9 @@
 """Who may do what: the roles, their order, and one table from each command to the least role it takes.
 
 A viewer reads; a manager also creates, cancels and deletes jobs and their templates; an admin also manages things,
-groups, operators and their tokens, sets up The Things Stack, and reads the audit log. A manager may see the credentials
-for The Things Stack, each time on record. No one hands out more than they hold: an admin makes and
-removes managers and viewers, only an owner makes and removes owners and admins.
+groups, operators and their tokens, sets up The Things Stack and takes resources out of it, and reads the audit log. A
+manager may see the credentials for The Things Stack, each time on record. No one hands out more than they hold: an
+admin makes and removes managers and viewers, only an owner makes and removes owners and admins.
 """
 
 from __future__ import annotations
@@ -97,6 +97,11 @@ LEAST_ROLE: Final = {
     "ttn/devices/remove": Role.ADMIN,
     "ttn/devices/list": Role.VIEWER,
     "ttn/devices/batch": Role.VIEWER,
+    "ttn/deprovision": Role.ADMIN,
+    "ttn/runs/list": Role.VIEWER,
+    "ttn/runs/get": Role.VIEWER,
+    "ttn/runs/cancel": Role.ADMIN,
+    "ttn/runs/resume": Role.ADMIN,
 }
 # What changes nothing: neither remembered nor written down. A preview has a document read from where its source says.
 READS: Final = frozenset(

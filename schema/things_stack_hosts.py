@@ -81,6 +81,14 @@ class StackHosts:
         entries = filter(None, (one.strip().lower() for one in text.split(",")))
         return cls(tuple(_place(entry) for entry in entries))
 
+    def named(self) -> list[str]:
+        """The entries that name one host, as addresses."""
+        return [
+            place.name if place.port == _PORTS[place.scheme] else f"{place.name}:{place.port}"
+            for place in self.places
+            if not place.name.startswith("*")
+        ]
+
     def base_url(self, address: str) -> str:
         """`scheme://host:port` of an address as registries have it. Raises HostNotAllowedError."""
         found = _ADDRESS.fullmatch(address.strip().lower())
@@ -109,3 +117,20 @@ def _place(entry: str) -> _Place:
         msg = f"{shorten(entry)} is not HOST, HOST:PORT or *.DOMAIN, with http:// or https:// or without"
         raise ValueError(msg)
     return _Place(scheme, found["name"], int(found["port"] or _PORTS[scheme]))
+
+
+_CLUSTERS: Final = {
+    "cloud.thethings.network": ("eu1", "nam1", "au1"),
+    "cloud.thethings.industries": ("eu1", "eu2", "nam1", "au1", "as1"),
+}
+
+
+def siblings(host: str) -> list[str]:
+    """The regional hosts beside one of a public deployment; none for a stack of one's own (reference 6.3)."""
+    for domain, regions in _CLUSTERS.items():
+        before, found, rest = host.lower().rpartition(f".{domain}")
+        if found and not rest:
+            tenant, _, _ = before.rpartition(".")
+            prefix = f"{tenant}." if tenant else ""
+            return [f"{prefix}{region}.{domain}" for region in regions]
+    return []

@@ -107,6 +107,7 @@ class Outcome:
 
     status: None when there was no answer; failure then says why, and unsent that nothing can have reached the server.
     body: the JSON object of a 200. total: X-Total-Count. snippet: at most 400 characters without keys, of a failure.
+    elapsed: seconds from the first attempt, waiting for its turn not counted.
     """
 
     endpoint: str
@@ -118,6 +119,7 @@ class Outcome:
     failure: str = ""
     unsent: bool = False
     attempts: int = 1
+    elapsed: float = 0.0
 
     @property
     def ok(self) -> bool:

@@ -46,6 +46,7 @@ JOB_VERBS: Final = (
     *("approve", "deny", "start-next-stage", "retry-failed"),
 )
 EXECUTION_VERBS: Final = ("get", "cancel", "delete")
+RUN_VERBS: Final = ("get", "cancel", "resume")
 OPERATOR_FILTERS: Final = (
     "operators/+/jobs/create",
     "operators/+/jobs/preview",
@@ -67,6 +68,8 @@ OPERATOR_FILTERS: Final = (
     "operators/+/ttn/+",
     "operators/+/ttn/credentials/+",
     "operators/+/ttn/devices/+",
+    "operators/+/ttn/runs/list",
+    *(f"operators/+/ttn/runs/+/{verb}" for verb in RUN_VERBS),
 )
 
 
@@ -81,7 +84,10 @@ class DeviceTopic(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OperatorTopic:
-    """An operator's command: verb such as `jobs/create` or `jobs/executions/cancel`, and what the topic names."""
+    """An operator's command: verb such as `jobs/create` or `jobs/executions/cancel`, and what the topic names.
+
+    job_id is a run's for `ttn/runs/...`.
+    """
 
     tenant: str
     operator: str
@@ -176,8 +182,11 @@ _FLAT_VERBS: Final = frozenset(
         *(f"ttn/{verb}" for verb in ("status", "provision", "start-fresh")),
         *(f"ttn/credentials/{verb}" for verb in ("get", "set")),
         *(f"ttn/devices/{verb}" for verb in ("register", "remove", "list", "batch")),
+        "ttn/deprovision",
+        "ttn/runs/list",
     },
 )
+_OF_ONE: Final = {"jobs": JOB_VERBS, "ttn/runs": RUN_VERBS}
 
 
 def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | UnknownTopic:
@@ -186,10 +195,12 @@ def _operator(tenant: str, operator: str, rest: list[str]) -> OperatorTopic | Un
             tenant, f"operator name {shorten(operator)} does not match {OPERATOR_NAME.pattern}"
         )
     match rest:
-        case [_, _] | [_, _, _] if "/".join(rest) in _FLAT_VERBS:
+        case [_, _, *_] if "/".join(rest) in _FLAT_VERBS:
             return OperatorTopic(tenant, operator, "/".join(rest))
-        case ["jobs", job_id, verb] if verb in JOB_VERBS and JOB_ID.fullmatch(job_id):
-            return OperatorTopic(tenant, operator, f"jobs/{verb}", job_id)
+        case [*group, job_id, verb] if verb in _OF_ONE.get(
+            "/".join(group), ()
+        ) and JOB_ID.fullmatch(job_id):
+            return OperatorTopic(tenant, operator, f"{'/'.join(group)}/{verb}", job_id)
         case ["jobs", job_id, "executions", thing, verb] if (
             verb in EXECUTION_VERBS and JOB_ID.fullmatch(job_id) and THING_NAME.fullmatch(thing)
         ):

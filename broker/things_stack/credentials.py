@@ -1,17 +1,19 @@
-"""With whose key The Things Stack is spoken to, and where: what the worker needs of an organization's connection."""
+"""With whose key The Things Stack is spoken to, and where: what a run needs of an organization's connection."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Protocol
-from uuid import UUID
+from typing import Final
 
+from handlers.stack_connections import StackConnection, UnreadableSecretError
 from schema.things_stack_hosts import Hosts
+
+# The one that may do most first: an application's own key ends with the application.
+_KEYS: Final = ("main_key", "org_api_key", "app_api_key")
 
 
 class CredentialsError(Exception):
-    """There is no connection, or its key cannot be read; the text says which, and no secret."""
+    """There is no connection or no key, or the key cannot be read; the text says which, and no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,22 @@ class Credentials:
     user_id: str | None = None
 
 
-class CredentialsReader(Protocol):
-    """Reads the connection of one of a tenant's organizations, outside any transaction of the caller."""
-
-    def __call__(self, tenant_id: str, organization_id: UUID) -> Awaitable[Credentials]:
-        """The credentials. Raises CredentialsError; a key that cannot be decrypted is never taken for a missing one."""
-        ...
+def credentials_of(connection: StackConnection | None) -> Credentials:
+    """What a stored connection comes to. Raises CredentialsError; one that does not decrypt is never taken for none."""
+    if connection is None:
+        raise CredentialsError("the organization has no connection to The Things Stack any more")
+    try:
+        found = [key for name in _KEYS if (key := connection.secret(name)) is not None]
+    except UnreadableSecretError as error:
+        raise CredentialsError(str(error)) from error
+    if not found:
+        raise CredentialsError("the organization's connection has no API key")
+    hosts = connection.hosts
+    return Credentials(
+        found[0],
+        Hosts(hosts.identity, hosts.network, hosts.application, hosts.join),
+        connection.row["ttn_region"],
+        connection.application_id,
+        connection.ttn_org_id,
+        connection.row["ttn_user_id"],
+    )

@@ -7,6 +7,7 @@ import functools
 import json
 import random
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -132,6 +133,7 @@ class Transport:
         attempts = 0
         patience = self._patience
         async with self._slots:
+            began = time.monotonic()
             try:
                 async for attempt in stamina.retry_context(
                     on=_wait_of,
@@ -146,7 +148,8 @@ class Transport:
                         outcome = await self._attempt(call, url, attempts)
             except _Again as last:
                 outcome = last.outcome
-        return replace(outcome, attempts=attempts)
+            elapsed = time.monotonic() - began
+        return replace(outcome, attempts=attempts, elapsed=elapsed)
 
     async def _attempt(self, call: Call, url: str, number: int) -> Outcome:
         outcome, wait = await self._once(call, url)

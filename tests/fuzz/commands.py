@@ -299,6 +299,26 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "operators/list": ({}, _PAGE),
     "operators/delete": ({"operatorName": _OPERATOR}, {}),
     "operators/whoami": ({}, {}),
+    "ttn/deprovision": (
+        {},
+        {
+            "organization_id": _UUID,
+            "application_id": _pick("abc", "a" * 36, "acme-sensors"),
+            "device": _pick("sensor-1", "0123456789abcdef"),
+            "dry_run": _FLAG,
+        },
+    ),
+    "ttn/runs/list": (
+        {},
+        {
+            "organization_id": _UUID,
+            "status": _pick("RUNNING", "RUNNING,QUEUED", "FAILED, PARTIAL"),
+            "limit": _pick(1, 250),
+        },
+    ),
+    "ttn/runs/get": ({}, {"limit": _pick(1, 250)}),
+    "ttn/runs/cancel": ({}, {}),
+    "ttn/runs/resume": ({}, {}),
 }
 
 

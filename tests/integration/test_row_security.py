@@ -85,6 +85,23 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
         "INSERT INTO ttn_batch_lines (tenant_id, batch_id, line, device_id)"
         " SELECT tenant_id, batch_id, 1, 'd' FROM ttn_device_batches"
     )
+    await admin.execute(
+        "INSERT INTO ttn_deprovision_runs (tenant_id, organization_id)"
+        " SELECT tenant_id, organization_id FROM ttn_connections"
+    )
+    for table, columns, values in (
+        ("ttn_deprovision_run_steps", "run_id, step_name", "id, 'list_devices'"),
+        ("ttn_run_devices", "run_id, device_id", "id, 'd'"),
+        (
+            "ttn_deprovision_jobs",
+            "run_id, organization_id, ttn_application_id, ttn_device_id",
+            "id, organization_id, 'app', 'd'",
+        ),
+    ):
+        await admin.execute(
+            f"INSERT INTO {table} (tenant_id, {columns})"
+            f" SELECT tenant_id, {values} FROM ttn_deprovision_runs"
+        )
     for table in await tenant_tables(admin):
         rows = await admin.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = 'default'")
         assert rows > 0, f"the test needs a row in the new table {table}"
@@ -205,7 +222,7 @@ async def test_sweeps_give_keys_only(filled: Pool, admin: Connection) -> None:
         *("low", "high"),  # between which the sha256 of an access key's token is
         "followed_until",
         *("queued", "in_progress", "succeeded", "failed", "timed_out", "rejected", "removed"),
-        *("organization_id", "batch_id"),
+        *("organization_id", "batch_id", "id"),
         *("canceled", "timeouts", "expiries", "rollouts"),
     }
     functions = await admin.fetch(

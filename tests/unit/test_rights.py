@@ -57,6 +57,8 @@ _READS = (
     "groups/members",
     "operators/list",
     "tokens/list",
+    "ttn/runs/list",
+    "ttn/runs/get",
     "events/follow",
 )
 _MANAGES = (
@@ -82,6 +84,9 @@ _MANAGES = (
     "tokens/create",
     "tokens/revoke",
     "audit/list",
+    "ttn/deprovision",
+    "ttn/runs/cancel",
+    "ttn/runs/resume",
 )
 _ALLOWED = {
     Role.VIEWER: {*_READS},

@@ -1,0 +1,193 @@
+"""A run's devices, and what an application leaves on application and join servers beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from broker.things_stack.cleaning import Cleaned, Cleaning
+from broker.things_stack.devices import Registry
+from broker.things_stack.driver import Driver, Suspended, said
+from broker.things_stack.own_keys import delete_all_keys
+from broker.things_stack.paging import items_of
+from broker.things_stack.recording import STATUS_OF, may_heal, quiet, step_of
+from broker.things_stack.together import together
+from handlers import run_ledger
+from handlers.run_ledger import Changes
+from schema.things_stack_outcomes import Outcome, Target, Verdict, judge
+from schema.things_stack_runs import STATE_STEPS, Phase, Step, StepName, StepStatus
+
+_OK, _ERROR, _SKIPPED = StepStatus.OK, StepStatus.ERROR, StepStatus.SKIPPED
+_LISTINGS_MOST: Final = 20
+_NO_ROUTE: Final = (404, 501)
+
+
+async def clean_devices(driver: Driver) -> None:
+    """Take the next devices out, some at a time; after the last one, go on or try again those that time may heal."""
+    batch = await run_ledger.next_devices(driver.pool, driver.run, most=2 * driver.concurrency)
+    if not batch:
+        await _after_devices(driver)
+        return
+    places = await driver.places()
+    cleaned: list[Cleaned] = await together(
+        Cleaning(driver.stack, places, driver.application_id, one).carry_out() for one in batch
+    )
+    for one in cleaned:
+        for step in one.steps:
+            driver.note(step)
+    await driver.save(Changes(devices=[one.state for one in cleaned], tell=True))
+    refused = next((one.refused for one in cleaned if one.refused is not None), None)
+    if refused is not None:
+        await driver.stop_for(refused)
+
+
+async def _after_devices(driver: Driver) -> None:
+    counts = await run_ledger.count(driver.pool, driver.run)
+    rounds = int(driver.run.facts.get("rounds", 0))
+    if counts.may_heal and rounds < len(driver.pauses.rounds):
+        wait = driver.pauses.rounds[rounds]
+        await driver.save(Changes(retry_healing=True, wait=wait), rounds=rounds + 1)
+        raise Suspended(f"{counts.may_heal} devices are tried again")
+    if not driver.run.action.takes_application:
+        await driver.save(Changes(phase=Phase.CLEAR))
+        return
+    if counts.failed:
+        # Without the application nobody could reach them any more (reference 6.2).
+        kept = quiet(
+            StepName.DELETE_APPLICATION,
+            _SKIPPED,
+            "devices_left",
+            target=("application", driver.application_id),
+        )
+        await driver.save(Changes(steps=[kept], phase=Phase.CLEAR))
+        return
+    await driver.save(Changes(phase=Phase.STATE))
+
+
+async def clear_state(driver: Driver) -> None:
+    """Webhooks, pub/subs, the link and join settings: they outlive the application, and are out of reach without it."""
+    application = driver.application_id
+    if not driver.has_application:
+        steps = [
+            quiet(name, _SKIPPED, "application_gone", target=("application", application))
+            for name in STATE_STEPS
+        ]
+        await driver.save(Changes(steps=steps, phase=Phase.KEYS), results=steps)
+        return
+    places = await driver.places()
+    servers, joins = places.all_of(Registry.AS), places.all_of(Registry.JS)
+    regional = driver.stack.regional
+    done = [
+        await _everywhere(
+            driver,
+            StepName.DELETE_WEBHOOKS,
+            servers,
+            lambda host: _empty(
+                lambda: regional.webhooks(host, application),
+                ("webhooks", "webhook_id"),
+                lambda name: regional.delete_webhook(host, application, name),
+            ),
+        ),
+        await _everywhere(
+            driver,
+            StepName.DELETE_PUBSUBS,
+            servers,
+            lambda host: _empty(
+                lambda: regional.pubsubs(host, application),
+                ("pubsubs", "pub_sub_id"),
+                lambda name: regional.delete_pubsub(host, application, name),
+            ),
+        ),
+        await _everywhere(
+            driver,
+            StepName.DELETE_LINK,
+            servers,
+            lambda host: regional.delete_link(host, application),
+        ),
+        await _everywhere(
+            driver,
+            StepName.DELETE_JOIN_SETTINGS,
+            joins,
+            lambda host: regional.delete_join_settings(host, application),
+        ),
+    ]
+    failed = [one for one in done if one.status is _ERROR]
+    if any(one.meta.get("may_heal") for one in failed):
+        await driver.later(str(failed[0].meta.get("reason", "")))
+    following = Phase.CLEAR if failed else Phase.KEYS
+    await driver.save(Changes(phase=following), results=done)
+
+
+async def _everywhere(
+    driver: Driver,
+    name: StepName,
+    hosts: Sequence[str],
+    carry_out: Callable[[str], Awaitable[Outcome]],
+) -> Step:
+    """Do it on each host, a step each; the worst of them is how it ended."""
+    steps = [await _on_host(driver, name, await carry_out(host)) for host in hosts]
+    for one in steps:
+        driver.note(one)
+    worst = [_ERROR, _SKIPPED, _OK]
+    if not steps:
+        return quiet(name, _SKIPPED, "no_host", target=("application", driver.application_id))
+    return min(steps, key=lambda one: worst.index(one.status))
+
+
+async def _on_host(driver: Driver, name: StepName, outcome: Outcome) -> Step:
+    verdict = judge(outcome, Target.AS_STATE)
+    target = ("application", driver.application_id)
+    if verdict is Verdict.UNAUTHENTICATED:
+        driver.note(step_of(name, outcome, _ERROR, target=target))
+        await driver.stop_for(outcome)
+    status, reason = STATUS_OF[verdict], ""
+    if verdict is Verdict.GONE:
+        reason = "none"
+    elif outcome.status in _NO_ROUTE:
+        # Settings that are not there, or a server that has none such: nothing is held either way.
+        status, reason = _SKIPPED, "not_offered" if not outcome.error.name else "none"
+    elif verdict is Verdict.DENIED and outcome.error.name.startswith("insufficient_"):
+        status, reason = _SKIPPED, "not_permitted"
+    elif status is _ERROR:
+        reason = said(outcome)
+    meta: dict[str, object] = {"reason": reason} if reason else {}
+    if status is _ERROR and may_heal(outcome, verdict):
+        meta["may_heal"] = True
+    return step_of(name, outcome, status, target=target, meta=meta)
+
+
+async def _empty(
+    list_all: Callable[[], Awaitable[Outcome]],
+    where: tuple[str, str],
+    delete: Callable[[str], Awaitable[Outcome]],
+) -> Outcome:
+    """List and delete until the list is empty, since newer servers show at most 100 (reference 9, item 20).
+
+    where: the list's member, and the id's within an entry's ids.
+    """
+    outcome = await list_all()
+    for _ in range(_LISTINGS_MOST):
+        ids = [one.get("ids") for one in items_of(outcome, where[0])]
+        names = [one[where[1]] for one in ids if isinstance(one, dict) and where[1] in one]
+        if not outcome.ok or not names:
+            return outcome
+        for name in names:
+            deleted = await delete(str(name))
+            if not deleted.ok:
+                return deleted
+        outcome = await list_all()
+    return Outcome(outcome.endpoint, failure="the list does not get empty")
+
+
+async def delete_keys(driver: Driver) -> None:
+    """The application's API keys, but for the one in use: a restored application would have them all back (4.2)."""
+    if driver.has_application:
+        keys = driver.stack.applications.keys(driver.application_id)
+        step = await delete_all_keys(
+            driver, StepName.DELETE_API_KEYS, keys, ("application", driver.application_id)
+        )
+        if step.meta.get("may_heal"):
+            await driver.later(str(step.meta.get("reason", "")))
+        await driver.save(Changes(phase=Phase.APPLICATION), results=[step])
+        return
+    await driver.save(Changes(phase=Phase.APPLICATION))

@@ -1,0 +1,274 @@
+"""A run's last phases: the application, the organization, our own record, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.things_stack.driver import Driver, Stopped, said
+from broker.things_stack.opening import devices_of, page_step
+from broker.things_stack.own_keys import delete_all_keys
+from broker.things_stack.paging import Page
+from broker.things_stack.recording import STATUS_OF, quiet, step_of
+from handlers import run_connections
+from handlers.database import Connection
+from handlers.run_ledger import Changes, Ending, Run
+from schema.things_stack_outcomes import (
+    Outcome,
+    Presence,
+    Target,
+    Verdict,
+    has_devices,
+    judge,
+    judge_denied,
+    needs_admin,
+    read_probe,
+)
+from schema.things_stack_runs import (
+    Phase,
+    Result,
+    RunStatus,
+    Step,
+    StepName,
+    StepStatus,
+    Tally,
+    conclude,
+    summarize,
+)
+
+_RELISTS_MOST: Final = 3
+_OK, _ERROR, _SKIPPED = StepStatus.OK, StepStatus.ERROR, StepStatus.SKIPPED
+_GOOD: Final = (_OK, _SKIPPED)
+
+
+async def close_application(driver: Driver) -> None:
+    """List once more, delete, and purge where an admin's key is at work (reference 6.2 step 8 and 9)."""
+    if not _is_done(driver, StepName.DELETE_APPLICATION):
+        step = await _delete_application(driver)
+        if step is None:
+            return
+        await driver.save(Changes(steps=[step]), results=[step])
+        if step.status is _ERROR:
+            await driver.save(Changes(phase=Phase.CLEAR))
+            return
+    purge = driver.stack.applications.purge
+    target = ("application", driver.application_id)
+    outcome = await purge(driver.application_id) if driver.run.facts.get("is_admin") else None
+    step = await _purged(driver, StepName.PURGE_APPLICATION, outcome, target)
+    following = Phase.ORGANIZATION if driver.run.action.takes_organization else Phase.CLEAR
+    await driver.save(Changes(steps=[step], phase=following), results=[step])
+
+
+def _is_done(driver: Driver, name: StepName) -> bool:
+    found = driver.result(name)
+    return found is not None and found.status in _GOOD
+
+
+async def _delete_application(driver: Driver) -> Step | None:
+    """How the deletion ended; None when devices were found, which are seen to first."""
+    application = driver.application_id
+    target = ("application", application)
+    if not driver.has_application:
+        return quiet(StepName.DELETE_APPLICATION, _SKIPPED, "application_gone", target=target)
+    if await _has_new_devices(driver):
+        return None
+    outcome = await driver.stack.applications.delete(application)
+    if has_devices(outcome):
+        await _again(driver, outcome)
+        return None
+    verdict = judge(outcome, Target.APPLICATION)
+    if verdict is Verdict.UNAUTHENTICATED and _key_went_with_it(driver, outcome):
+        meta = {"reason": "the key in use went with the application"}
+        return step_of(StepName.DELETE_APPLICATION, outcome, _SKIPPED, target=target, meta=meta)
+    verdict = await driver.judge_about_application(outcome, Target.APPLICATION)
+    if verdict is Verdict.AWAY:
+        driver.note(step_of(StepName.DELETE_APPLICATION, outcome, _ERROR, target=target))
+        await driver.later(said(outcome))
+    meta = {"reason": "already_gone"} if verdict is Verdict.GONE else {}
+    return step_of(
+        StepName.DELETE_APPLICATION, outcome, STATUS_OF[verdict], target=target, meta=meta
+    )
+
+
+def _key_went_with_it(driver: Driver, outcome: Outcome) -> bool:
+    """A lost answer to the deletion by the application's own key, asked for again (reference 9, item 12)."""
+    own = driver.run.facts.get("key_entity") == f"application:{driver.run.application_id}"
+    return own and outcome.attempts > 1
+
+
+async def _has_new_devices(driver: Driver) -> bool:
+    """Devices may have come since the list; they are seen to before the application goes (9, item 8)."""
+    async for page in driver.stack.devices.list(driver.application_id):
+        if not page.outcome.ok:
+            await _relist_failed(driver, page)
+            return False
+        if page.items:
+            await _see_to(driver, page)
+            return True
+    return False
+
+
+async def _relist_failed(driver: Driver, page: Page) -> None:
+    """Passes when the application is gone; else raises Stopped or Suspended."""
+    verdict = await driver.judge_about_application(page.outcome, Target.APPLICATION)
+    if verdict is Verdict.GONE:
+        return
+    driver.note(step_of(StepName.LIST_DEVICES, page.outcome, _ERROR, target=("device", None)))
+    if verdict is Verdict.AWAY:
+        await driver.later(said(page.outcome))
+    await driver.save()
+    raise Stopped(f"list_devices: {said(page.outcome)}")
+
+
+async def _see_to(driver: Driver, page: Page) -> None:
+    relists = int(driver.run.facts.get("relists", 0))
+    if relists >= _RELISTS_MOST:
+        raise Stopped("delete_application: devices are registered faster than they are deleted")
+    found = devices_of(page)
+    await driver.save(
+        Changes(
+            steps=[page_step(page, count=len(page.items), listing=relists + 2)],
+            found=found,
+            reopened=[one.device_id for one in found],
+            phase=Phase.DEVICES,
+        ),
+        relists=relists + 1,
+    )
+
+
+async def _again(driver: Driver, outcome: Outcome) -> None:
+    """The server says that devices are left, though the list was empty: list again, some times."""
+    target = ("application", driver.application_id)
+    driver.note(step_of(StepName.DELETE_APPLICATION, outcome, _ERROR, target=target))
+    relists = int(driver.run.facts.get("relists", 0))
+    if relists >= _RELISTS_MOST:
+        await driver.save()
+        raise Stopped(f"delete_application: {said(outcome)}")
+    await driver.save(relists=relists + 1)
+
+
+async def _purged(
+    driver: Driver, name: StepName, outcome: Outcome | None, target: tuple[str, str | None]
+) -> Step:
+    """How a purge ended; outcome None: only an admin's key may, and ours is none (reference 4.2)."""
+    if outcome is None or needs_admin(outcome):
+        if outcome is None:
+            return quiet(name, _SKIPPED, "not_permitted", target=target)
+        meta = {"reason": "not_permitted"}
+        return step_of(name, outcome, _SKIPPED, target=target, meta=meta)
+    verdict = judge(outcome, Target.PURGE)
+    if verdict is Verdict.AWAY:
+        driver.note(step_of(name, outcome, _ERROR, target=target))
+        await driver.later(said(outcome))
+    meta = {"reason": "already_gone"} if verdict is Verdict.GONE else {}
+    return step_of(name, outcome, STATUS_OF[verdict], target=target, meta=meta)
+
+
+async def close_organization(driver: Driver) -> None:
+    """The organization, when nothing else is in it: the server itself would not look (reference 4.3, 9 item 18)."""
+    organization = driver.run.ttn_org_id
+    if organization is None:
+        steps = [
+            quiet(name, _SKIPPED, "no_organization", target=("organization", None))
+            for name in (StepName.DELETE_ORGANIZATION, StepName.PURGE_ORGANIZATION)
+        ]
+        await driver.save(Changes(steps=steps, phase=Phase.CLEAR), results=steps)
+        return
+    target = ("organization", organization)
+    if not _is_done(driver, StepName.DELETE_ORGANIZATION):
+        step = await _delete_organization(driver, organization)
+        await driver.save(Changes(steps=[step]), results=[step])
+        if step.status is _ERROR:
+            await driver.save(Changes(phase=Phase.CLEAR))
+            return
+    purge = driver.stack.organizations.purge
+    outcome = await purge(organization) if driver.run.facts.get("is_admin") else None
+    step = await _purged(driver, StepName.PURGE_ORGANIZATION, outcome, target)
+    await driver.save(Changes(steps=[step], phase=Phase.CLEAR), results=[step])
+
+
+async def _delete_organization(driver: Driver, organization: str) -> Step:
+    target = ("organization", organization)
+    organizations = driver.stack.organizations
+    for what, pages in (
+        ("application", organizations.applications(organization)),
+        ("gateway", organizations.gateways(organization)),
+    ):
+        async for page in pages:
+            if what == "gateway" and _may_not_look(page.outcome):
+                break
+            if not page.outcome.ok:
+                return await _organization_step(driver, page.outcome, target)
+            others = [name for one in page.items if (name := _id_of(one, what))]
+            if others:
+                reason = f"{what}s_left: {', '.join(others[:10])}"
+                return quiet(StepName.DELETE_ORGANIZATION, _ERROR, reason, target=target)
+    keys = organizations.keys(organization)
+    await delete_all_keys(driver, StepName.DELETE_ORGANIZATION_KEYS, keys, target)
+    return await _organization_step(driver, await organizations.delete(organization), target)
+
+
+def _may_not_look(outcome: Outcome) -> bool:
+    """A key that may take all else away need not be allowed to list gateways (reference 6.1)."""
+    return outcome.error.name == "insufficient_organization_rights"
+
+
+def _id_of(item: object, what: str) -> str:
+    ids = item.get("ids") if isinstance(item, dict) else None
+    return str(ids.get(f"{what}_id", "")) if isinstance(ids, dict) else ""
+
+
+async def _organization_step(
+    driver: Driver, outcome: Outcome, target: tuple[str, str | None]
+) -> Step:
+    verdict = judge(outcome, Target.ORGANIZATION)
+    name = StepName.DELETE_ORGANIZATION
+    if verdict is Verdict.UNAUTHENTICATED:
+        own = driver.run.facts.get("key_entity") == f"organization:{driver.run.ttn_org_id}"
+        if own and outcome.attempts > 1:
+            meta = {"reason": "the key in use went with the organization"}
+            return step_of(name, outcome, _SKIPPED, target=target, meta=meta)
+        driver.note(step_of(name, outcome, _ERROR, target=target))
+        await driver.stop_for(outcome)
+    if verdict is Verdict.DENIED:
+        probe = await driver.stack.organizations.get(driver.run.ttn_org_id or "")
+        presence: Presence = read_probe(probe, Target.ORGANIZATION)
+        verdict = judge_denied(outcome, presence)
+    if verdict is Verdict.AWAY:
+        driver.note(step_of(name, outcome, _ERROR, target=target))
+        await driver.later(said(outcome))
+    meta = {"reason": "already_gone"} if verdict is Verdict.GONE else {}
+    return step_of(name, outcome, STATUS_OF[verdict], target=target, meta=meta)
+
+
+async def decide_end(connection: Connection, run: Run, tally: Tally, error: str | None) -> Ending:
+    """How the run ends, and in the same transaction what we know ourselves is forgotten (seed 000, H3)."""
+    status = conclude(
+        run.action, tally, run.results, dry_run=run.dry_run, stopped=error is not None
+    )
+    if run.dry_run:
+        return Ending(status, _summary(run, tally, cleared=False), (), error)
+    await run_connections.forget_released(connection, run)
+    step = await _clear(connection, run, status)
+    cleared = step.status is _OK
+    return Ending(status, _summary(run, tally, cleared=cleared), [step], error)
+
+
+def _summary(run: Run, tally: Tally, *, cleared: bool) -> dict[str, object]:
+    return summarize(tally, run.results, db_cleared=cleared, dry_run=run.dry_run)
+
+
+async def _clear(connection: Connection, run: Run, status: RunStatus) -> Step:
+    target = ("db", str(run.organization_id))
+    if not run.action.takes_application:
+        return quiet(StepName.CLEAR_LOCAL_DB, _SKIPPED, "one_device", target=target)
+    if status is not RunStatus.SUCCEEDED and not run.force:
+        return quiet(StepName.CLEAR_LOCAL_DB, _SKIPPED, "not_succeeded", target=target)
+    purged = run.results.get(StepName.PURGE_APPLICATION, Result(_SKIPPED)).status is _OK
+    if not await run_connections.clear_connection(connection, run, free_ids=purged):
+        return quiet(StepName.CLEAR_LOCAL_DB, _SKIPPED, "another_application", target=target)
+    return quiet(
+        StepName.CLEAR_LOCAL_DB,
+        _OK,
+        "" if status is RunStatus.SUCCEEDED else "forced",
+        target=target,
+    )

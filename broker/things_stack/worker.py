@@ -1,0 +1,189 @@
+"""Works on deprovisioning runs, of all tenants: takes one that is due, goes on with it from what is recorded, ends it.
+
+Any number of processes may do so. Of runs for one application one is worked on at a time: its worker holds a session
+advisory lock, which PostgreSQL gives back the moment the process dies; whoever takes the run over has the next claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from broker.things_stack.clearing import clean_devices, clear_state, delete_keys
+from broker.things_stack.client import ThingsStack
+from broker.things_stack.closing import close_application, close_organization, decide_end
+from broker.things_stack.credentials import Credentials, CredentialsError, credentials_of
+from broker.things_stack.driver import Driver, Pauses, Stopped, Suspended
+from broker.things_stack.opening import list_devices, start
+from broker.things_stack.run_locks import RunLocks
+from broker.things_stack.transport import Patience
+from handlers import run_connections, run_ledger
+from handlers.database import TRANSIENT, Connection, Pool
+from handlers.run_ledger import Changes, Ending, Run, RunLostError
+from handlers.store import Told
+from schema.secrets import Sealer
+from schema.things_stack_hosts import StackHosts
+from schema.things_stack_runs import Phase, Tally
+
+log = structlog.get_logger(__name__)
+
+_PHASES: Final = {
+    Phase.START: start,
+    Phase.LIST: list_devices,
+    Phase.DEVICES: clean_devices,
+    Phase.STATE: clear_state,
+    Phase.KEYS: delete_keys,
+    Phase.APPLICATION: close_application,
+    Phase.ORGANIZATION: close_organization,
+}
+_STINT_SECONDS: Final = 5.0
+_AFTER_A_FAILURE_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What runs are carried out with. concurrency: most calls at once for one run; at_once: most runs."""
+
+    sealer: Sealer
+    allowed: StackHosts
+    concurrency: int = 4
+    at_once: int = 4
+    patience: Patience = field(default_factory=Patience)
+    pauses: Pauses = field(default_factory=Pauses)
+    connect: Callable[[Credentials, Means], ThingsStack] | None = None
+
+
+class Worker:
+    """The service of runs; `run_once` until there is nothing to do, `close` at the end."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        url: str,
+        means: Means,
+        *,
+        slot: int | None,
+        tell: Callable[[Iterable[Told]], None],
+    ) -> None:
+        """Take the database's URL for the connection that holds locks; tell is called with what was committed."""
+        self._pool = pool
+        self._means = means
+        self._slot = slot
+        self._tell = tell
+        self._locks = RunLocks(url)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self._locks.close()
+
+    async def run_once(self) -> bool:
+        """Go on with runs that are due, some at once, for some seconds; returns whether any was worked on."""
+        due = await run_ledger.due(self._pool, most=self._means.at_once)
+        stints = [self._stint(tenant_id, run_id) for tenant_id, run_id in due]
+        done = await asyncio.gather(*stints, return_exceptions=True)
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        return any(done)
+
+    async def _stint(self, tenant_id: str, run_id: UUID) -> bool:
+        found = await run_ledger.find(self._pool, tenant_id, run_id)
+        if found is None:
+            return False
+        async with self._locks.holding(_names(found)) as held:
+            if not held:
+                return False
+            claimed = await run_ledger.claim(self._pool, tenant_id, run_id, slot=self._slot)
+            if claimed is None:
+                return False
+            if claimed.told is not None:
+                self._tell([claimed.told])
+            try:
+                await self._carry_on(claimed.run)
+            except RunLostError:
+                log.warning("ttn_run_lost", run=str(run_id))
+            return True
+
+    async def _carry_on(self, run: Run) -> None:
+        try:
+            credentials = await self._credentials(run)
+        except CredentialsError as error:
+            await self._end(run, str(error))
+            return
+        async with self._connect(credentials) as stack:
+            driver = Driver(
+                pool=self._pool,
+                run=run,
+                stack=stack,
+                credentials=credentials,
+                allowed=self._means.allowed,
+                pauses=self._means.pauses,
+                concurrency=self._means.concurrency,
+                slot=self._slot,
+                tell=self._tell,
+            )
+            await self._go(driver)
+
+    async def _go(self, driver: Driver) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _STINT_SECONDS
+        error = None
+        try:
+            while driver.run.phase is not Phase.CLEAR:
+                await _PHASES[driver.run.phase](driver)
+                if loop.time() > until:
+                    return
+        except Suspended as suspended:
+            log.info("ttn_run_waits", run=str(driver.run.id), reason=str(suspended))
+            return
+        except Stopped as stopped:
+            error = str(stopped)
+        except (RunLostError, *TRANSIENT):
+            raise
+        except Exception:
+            # One run that cannot be worked on must not hold up the others, nor be tried again each second.
+            await self._postpone(driver)
+            raise
+        await self._end(driver.run, error)
+
+    async def _postpone(self, driver: Driver) -> None:
+        await run_ledger.save(
+            self._pool, driver.run, Changes(wait=_AFTER_A_FAILURE_SECONDS), slot=self._slot
+        )
+
+    async def _end(self, run: Run, error: str | None) -> None:
+        async def decide(connection: Connection, tally: Tally) -> Ending:
+            return await decide_end(connection, run, tally, error)
+
+        told = await run_ledger.end(self._pool, run, decide, slot=self._slot)
+        if told is not None:
+            self._tell([told])
+        log.info("ttn_run_ended", run=str(run.id), error=error)
+
+    async def _credentials(self, run: Run) -> Credentials:
+        found = await run_connections.connection_of(
+            self._pool, self._means.sealer, run.tenant_id, run.organization_id
+        )
+        return credentials_of(found)
+
+    def _connect(self, credentials: Credentials) -> ThingsStack:
+        means = self._means
+        if means.connect is not None:
+            return means.connect(credentials, means)
+        return ThingsStack(
+            credentials,
+            means.allowed,
+            patience=means.patience,
+            concurrency=means.concurrency,
+        )
+
+
+def _names(run: Run) -> tuple[str, ...]:
+    """What a run's worker must hold: its connection, and the application, which another tenant may have as well."""
+    mine = f"organization {run.tenant_id} {run.organization_id}"
+    return (mine,) if run.application_id is None else (mine, f"application {run.application_id}")
