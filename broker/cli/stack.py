@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from broker.cli import stack_runs
 from broker.cli.callers import Body, Caller, Where, caller
 from broker.cli.new_job import said
 from broker.cli.options import as_json, reaching
@@ -36,6 +37,8 @@ def ttn() -> None:
 
 
 ttn.add_command(devices)
+for one in stack_runs.COMMANDS:
+    ttn.add_command(one)
 
 
 @ttn.command("status", short_help="Say where provisioning stands.")

@@ -12,7 +12,7 @@ from broker.http.aws_answers import is_aws, refused_early
 from broker.http.refusal import code_of, status_of
 from handlers.operator_plane import Answer
 
-SEEDS_PATHS = ("/customer/", "/device/v1/")
+SEEDS_PATHS = ("/customer/", "/device/v1/", "/functions/v1/")
 
 
 def as_json(body: object, status: int = 200) -> Response:

@@ -1,4 +1,4 @@
-"""What /openapi.json says of the seeds' REST (seeds 002 and 003)."""
+"""What /openapi.json says of the seeds' REST (seeds 000, 002 and 003)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from broker.http.openapi_parts import Json, as_content, refusals
+from schema.run_commands import Deprovision
 
 _TEXT: Final[Json] = {"type": "string"}
 
@@ -108,6 +109,28 @@ _SEEDS: Final[Json] = {
             query={"limit": {"type": "integer"}, "next_token": _TEXT},
         ),
         "delete": _seed("Cancel a job", refuses=(403, 404, 409, 422)),
+    },
+    "/functions/v1/ttn-deprovision": {
+        "post": _seed(
+            "Take an organization out of The Things Stack, as a run",
+            answer=202,
+            refuses=(400, 403, 404, 409, 422),
+            body=Deprovision.model_json_schema(),
+            example={"dry_run": True},
+        ),
+    },
+    "/functions/v1/ttn-deprovision-jobs": {
+        "get": _seed(
+            "Deprovisioning runs, newest first; with job_id one with its steps",
+            refuses=(400, 403, 404),
+            query={
+                "organization_id": _TEXT,
+                "status": _TEXT,
+                "limit": {"type": "integer"},
+                "job_id": _TEXT,
+                "next_token": _TEXT,
+            },
+        ),
     },
     "/device/v1/jobs/pending": {"get": _seed("What waits for this device, oldest first")},
     "/device/v1/jobs/{job_id}/execution": {

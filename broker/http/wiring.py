@@ -20,6 +20,7 @@ from broker.http.identity import Foreign, Identity
 from broker.http.limits import RateLimit
 from broker.http.rest import rest_routes
 from broker.http.server import HttpServer, create_app
+from broker.http.stack_runs import SeedRuns
 from broker.http.watching import Gauges, Watching
 from broker.mqtt.link import Link
 from broker.notifier import Notifier
@@ -98,6 +99,7 @@ def http_server(
     routes = [
         *CustomerJobs(doors, identity).routes(),
         *DeviceJobs(doors, identity).routes(),
+        *SeedRuns(doors, identity).routes(),
         *rest_routes(doors, identity),
         *FollowEvents(doors.pool, doors.streams, identity).routes(),
         *about_routes(),

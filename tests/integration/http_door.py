@@ -18,6 +18,7 @@ from broker.http.identity import Identity
 from broker.http.limits import RateLimit
 from broker.http.rest import rest_routes
 from broker.http.server import HttpServer, create_app
+from broker.http.stack_runs import SeedRuns
 from broker.metrics import Metrics
 from broker.streams import Streams
 from handlers.context import Outside
@@ -58,6 +59,7 @@ def every_door(pool: Pool) -> list[BaseRoute]:
     return [
         *CustomerJobs(doors, identity).routes(),
         *DeviceJobs(doors, identity).routes(),
+        *SeedRuns(doors, identity).routes(),
         *rest_routes(doors, identity),
         *FollowEvents(pool, doors.streams, identity).routes(),
     ]
