@@ -58,14 +58,14 @@ def run_demo(*, keep: bool, as_json: bool) -> None:
         with tempfile.TemporaryDirectory(prefix="jobbroker-demo-") as directory:
             # Root's servers run under other accounts, which must be able to walk in.
             await asyncio.to_thread(Path(directory).chmod, 0o711)
-            async with _running(Path(directory), stop, keep=keep) as servers:
+            async with running_servers(Path(directory), stop, keep=keep) as servers:
                 await _show(servers, stop, keep=keep, as_json=as_json)
 
     run_until_signal(main, log_level="warning")
 
 
 @asynccontextmanager
-async def _running(directory: Path, stop: asyncio.Event, *, keep: bool) -> AsyncIterator[Up]:
+async def running_servers(directory: Path, stop: asyncio.Event, *, keep: bool) -> AsyncIterator[Up]:
     """Everything that `up` runs, for as long as the block lasts."""
     remark("starting PostgreSQL, Mosquitto and the broker in a directory of their own ...")
     ready: asyncio.Future[Up] = asyncio.get_running_loop().create_future()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PROGRESS_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.25
+_STACK_DEVICES: Final = 250
 
 
 @click.command(short_help="Run many devices in one process.")
@@ -169,18 +170,37 @@ def _progress(fleet: Fleet) -> str:
 
 @click.command(short_help="See 25 simulated devices do one job.")
 @click.option("--keep", is_flag=True, help="Leave it running afterwards, until ctrl-C.")
+@click.option("--ttn", is_flag=True, help="Take a fleet out of a simulated Things Stack instead.")
+@click.option(
+    "--devices",
+    type=click.IntRange(1, 10_000),
+    help="How many, with --ttn: 250 if nothing is said.",
+)
 @as_json
 @tells
-def demo(keep: bool, as_json: bool) -> None:
+def demo(keep: bool, ttn: bool, devices: int | None, as_json: bool) -> None:
     """See 25 simulated devices do one job, on servers of its own in a directory that goes away.
 
     An operator publishes a job for a group over MQTT, the devices are notified, do it, and some
     fail as planned. Exits with 0 when the job came out as planned.
 
+    With --ttn a run takes 250 LoRaWAN devices out of a Things Stack that is simulated, while a
+    fiftieth of its answers goes wrong; 0 means that each one is released, and held nowhere.
+
     \b
     Example:
       jobbroker demo
+      jobbroker demo --ttn
     """
+    if ttn:
+        if keep:
+            raise click.UsageError("--keep is for the demo without --ttn")
+        from broker.stack_demo import run_stack_demo
+
+        run_stack_demo(devices=devices or _STACK_DEVICES, as_json=as_json)
+        return
+    if devices is not None:
+        raise click.UsageError("--devices goes with --ttn")
     from broker.demo import run_demo
 
     run_demo(keep=keep, as_json=as_json)

@@ -307,6 +307,23 @@ async def test_demo_comes_out_as_planned(tmp_path: Path, running_broker: Running
     assert seen["succeeded"] + seen["failed"] == 25
 
 
+async def test_demo_of_a_deprovisioning(tmp_path: Path, running_broker: RunningBroker) -> None:
+    """`demo --ttn` shows a run from its first to its last device, and each DevEUI is held nowhere afterwards."""
+    del running_broker  # only so that the two do not start at once
+    environment = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path)}
+    ended = await run_command(environment, "demo", "--ttn", "--devices", "12", "--json")
+    assert ended.code == 0, ended.err
+    seen = json.loads(ended.out)
+    assert (seen["status"], seen["released"], seen["failed"], seen["held"]) == (
+        "SUCCEEDED",
+        12,
+        0,
+        0,
+    )
+    assert "RUNNING devices: 12 of 12 devices" in ended.err
+    assert (await run_command(environment, "demo", "--devices", "3")).code == 2
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 async def test_completion_prints_a_script(running_broker: RunningBroker, shell: str) -> None:
     """`completion` prints what the shell is to read."""
