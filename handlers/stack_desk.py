@@ -384,13 +384,8 @@ def _require_same(found: StackConnection, column: str, asked: str | None) -> Non
 
 def _wanted(found: StackConnection, command: Provision) -> dict[str, object]:
     """What is asked for now and was before: a later attempt need not say it again."""
-    before = found.row["provisioning_wanted"]
-    named = {
-        "gateway_key": command.gateway_key,
-        "named_application": True if command.application_id else None,
-        "named_organization": True if command.ttn_organization_id else None,
-    }
-    return {**before, **{name: value for name, value in named.items() if value is not None}}
+    before: dict[str, object] = found.row["provisioning_wanted"]
+    return before if command.gateway_key is None else {**before, "gateway_key": command.gateway_key}
 
 
 def _sealed(context: Context, organization: UUID, name: str, value: str | None) -> bytes | None:

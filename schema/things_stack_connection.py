@@ -51,6 +51,11 @@ def candidate(kind: str, mark: str, abandoned: Sequence[str]) -> str:
     return next(name for name in names if name not in abandoned)
 
 
+def is_candidate(name: str, mark: str) -> bool:
+    """Whether an id is one of `candidate`'s, and not one that an operator named."""
+    return name.startswith(f"jb-{mark}")
+
+
 class ProvisioningStep(StrEnum):
     """The steps of provisioning, in their order."""
 

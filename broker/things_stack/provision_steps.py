@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from broker.things_stack.provision_keys import KEYS, ensure_key
 from broker.things_stack.provision_webhook import set_webhook, verify_webhook
 from broker.things_stack.provision_work import MARK, StepFailed, Work, require
-from schema.things_stack_connection import ProvisioningStep, Remedy, candidate
+from schema.things_stack_connection import (
+    ProvisioningStep,
+    Remedy,
+    candidate,
+    is_candidate,
+)
 from schema.things_stack_outcomes import Outcome, Target
 
 if TYPE_CHECKING:
@@ -118,10 +123,10 @@ async def _make(
     Raises StepFailed with start-fresh as its remedy when the operator named the id that is taken.
     """
     column = _COLUMNS[kind]
-    named = bool(work.wanted.get(f"named_{kind}"))
     for _ in range(_TRIES):
         abandoned = list(work.found.row["abandoned_ids"])
         name = work.found.row[column] or candidate(kind, work.mark, abandoned)
+        named = not is_candidate(name, work.mark)
         if work.found.row[column] is None:
             await work.note({column: name})
         outcome = await create(name)

@@ -248,6 +248,53 @@ async def test_a_stored_key_that_does_not_open_is_not_replaced(
     assert (await site.provisioned())["provisioning_status"] == "ready"
 
 
+async def test_an_application_that_was_brought_in_is_adopted_as_it_is(site: Site) -> None:
+    """Named with its own key by credentials/set: nothing is made, the key stays, and what its webhooks were too."""
+    app, app_key = site.there.application.id, site.there.application_key
+    await site.bring(application_id=app, app_api_key=app_key)
+    status = await site.provisioned()
+    assert (status["provisioning_status"], status["ttn_application_id"]) == ("ready", app), status
+    found = await site.desk.accepted("ttn/credentials/get")
+    assert found["app_api_secret"] == app_key
+    assert site.keys("application", app) == ["application"]
+
+
+async def test_a_key_that_came_late_is_deleted(site: Site) -> None:
+    """What a killed process had still under way gets to the server after the next one has looked: `verify` finds it."""
+    await site.bring()
+    app = (await site.provisioned())["ttn_application_id"]
+    found = site.server.stack.get("application", app)
+    name = site.keys("application", app)[0]
+    key(site.server.stack, found, name=name)
+    assert site.keys("application", app) == [name, name]
+    assert (await site.provisioned())["provisioning_status"] == "ready"
+    secret = (await site.desk.accepted("ttn/credentials/get"))["app_api_secret"]
+    assert list(found.keys) == [secret.split(".")[1]]
+
+
+async def test_an_organizations_own_key_makes_an_application_of_it(site: Site) -> None:
+    """What its user could do beside it is not needed; the owner follows from the key."""
+    await site.bring(site.there.organization_key)
+    status = await site.provisioned(webhook_url=HOOK, gateway_key=True)
+    assert status["provisioning_status"] == "ready", status
+    assert status["ttn_organization_id"] == site.there.organization.id
+    app = site.server.stack.get("application", status["ttn_application_id"])
+    assert site.there.organization.account in app.collaborators
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_whatever_goes_wrong_it_ends_well_once_it_stops(site: Site, seed: int) -> None:
+    """All that a server does on a bad day, at every second call: nothing is reported ready that is not."""
+    site.server.faults.at_random(seed, 0.5, most=30)
+    await site.bring()
+    status = await site.provisioned(**ALL)
+    site.server.faults.stop()
+    if status["provisioning_status"] == "failed":
+        status = await site.provisioned()
+    assert status["provisioning_status"] == "ready", status
+    _nothing_twice(site, 1)
+
+
 async def test_another_attempt_ends_what_an_older_one_still_writes(site: Site) -> None:
     """A process that was cut off from the database must not write over what came after it."""
     await site.bring()
