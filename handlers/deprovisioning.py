@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from handlers import run_ledger, store
 from handlers.context import Context, Outcome, not_found, told_of
-from handlers.stack_desk import require_connection
+from handlers.stack_desk import require_connection, require_settled
 from schema import paging, run_messages
 from schema.errors import Code, Rejected, shorten
 from schema.sql import queries
@@ -52,7 +52,7 @@ async def deprovision(context: Context, command: Deprovision) -> Outcome:
     Raises Rejected: ResourceNotFound without a connection, InvalidRequest when it is not clear which one is meant,
     ResourceAlreadyExists while a run for the same thing has not ended.
     """
-    connection = await require_connection(context, command)
+    connection = await require_connection(context, command, lock=True)
     action = Action.ORGANIZATION
     if command.application_id is not None:
         action = Action.APPLICATION
@@ -65,8 +65,11 @@ async def deprovision(context: Context, command: Deprovision) -> Outcome:
 async def begin_run(context: Context, connection: StackConnection, wanted: Wanted) -> Outcome:
     """Write a run down for the worker, in the caller's transaction; a deep clean begins here too.
 
-    Raises Rejected: InvalidRequest for a device without an application, ResourceAlreadyExists as `deprovision`.
+    Raises Rejected: InvalidRequest for a device without an application, ResourceAlreadyExists as `deprovision`,
+    InvalidStateTransition while the connection is being provisioned.
     """
+    if not wanted.dry_run:
+        require_settled(connection)
     application = wanted.application_id or connection.application_id
     if application is None and not wanted.action.takes_organization:
         raise Rejected(

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from handlers.context import Context, Outcome, not_found
 from handlers.stack_connections import StackConnection
-from handlers.stack_desk import require_connection, subject_of
+from handlers.stack_desk import require_connection, require_no_run, subject_of
 from schema import paging
 from schema.device import seconds
 from schema.errors import Code, Rejected
@@ -119,6 +119,8 @@ async def _add(
     batch_id: str | None,
     lines: Sequence[_Line],
 ) -> Outcome:
+    if action == "register":
+        await require_no_run(context, found)
     application_id = found.application_id
     if application_id is None or found.status is not ProvisioningStatus.READY:
         raise Rejected(

@@ -139,7 +139,7 @@ async def set_credentials(context: Context, command: SetCredentials) -> Outcome:
     if found is None:
         found = await _first(context, command, organization, place)
     else:
-        _require_settled(found)
+        require_settled(found)
         await _move(context, found, place)
     _require_same(found, "ttn_application_id", command.application_id)
     _require_same(found, "ttn_org_id", command.ttn_organization_id)
@@ -176,6 +176,7 @@ async def provision(context: Context, command: Provision) -> Outcome:
     if found.status is ProvisioningStatus.PROVISIONING:
         return Outcome(status_body(found))
     _require_key(found)
+    await require_no_run(context, found)
     if found.row["provisioning_details"].get("remedy") == Remedy.START_FRESH:
         raise Rejected(
             Code.INVALID_STATE_TRANSITION,
@@ -211,7 +212,7 @@ async def start_fresh(context: Context, command: StartFresh) -> Outcome:
     Raises Rejected: ResourceNotFound without a connection, InvalidStateTransition while provisioning.
     """
     found = await require_connection(context, command, lock=True)
-    _require_settled(found)
+    require_settled(found)
     details = found.row["provisioning_details"]
     taken = [str(one) for one in details.get("taken", [])]
     keep = [None if one in taken else one for one in (found.application_id, found.ttn_org_id)]
@@ -351,9 +352,22 @@ async def _move(context: Context, found: StackConnection, place: _At | None) -> 
     )
 
 
-def _require_settled(found: StackConnection) -> None:
+def require_settled(found: StackConnection) -> None:
+    """Pass when nothing is being provisioned. Raises Rejected (InvalidStateTransition)."""
     if found.status is ProvisioningStatus.PROVISIONING:
         raise Rejected(Code.INVALID_STATE_TRANSITION, "provisioning is under way; see ttn/status")
+
+
+async def require_no_run(context: Context, found: StackConnection) -> None:
+    """Pass when no run takes away what is there. Raises Rejected (InvalidStateTransition) naming the run."""
+    run = await context.connection.fetchval(
+        _SQL["live_run"], context.tenant_id, found.organization_id
+    )
+    if run is not None:
+        raise Rejected(
+            Code.INVALID_STATE_TRANSITION,
+            f"run {run} takes away what is there and has not ended; see ttn/runs",
+        )
 
 
 def _require_key(found: StackConnection) -> None:

@@ -86,6 +86,7 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "ttn/credentials/set": stack_commands.SetCredentials,
     "ttn/provision": stack_commands.Provision,
     "ttn/start-fresh": stack_commands.StartFresh,
+    "ttn/deep-clean": stack_commands.DeepClean,
     "ttn/devices/register": stack_commands.RegisterDevices,
     "ttn/devices/remove": stack_commands.RemoveDevices,
     "ttn/devices/list": stack_commands.ListDevices,

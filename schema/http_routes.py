@@ -360,6 +360,14 @@ ROUTES: Final = (
         "Forget the credentials that were made at The Things Stack",
     ),
     Route(
+        "ttn/deep-clean",
+        "POST",
+        "/ttn/deep-clean",
+        "Take all away at The Things Stack, as a run, to provision anew",
+        {"dry_run": True},
+        202,
+    ),
+    Route(
         "ttn/devices/register",
         "POST",
         "/ttn/devices",

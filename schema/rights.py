@@ -93,6 +93,7 @@ LEAST_ROLE: Final = {
     "ttn/credentials/set": Role.ADMIN,
     "ttn/provision": Role.ADMIN,
     "ttn/start-fresh": Role.ADMIN,
+    "ttn/deep-clean": Role.ADMIN,
     "ttn/devices/register": Role.ADMIN,
     "ttn/devices/remove": Role.ADMIN,
     "ttn/devices/list": Role.VIEWER,

@@ -179,7 +179,7 @@ _FLAT_VERBS: Final = frozenset(
         *(f"operators/{verb}" for verb in ("create", "list", "delete", "whoami")),
         *(f"tokens/{verb}" for verb in ("create", "list", "revoke")),
         "audit/list",
-        *(f"ttn/{verb}" for verb in ("status", "provision", "start-fresh")),
+        *(f"ttn/{verb}" for verb in ("status", "provision", "start-fresh", "deep-clean")),
         *(f"ttn/credentials/{verb}" for verb in ("get", "set")),
         *(f"ttn/devices/{verb}" for verb in ("register", "remove", "list", "batch")),
         "ttn/deprovision",

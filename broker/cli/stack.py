@@ -230,6 +230,28 @@ async def start_fresh(where: Where, organization: str | None, as_json: bool) -> 
     print_done(body, "forgotten: `jobbroker ttn provision` begins anew", as_json=as_json)
 
 
+@ttn.command("deep-clean", short_help="Take all away at the server, as a run.")
+@organization
+@click.option("--force", is_flag=True, help="Forget the connection even when not all is gone.")
+@click.option("--dry-run", is_flag=True, help="Only look.")
+@as_json
+@reaching
+@runs_async
+async def deep_clean(
+    where: Where, organization: str | None, force: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Take all away at the server: devices, application, organization; the brought key stays.
+
+    \b
+    Example:
+      jobbroker ttn deep-clean --dry-run
+    """
+    payload = said({"organization_id": organization, "force": force, "dry_run": dry_run})
+    async with caller(where) as asked:
+        body = await asked.call("ttn/deep-clean", payload)
+    print_done(body, f"run {body['job_id']} has begun", as_json=as_json)
+
+
 def _show(body: Body, *, as_json: bool) -> None:
     if as_json:
         print_json(body)

@@ -266,3 +266,10 @@ DELETE FROM ttn_device_batches WHERE tenant_id = $1 AND finished_at < clock_time
 -- params: tenant, older than
 DELETE FROM ttn_devices
 WHERE tenant_id = $1 AND state = 'removed' AND updated_at < clock_timestamp() - $2::interval;
+
+-- name: live_run
+-- A run that takes things of an organization away and has not ended.
+-- params: tenant, organization
+SELECT id FROM ttn_deprovision_runs
+WHERE tenant_id = $1 AND organization_id = $2 AND status IN ('QUEUED', 'RUNNING') AND NOT dry_run
+ORDER BY created_at LIMIT 1;

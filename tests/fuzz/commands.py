@@ -299,6 +299,42 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "operators/list": ({}, _PAGE),
     "operators/delete": ({"operatorName": _OPERATOR}, {}),
     "operators/whoami": ({}, {}),
+    "ttn/status": ({}, _STACK),
+    "ttn/credentials/get": ({}, _STACK),
+    "ttn/credentials/set": (
+        {},
+        {
+            **_STACK,
+            "organization_name": _pick("Acme", "x" * 50, "ü"),
+            "api_key": _pick("NNSXS." + "A" * 39 + "." + "7" * 52),
+            "app_api_key": _pick("NNSXS." + "Z" * 39 + "." + "2" * 52),
+            "region": _pick("eu1", "nam1", "au1"),
+            "ttn_organization_id": _STACK_ID,
+            "application_id": _STACK_ID,
+        },
+    ),
+    "ttn/provision": (
+        {},
+        {
+            **_STACK,
+            "owner": _pick("user", "organization"),
+            "application_id": _STACK_ID,
+            "webhook_url": _pick("https://a.example/up?x=%20", "http://127.0.0.1:1/"),
+            "gateway_key": _FLAG,
+        },
+    ),
+    "ttn/start-fresh": ({}, _STACK),
+    "ttn/deep-clean": ({}, {**_STACK, "dry_run": _FLAG}),
+    "ttn/devices/register": ({"devices": _devices}, {**_STACK, "batch_id": _UUID}),
+    "ttn/devices/remove": (
+        {"device_ids": lambda rng: [f"dev-{n}" for n in range(rng.choice((1, 2, 500)))]},
+        {**_STACK, "batch_id": _UUID},
+    ),
+    "ttn/devices/list": ({}, {**_STACK, "limit": _pick(1, 250), "next_token": _pick("WyJ4Il0")}),
+    "ttn/devices/batch": (
+        {"batch_id": _UUID},
+        {"status": _pick("PENDING", "OK", "ERROR"), "limit": _pick(1, 250)},
+    ),
     "ttn/deprovision": (
         {},
         {

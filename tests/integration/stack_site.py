@@ -14,6 +14,7 @@ from broker.sealing import KeyRing
 from broker.secret_keys import new_key
 from broker.simulator.things_stack import Options, ThingsStackServer, running_things_stack
 from broker.simulator.things_stack.seeding import Tenant, tenant
+from broker.things_stack import worker
 from broker.things_stack.device_batches import DeviceBatches
 from broker.things_stack.provisioning import Means, Provisioner
 from broker.things_stack.run_locks import RunLocks
@@ -64,6 +65,7 @@ class Site:
     there: Tenant
     locks: RunLocks
     means: Means
+    url: str
 
     @property
     def provisioner(self) -> Provisioner:
@@ -118,6 +120,16 @@ class Site:
                 return found
         raise AssertionError(f"it does not end: {found}")
 
+    async def runs_done(self) -> None:
+        """Work on runs until none is left."""
+        means = worker.Means(self.means.sealer, self.means.allowed, patience=QUICK)
+        runs = worker.Worker(self.desk.pool, self.url, means, slot=None, tell=lambda _: None)
+        for _ in range(50):
+            await self.desk.rows("UPDATE ttn_deprovision_runs SET next_try_at = now()")
+            if not await runs.run_once():
+                break
+        await runs.close()
+
     def keys(self, kind: str, entity_id: str) -> list[str]:
         """Names of an entity's keys at the server."""
         return sorted(one.name for one in self.server.stack.get(kind, entity_id).keys.values())
@@ -146,6 +158,13 @@ async def stack_site(
         locks = RunLocks(database.url)
         means = Means(outside.sealer, allowed, patience=QUICK, pauses=(0.0,) * 8)
         try:
-            yield Site(Desk(pool, outside=outside), server, tenant(server.stack), locks, means)
+            yield Site(
+                Desk(pool, outside=outside),
+                server,
+                tenant(server.stack),
+                locks,
+                means,
+                database.url,
+            )
         finally:
             await locks.close()

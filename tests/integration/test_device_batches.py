@@ -222,11 +222,11 @@ async def test_no_key_is_anywhere_but_sealed(
 ) -> None:
     """Not in any row, answer or log line, through refusals and faults; ttn/credentials/get alone shows them."""
     # A proxy's page quotes the request, with its key: it is recorded as why a step waits.
-    site.server.faults.next("GET", "/applications/*", Kind.BAD_GATEWAY, 6)
+    site.server.faults.next("GET", "/applications/*", Kind.QUOTING, 6)
     said: list[object] = [await site.desk.accepted("ttn/provision", {"gateway_key": True})]
     await site.provisioner.run_once()
     said.append(status := await site.desk.accepted("ttn/status"))
-    assert "<pre>GET /api/v3/applications" in status["provisioning_error"]
+    assert "authorization: Bearer [key]" in status["provisioning_error"]
     site.server.faults.at_random(seed=5, rate=0.2, most=60)
     said.append(await site.settled())
     said.append(await site.provisioned(webhook_url="https://a.example/up", gateway_key=True))

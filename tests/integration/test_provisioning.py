@@ -319,3 +319,39 @@ async def _organization(site: Site) -> UUID:
 def _hook(application_id: str, webhook_id: str) -> dict[str, Any]:
     ids = {"webhook_id": webhook_id, "application_ids": {"application_id": application_id}}
     return {"ids": ids, "base_url": "http://elsewhere.example"}
+
+
+async def test_deep_clean_takes_all_away_and_it_can_be_provisioned_anew(site: Site) -> None:
+    """As a run, not beside provisioning or registering; the brought key stays, the taken id is never tried again."""
+    await site.bring()
+    first = await site.provisioned(**ALL)
+    made = await site.desk.accepted("ttn/deep-clean")
+    for verb in ("ttn/provision", "ttn/deep-clean"):
+        assert made["job_id"] in (await site.desk.rejected(verb))["message"], verb
+    await site.runs_done()
+    run = (await site.desk.accepted(f"ttn/runs/{made['job_id']}/get"))["job"]
+    assert (run["status"], run["action"]) == ("SUCCEEDED", "deep_clean"), run
+    status = await site.desk.accepted("ttn/status")
+    assert status["provisioning_status"] == "idle"
+    assert status["credentials"]["main_key"] == "decrypted"
+    assert set(status["credentials"].values()) == {"decrypted", "empty"}
+    assert site.server.stack.find("application", first["ttn_application_id"]) is None
+    second = await site.provisioned(**ALL)
+    assert second["provisioning_status"] == "ready", second
+    assert second["ttn_application_id"] != first["ttn_application_id"]
+    assert second["ttn_organization_id"] != first["ttn_organization_id"]
+
+
+async def test_deep_clean_takes_nothing_that_does_not_open_for_absent(
+    site: Site, admin: asyncpg.Connection
+) -> None:
+    """A failed credential stops it, and so does provisioning that is under way."""
+    await site.bring()
+    await site.provisioned()
+    await admin.execute("UPDATE ttn_connections SET app_api_key_sealed = main_key_sealed")
+    refused = await site.desk.rejected("ttn/deep-clean", {"force": True})
+    assert "app_api_key: cannot be decrypted" in refused["message"]
+    await site.desk.accepted("ttn/start-fresh")
+    await site.desk.accepted("ttn/provision")
+    for verb in ("ttn/deep-clean", "ttn/deprovision"):
+        assert "under way" in (await site.desk.rejected(verb))["message"]

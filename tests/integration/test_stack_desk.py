@@ -290,6 +290,7 @@ async def test_roles(desk: Desk, pool: Pool, admin: asyncpg.Connection, role: Ro
         "ttn/credentials/set": {**FIRST},
         "ttn/provision": {},
         "ttn/start-fresh": {},
+        "ttn/deep-clean": {"dry_run": True},
         "ttn/devices/register": {
             "devices": [
                 {

@@ -65,6 +65,7 @@ _MANAGES = (
     "ttn/credentials/set",
     "ttn/provision",
     "ttn/start-fresh",
+    "ttn/deep-clean",
     "ttn/devices/register",
     "ttn/devices/remove",
     "event-configurations/update",
