@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from handlers.store import Told
 
 _SQL = queries("jobs")
+_RUNS = queries("runs")
 _ACTOR = ("jobbroker", "retention")
 
 
@@ -27,8 +28,8 @@ async def run_once(
 ) -> tuple[list[Told], bool]:
     """Begin to delete jobs that ended longer ago than `older_than`, at most `most` of each tenant.
 
-    The executions follow in chunks (handlers.chunks). Audit lines of that age go as well. Returns what is to be told,
-    and whether there may be more. Any number of processes may run this at once.
+    The executions follow in chunks (handlers.chunks). Audit lines and runs of that age go as well. Returns what is to be
+    told, and whether there may be more. Any number of processes may run this at once.
     """
     told: list[Told] = []
     more = False
@@ -42,7 +43,8 @@ async def run_once(
                 lines = await connection.fetchval(
                     _SQL["forget_audit"], tenant_id, older_than, 100 * most
                 )
-            more = more or gone == most or lines == 100 * most
+                runs = await connection.fetchval(_RUNS["forget_runs"], tenant_id, older_than, most)
+            more = more or gone == most or lines == 100 * most or runs == most
             told += said
     return told, more
 

@@ -24,7 +24,6 @@ _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _LIMITED: Final = 429
-_NOT_IMPLEMENTED: Final = 501
 _ABORTED: Final = 10  # gRPC's codes, which an error's body carries
 _MISSING: Final = 5
 # Waiting helps: the gateway's 499 and 504, an unavailable server, a load balancer between two servers.
@@ -236,11 +235,6 @@ def judge_denied(outcome: Outcome, presence: Presence) -> Verdict:
     if outcome.error.name in names and presence is Presence.ABSENT:
         return Verdict.GONE
     return Verdict.DENIED
-
-
-def is_unsupported(outcome: Outcome) -> bool:
-    """Whether a batch route does not exist: an old server takes `batch` for a device's id (reference 9, item 15)."""
-    return outcome.status in (_NOT_FOUND, _NOT_IMPLEMENTED)
 
 
 def has_devices(outcome: Outcome) -> bool:

@@ -23,18 +23,6 @@ class Accounts:
         """Whose key it is, its rights, and is_admin, which is absent when false. The key itself is not in it."""
         return await self.transport.call(Call("GET", self.host, "/auth_info", private=True))
 
-    async def configuration(self) -> Outcome:
-        """The identity server's features and limits."""
-        return await self.transport.call(Call("GET", self.host, "/is/configuration"))
-
-    async def get_user(self, user_id: str) -> Outcome:
-        """A user's public fields."""
-        return await self.transport.call(Call("GET", self.host, path("users", user_id)))
-
-    async def rights(self, user_id: str) -> Outcome:
-        """What the caller may do with a user."""
-        return await self.transport.call(Call("GET", self.host, path("users", user_id, "rights")))
-
     def keys(self, user_id: str) -> ApiKeys:
         """A user's API keys."""
         return ApiKeys(self.transport, self.host, path("users", user_id))
@@ -63,22 +51,11 @@ class Organizations:
             Call("GET", self.host, path("organizations", organization_id), query)
         )
 
-    async def rights(self, organization_id: str) -> Outcome:
-        """What the caller may do with it; 200 {} when it does not exist."""
-        return await self.transport.call(
-            Call("GET", self.host, path("organizations", organization_id, "rights"))
-        )
-
     async def delete(self, organization_id: str) -> Outcome:
         """Soft: its id stays taken. The server does not look whether it has applications left (4.3)."""
         return await self.transport.call(
             Call("DELETE", self.host, path("organizations", organization_id))
         )
-
-    async def restore(self, organization_id: str) -> Outcome:
-        """Within the restore window, 24 h by default."""
-        where = path("organizations", organization_id, "restore")
-        return await self.transport.call(Call("POST", self.host, where, body={}))
 
     async def purge(self, organization_id: str) -> Outcome:
         """Hard, for admins alone."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.things_stack.keys import ApiKeys
-from broker.things_stack.paging import Page, pages
 from broker.things_stack.paths import path
 from broker.things_stack.transport import Call, Transport
 from schema.things_stack_outcomes import Outcome
@@ -38,29 +37,6 @@ class Applications:
             Call("GET", self.host, path("applications", application_id), query)
         )
 
-    def list_mine(self, *, deleted: bool = False) -> AsyncIterator[Page]:
-        """Those the caller collaborates on; deleted: only the soft-deleted ones."""
-        query = {"order": "application_id", **({"deleted": "true"} if deleted else {})}
-        return pages(self.transport, self.host, "/applications", key="applications", query=query)
-
-    async def update(
-        self, application_id: str, fields: Mapping[str, object], mask: Sequence[str]
-    ) -> Outcome:
-        """Change an application."""
-        body = {
-            "application": {"ids": {"application_id": application_id}, **fields},
-            "field_mask": {"paths": list(mask)},
-        }
-        return await self.transport.call(
-            Call("PUT", self.host, path("applications", application_id), body=body)
-        )
-
-    async def rights(self, application_id: str) -> Outcome:
-        """What the caller may do with it; 200 {} when it does not exist."""
-        return await self.transport.call(
-            Call("GET", self.host, path("applications", application_id, "rights"))
-        )
-
     async def delete(self, application_id: str) -> Outcome:
         """Soft: its id stays taken. Refused while the identity server has devices of it (4.2)."""
         return await self.transport.call(
@@ -77,24 +53,6 @@ class Applications:
         return await self.transport.call(
             Call("DELETE", self.host, path("applications", application_id, "purge"))
         )
-
-    async def issue_dev_eui(self, application_id: str) -> Outcome:
-        """The next DevEUI of the server's block; it never goes back to it, so this is not repeated."""
-        where = path("applications", application_id, "dev-eui")
-        return await self.transport.call(Call("POST", self.host, where, body={}, repeatable=False))
-
-    async def set_collaborator(
-        self, application_id: str, collaborator: Mapping[str, object], rights: Sequence[str]
-    ) -> Outcome:
-        """Give a user or an organization rights; collaborator as {"user_ids": {"user_id": ...}}."""
-        body = {"collaborator": {"ids": dict(collaborator), "rights": list(rights)}}
-        where = path("applications", application_id, "collaborators")
-        return await self.transport.call(Call("PUT", self.host, where, body=body))
-
-    def collaborators(self, application_id: str) -> AsyncIterator[Page]:
-        """Who has rights on it."""
-        where = path("applications", application_id, "collaborators")
-        return pages(self.transport, self.host, where, key="collaborators")
 
     def keys(self, application_id: str) -> ApiKeys:
         """Its API keys."""

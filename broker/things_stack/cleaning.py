@@ -45,6 +45,7 @@ class Cleaning:
     places: Places
     application_id: str
     device: FoundDevice
+    may_be_claimed: bool = False
     _steps: list[Step] = field(default_factory=list)
     _statuses: dict[str, StepStatus | None] = field(default_factory=dict)
     _problem: str | None = None
@@ -123,7 +124,7 @@ class Cleaning:
     async def _unclaimed(self) -> bool:
         """Give a claimed device back before the identity server forgets it (reference 2.8, 9 item 7)."""
         foreign = self.places.foreign_join_hosts(self.device.hosts)
-        if not (self.device.is_claimed or foreign):
+        if not (self.device.is_claimed or self.may_be_claimed or foreign):
             return True
         outcome = await self.stack.devices.unclaim(
             self.places.usual(Registry.JS), self.application_id, self.device.device_id

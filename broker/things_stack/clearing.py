@@ -29,8 +29,12 @@ async def clean_devices(driver: Driver) -> None:
         await _after_devices(driver)
         return
     places = await driver.places()
+    claimable = {one.join_eui: await driver.takes_claims(one.join_eui, places) for one in batch}
     cleaned: list[Cleaned] = await together(
-        Cleaning(driver.stack, places, driver.application_id, one).carry_out() for one in batch
+        Cleaning(
+            driver.stack, places, driver.application_id, one, claimable[one.join_eui]
+        ).carry_out()
+        for one in batch
     )
     for one in cleaned:
         for step in one.steps:

@@ -20,8 +20,6 @@ LISTED: Final = (
     "join_server_address",
     "claim_authentication_code",
 )
-BATCH: Final = 20
-"""Most devices of one batch call."""
 
 
 class Registry(StrEnum):
@@ -88,14 +86,6 @@ class Devices:
             Call("DELETE", host, _at(registry, application_id, device_id))
         )
 
-    async def delete_batch(
-        self, registry: Registry, host: str, application_id: str, device_ids: Sequence[str]
-    ) -> Outcome:
-        """Up to 20 at once; 200 for those missing too, so the result must be looked at one by one."""
-        where = _at(registry, application_id, "batch")
-        query: dict[str, str | int | list[str]] = {"device_ids": list(device_ids)}
-        return await self.transport.call(Call("DELETE", host, where, query))
-
     async def search(self, application_id: str, dev_eui: str) -> Outcome:
         """Devices of one application whose DevEUI contains `dev_eui`: compare exactly yourself."""
         where = path("search", "applications", application_id, "devices")
@@ -106,10 +96,10 @@ class Devices:
         }
         return await self.transport.call(Call("GET", self.identity, where, query))
 
-    async def claim(self, host: str, application_id: str, device_id: str) -> Outcome:
-        """Whether and how a device is claimed on an external join server."""
-        where = path("edcs", "claim", application_id, "devices", device_id)
-        return await self.transport.call(Call("GET", host, where, private=True))
+    async def claiming(self, host: str, join_eui: str) -> Outcome:
+        """Whether the join server of a JoinEUI takes claims: supports_claiming, absent when false."""
+        body = {"join_eui": join_eui}
+        return await self.transport.call(Call("POST", host, "/edcs/claim/info", body=body))
 
     async def unclaim(self, host: str, application_id: str, device_id: str) -> Outcome:
         """Give a claimed device back; the identity server must still have it."""

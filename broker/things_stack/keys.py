@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from broker.things_stack.paging import Page, pages
@@ -44,17 +44,6 @@ class ApiKeys:
         """All keys: id, name, rights, and never the key."""
         where = f"{self.owner}/api-keys"
         return pages(self.transport, self.host, where, key="api_keys")
-
-    async def get(self, key_id: str) -> Outcome:
-        """One key, without its secret."""
-        return await self.transport.call(Call("GET", self.host, self._at(key_id)))
-
-    async def update(
-        self, key_id: str, fields: Mapping[str, object], mask: Sequence[str]
-    ) -> Outcome:
-        """Change a key; empty rights in the mask delete it."""
-        body = {"api_key": dict(fields), "field_mask": {"paths": list(mask)}}
-        return await self.transport.call(Call("PUT", self.host, self._at(key_id), body=body))
 
     async def delete(self, key_id: str) -> Outcome:
         """Take a key away, for good."""

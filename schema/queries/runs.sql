@@ -235,3 +235,15 @@ SET main_key_sealed = CASE WHEN $4 THEN main_key_sealed END,
     provisioning_details = '{}', provisioned_at = NULL, next_try_at = NULL, work_token = NULL,
     credentials_changed_at = clock_timestamp(), updated_at = clock_timestamp()
 WHERE tenant_id = $1 AND organization_id = $2 AND ttn_application_id IS NOT DISTINCT FROM $3;
+
+-- name: forget_runs
+-- Runs that ended longer ago than is kept go, with their steps and devices.
+-- params: tenant, age, most
+WITH old AS (
+    SELECT id FROM ttn_deprovision_runs
+    WHERE tenant_id = $1 AND status IN ('SUCCEEDED', 'FAILED', 'PARTIAL') AND finished_at <= clock_timestamp() - $2::interval
+    ORDER BY status, created_at LIMIT $3
+), gone AS (
+    DELETE FROM ttn_deprovision_runs r USING old WHERE r.tenant_id = $1 AND r.id = old.id RETURNING r.id
+)
+SELECT count(*) FROM gone;

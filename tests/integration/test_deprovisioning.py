@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
 from broker.simulator.things_stack import Kind, Options, seeding
 from broker.things_stack.transport import Call
-from handlers import run_ledger
+from handlers import retention, run_ledger
 from handlers.database import Connection, Pool
 from handlers.run_ledger import Changes, RunLostError
 from schema.things_stack_runs import DEPROVISION_VERSION, JOBS_VERSION
@@ -306,6 +307,81 @@ async def test_leftovers_of_a_deleted_application(pool: Pool, database: Database
         assert await statuses(site, run_id, "restore_application") == ["ERROR", "OK"]
         assert site.held() == set()
         assert site.server.stack.find("application", site.application) is None
+
+
+async def test_leftovers_of_an_application_that_is_gone_for_good(
+    pool: Pool, database: Database
+) -> None:
+    """Purged, so its id is free: made again for as long as it takes to reach them."""
+    async with run_site(pool, database) as site:
+        stack = site.server.stack
+        left = (site.application, "left-1")
+        seeding.device(stack, left, seeding.eui_of(1), registries=("ns", "as", "js"))
+        await site.connect()
+        await site.record("left-1", seeding.eui_of(1))
+        stack.purge(stack.get("application", site.application))
+        run_id = await site.deprovision(application_id=site.application)
+        await site.work()
+        assert (await site.run(run_id))["status"] == "SUCCEEDED"
+        assert await statuses(site, run_id, "recreate_application") == ["OK"]
+        assert site.held() == set()
+        assert stack.find("application", site.application) is None
+
+
+async def test_a_remembered_refusal_is_waited_out(pool: Pool, database: Database) -> None:
+    """403 from a regional host while the application is there: a later round takes the device out."""
+    async with run_site(pool, database, devices=3) as site:
+        path = f"/ns/applications/{site.application}/devices/sensor-0002"
+        site.server.faults.next("DELETE", path, Kind.NO_RIGHTS, times=2)
+        await site.connect()
+        run_id = await site.deprovision()
+        await site.work()
+        assert (await site.run(run_id))["status"] == "SUCCEEDED"
+        failed = [
+            one["http_status"]
+            for one in await site.steps(run_id)
+            if (one["step_name"], one["status"]) == ("delete_device_ns", "ERROR")
+        ]
+        assert failed == [403, 403]
+
+
+async def test_claimed_devices_are_given_back(pool: Pool, database: Database) -> None:
+    """Before the identity server forgets the device; a claim that stays keeps the EUI from counting as released."""
+    options = Options(claimable_join_euis=frozenset({seeding.JOIN_EUI}))
+    async with run_site(pool, database, devices=2, options=options) as site:
+        stack = site.server.stack
+        for number, key in enumerate(site.tenant.devices, start=1):
+            stack.claims[key] = {"join_eui": seeding.JOIN_EUI, "dev_eui": seeding.eui_of(number)}
+        await site.connect()
+        path = f"/edcs/claim/{site.application}/devices/sensor-0001"
+        site.server.faults.next("DELETE", path, Kind.INTERNAL, times=None)
+        run_id = await site.deprovision()
+        await site.work()
+        run = await site.run(run_id)
+        assert run["released_euis"] == [seeding.eui_of(2)]
+        assert run["failed_euis"] == [seeding.eui_of(1)]
+        assert "claim" in run["summary"]["problems"]["sensor-0001"]
+        assert stack.identity_devices.devices.keys() == {site.tenant.devices[0]}
+        site.server.faults.stop()
+        await site.desk.accepted(f"ttn/runs/{run_id}/resume")
+        await site.work()
+        assert (await site.run(run_id))["status"] == "SUCCEEDED"
+        assert stack.claims == {}
+
+
+async def test_old_runs_are_forgotten(pool: Pool, database: Database) -> None:
+    """Those that ended longer ago than is kept, with their steps; one that goes on stays."""
+    async with run_site(pool, database, devices=1) as site:
+        await site.connect()
+        await site.deprovision(device="sensor-0001")
+        await site.work()
+        live = await site.deprovision(device="sensor-0002")
+        await retention.run_once(pool, older_than=timedelta(days=1), slot=None)
+        assert len((await site.desk.accepted("ttn/runs/list"))["jobs"]) == 2
+        await retention.run_once(pool, older_than=timedelta(0), slot=None)
+        found = (await site.desk.accepted("ttn/runs/list"))["jobs"]
+        assert [one["id"] for one in found] == [live]
+        assert await site.desk.rows("SELECT FROM ttn_deprovision_run_steps") == []
 
 
 async def test_an_organization_with_more_in_it_is_kept(pool: Pool, database: Database) -> None:

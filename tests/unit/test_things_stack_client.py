@@ -37,12 +37,10 @@ async def test_each_call_carries_the_key_to_its_route() -> None:
     async with scripted(DONE) as server, client(server) as stack:
         host = f"127.0.0.1:{server.port}"
         assert (await stack.devices.delete(Registry.NS, host, "app", "../x")).ok
-        assert (await stack.devices.delete_batch(Registry.IS, host, "app", ["a", "b"])).ok
         assert (await stack.applications.purge("app")).ok
     lines = [one.splitlines()[0] for one in server.asked]
     assert lines == [
         "DELETE /api/v3/ns/applications/app/devices/..%2Fx HTTP/1.1",
-        "DELETE /api/v3/applications/app/devices/batch?device_ids=a&device_ids=b HTTP/1.1",
         "DELETE /api/v3/applications/app/purge HTTP/1.1",
     ]
     assert all(f"Authorization: Bearer {KEY}" in one for one in server.asked)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from schema.things_stack_hosts import DEFAULT_HOSTS, HostNotAllowedError, Hosts, StackHosts
+from broker.things_stack.devices import Registry
+from broker.things_stack.places import Places
+from schema.things_stack_hosts import (
+    DEFAULT_HOSTS,
+    HostNotAllowedError,
+    Hosts,
+    StackHosts,
+    siblings,
+)
 
 PUBLIC = StackHosts.parse(DEFAULT_HOSTS)
 OWN = StackHosts.parse("tts.example, lab.example:8443, http://127.0.0.1:1885")
@@ -78,3 +86,35 @@ def test_regions_have_their_hosts() -> None:
     for region, tenant in [("nam1.evil", None), ("", None), ("eu1", "a.b")]:
         with pytest.raises(ValueError, match="is no region"):
             Hosts.of_region(region, tenant=tenant)
+
+
+def test_public_clusters_have_siblings() -> None:
+    """The Sandbox's three, the Cloud's five with the tenant in front; a stack of one's own has none."""
+    assert siblings("eu1.cloud.thethings.network") == [
+        f"{region}.cloud.thethings.network" for region in ("eu1", "nam1", "au1")
+    ]
+    assert "acme.as1.cloud.thethings.industries" in siblings("acme.eu1.cloud.thethings.industries")
+    assert siblings("tts.example") == []
+    assert siblings("eu1.cloud.thethings.network.evil.example") == []
+
+
+def test_where_a_device_is_looked_for() -> None:
+    """On the hosts recorded for it, and the configured one; where none is recorded, on all that it could be on."""
+    hosts = Hosts.of_region("nam1")
+    eu1, nam1, au1 = siblings(hosts.network)
+    places = Places(hosts, PUBLIC, {"ns": [au1]})
+
+    def asked(registry: Registry, recorded: dict[str, list[str]]) -> list[tuple[str, bool]]:
+        return [(one.host, one.certain) for one in places.of(registry, recorded)]
+
+    assert asked(Registry.IS, {"ns": [au1]}) == [(eu1, True)]
+    assert asked(Registry.NS, {"ns": [au1]}) == [(au1, True), (nam1, False)]
+    assert asked(Registry.NS, {"ns": ["evil.example"]}) == [("evil.example", True), (nam1, False)]
+    assert asked(Registry.NS, {}) == [(nam1, True), (au1, False), (eu1, False)]
+    # A join server of others is none of ours: no key goes there, and its devices are unclaimed.
+    assert asked(Registry.JS, {"js": ["evil.example"]}) == [
+        (nam1, True),
+        (eu1, False),
+        (au1, False),
+    ]
+    assert places.foreign_join_hosts({"js": ["evil.example", eu1]}) == ["evil.example"]

@@ -14,7 +14,6 @@ from schema.things_stack_outcomes import (
     Verdict,
     has_devices,
     is_gone,
-    is_unsupported,
     judge,
     judge_denied,
     may_repeat,
@@ -192,10 +191,7 @@ def test_a_403_is_gone_only_when_the_probe_finds_nothing() -> None:
 
 
 def test_what_only_single_calls_say() -> None:
-    """Batches that do not exist, applications with devices, purges for admins alone."""
-    assert is_unsupported(answer(404, refusal("device_not_found", 5)))
-    assert is_unsupported(answer(501))
-    assert not is_unsupported(answer(403))
+    """Applications with devices, purges for admins alone."""
     assert has_devices(answer(400, refusal("application_has_devices", 9)))
     assert needs_admin(answer(403, refusal("admins_purge_applications", 7)))
     assert needs_admin(answer(403, refusal("admins_purge_organizations", 7)))
