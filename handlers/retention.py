@@ -28,8 +28,8 @@ async def run_once(
 ) -> tuple[list[Told], bool]:
     """Begin to delete jobs that ended longer ago than `older_than`, at most `most` of each tenant.
 
-    The executions follow in chunks (handlers.chunks). Audit lines and runs of that age go as well. Returns what is to be
-    told, and whether there may be more. Any number of processes may run this at once.
+    The executions follow in chunks (handlers.chunks). Audit lines and runs of that age go as well. Returns what is to
+    be told, and whether there may be more. Any number of processes may run this at once.
     """
     told: list[Told] = []
     more = False
