@@ -662,7 +662,7 @@ CREATE FUNCTION sweep_job_tells() RETURNS TABLE (tenant_id text, job_id text)
 CREATE FUNCTION sweep_schedules(most integer) RETURNS TABLE (tenant_id text, job_id text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, job_id FROM jobs
-        WHERE schedule_due_at <= clock_timestamp() AND schedule_due_at IS NOT NULL
+        WHERE schedule_due_at <= (SELECT clock_timestamp()) AND schedule_due_at IS NOT NULL
         ORDER BY schedule_due_at LIMIT most';
 
 -- Jobs whose gates are to be looked at.
@@ -686,7 +686,7 @@ CREATE FUNCTION sweep_next_rollout() RETURNS timestamptz
 CREATE FUNCTION sweep_expired_jobs() RETURNS TABLE (tenant_id text, job_id text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, job_id FROM jobs
-        WHERE expires_at <= clock_timestamp() AND expires_at IS NOT NULL
+        WHERE expires_at <= (SELECT clock_timestamp()) AND expires_at IS NOT NULL
           AND NOT expiry_done AND status = ''IN_PROGRESS''
           AND (pending_work IS NULL OR pending_work = ''ROLLOUT'' AND holds <> ''{}'')
         ORDER BY expires_at LIMIT 1000';
@@ -694,7 +694,7 @@ CREATE FUNCTION sweep_expired_jobs() RETURNS TABLE (tenant_id text, job_id text)
 CREATE FUNCTION sweep_timeouts(most integer) RETURNS TABLE (tenant_id text, thing_name text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, thing_name FROM executions
-        WHERE timeout_at <= clock_timestamp() AND timeout_at IS NOT NULL ORDER BY timeout_at LIMIT most';
+        WHERE timeout_at <= (SELECT clock_timestamp()) AND timeout_at IS NOT NULL ORDER BY timeout_at LIMIT most';
 
 CREATE FUNCTION sweep_outbox() RETURNS TABLE (tenant_id text, owner_slot integer, oldest timestamptz, depth bigint)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -735,8 +735,8 @@ CREATE FUNCTION sweep_counts()
 CREATE FUNCTION sweep_lateness() RETURNS TABLE (timeouts timestamptz, expiries timestamptz, rollouts timestamptz)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT
-        (SELECT min(timeout_at) FROM executions WHERE timeout_at <= clock_timestamp() AND timeout_at IS NOT NULL),
-        (SELECT min(expires_at) FROM jobs WHERE expires_at <= clock_timestamp() AND expires_at IS NOT NULL
+        (SELECT min(timeout_at) FROM executions WHERE timeout_at <= (SELECT clock_timestamp()) AND timeout_at IS NOT NULL),
+        (SELECT min(expires_at) FROM jobs WHERE expires_at <= (SELECT clock_timestamp()) AND expires_at IS NOT NULL
             AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''),
         (SELECT min(p.due_at) FROM jobs j JOIN rollout_paces p ON p.tenant_id = j.tenant_id AND p.job_id = j.job_id
             WHERE j.pending_work IS NOT NULL AND j.pending_work = ''ROLLOUT'' AND p.due_at <= clock_timestamp())';

@@ -25,3 +25,33 @@ CREATE POLICY told_executions_tenant_isolation ON told_executions
     USING (tenant_id = current_setting('app.tenant_id', true))
     WITH CHECK (tenant_id = current_setting('app.tenant_id', true));
 GRANT SELECT, INSERT, UPDATE, DELETE ON told_executions TO jobbroker_serve;
+
+-- The sweeps for what is due ask the clock once. Asked anew at each row, it bounds no index: with 100,000 running timers each
+-- look read all of them.
+CREATE OR REPLACE FUNCTION sweep_schedules(most integer) RETURNS TABLE (tenant_id text, job_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT tenant_id, job_id FROM jobs
+        WHERE schedule_due_at <= (SELECT clock_timestamp()) AND schedule_due_at IS NOT NULL
+        ORDER BY schedule_due_at LIMIT most';
+
+CREATE OR REPLACE FUNCTION sweep_expired_jobs() RETURNS TABLE (tenant_id text, job_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT tenant_id, job_id FROM jobs
+        WHERE expires_at <= (SELECT clock_timestamp()) AND expires_at IS NOT NULL
+          AND NOT expiry_done AND status = ''IN_PROGRESS''
+          AND (pending_work IS NULL OR pending_work = ''ROLLOUT'' AND holds <> ''{}'')
+        ORDER BY expires_at LIMIT 1000';
+
+CREATE OR REPLACE FUNCTION sweep_timeouts(most integer) RETURNS TABLE (tenant_id text, thing_name text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT tenant_id, thing_name FROM executions
+        WHERE timeout_at <= (SELECT clock_timestamp()) AND timeout_at IS NOT NULL ORDER BY timeout_at LIMIT most';
+
+CREATE OR REPLACE FUNCTION sweep_lateness() RETURNS TABLE (timeouts timestamptz, expiries timestamptz, rollouts timestamptz)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT
+        (SELECT min(timeout_at) FROM executions WHERE timeout_at <= (SELECT clock_timestamp()) AND timeout_at IS NOT NULL),
+        (SELECT min(expires_at) FROM jobs WHERE expires_at <= (SELECT clock_timestamp()) AND expires_at IS NOT NULL
+            AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''),
+        (SELECT min(p.due_at) FROM jobs j JOIN rollout_paces p ON p.tenant_id = j.tenant_id AND p.job_id = j.job_id
+            WHERE j.pending_work IS NOT NULL AND j.pending_work = ''ROLLOUT'' AND p.due_at <= clock_timestamp())';

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
+from broker.service import every
 from handlers import timeouts
 from handlers.database import Pool
 from schema.pending import WINDOW
 from tests.factories import add_job, add_things, counts_equal_rows
+from tests.helpers import eventually
 from tests.integration.device_plane import Plane
 
 THINGS = tuple(f"t{number:02d}" for number in range(30))
+PAGES = 50  # 100,000 executions are some thousands
 
 
 @pytest.fixture
@@ -118,3 +123,59 @@ async def test_a_timer_beyond_the_loaded_part_of_the_queue(
     assert [(told.notify, told.notify_next) for told in swept.told] == [(("busy",), ())]
     assert not swept.more
     assert await counts_equal_rows(pool)
+
+
+async def test_among_100_000_running_timers_those_due_fire_within_two_seconds(
+    pool: Pool, admin: asyncpg.Connection
+) -> None:
+    """By the times that are recorded, with the loop as it is served; a look for what is due reads a few pages."""
+    due = [f"t{number}" for number in range(60)]
+    await add_things(pool, *due)
+    await add_job(pool, "j", due)
+    await admin.execute(
+        """
+        INSERT INTO executions (tenant_id, thing_name, job_id, status, version_number, queued_at, started_at,
+                                last_updated_at, in_progress_deadline, timeout_at)
+        SELECT 'default', 'other' || n, 'j', 'IN_PROGRESS', 2, now(), now(), now(), at, at
+        FROM generate_series(1, 100000) AS n
+        CROSS JOIN LATERAL (SELECT now() + interval '1 h' + n * interval '1 s') AS d (at)
+        """
+    )
+    await admin.execute("UPDATE job_counts SET in_progress = 100000, queued = queued")
+    look = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM sweep_timeouts(500)"
+    await admin.fetch(look)  # the first one in a session reads the catalog, too
+    [looked] = json.loads((await admin.fetch(look))[0][0])
+    assert looked["Plan"]["Shared Hit Blocks"] + looked["Plan"]["Shared Read Blocks"] < PAGES
+    plane = Plane(pool)
+    started = [plane.ask(f"{thing}/jobs/j/update", {"status": "IN_PROGRESS"}) for thing in due]
+    replies, _ = await plane.batch(*started)
+    assert all(accepted for accepted, _ in replies)
+    # One every 25 ms from now on.
+    rows = await admin.fetch(
+        "UPDATE executions SET in_progress_deadline = at, timeout_at = at "
+        "FROM (SELECT t.name, clock_timestamp() + t.n * interval '25 ms' AS at "
+        "      FROM unnest($1::text[]) WITH ORDINALITY AS t (name, n)) d "
+        "WHERE thing_name = d.name RETURNING thing_name, timeout_at",
+        due,
+    )
+    deadlines = {row["thing_name"]: row["timeout_at"] for row in rows}
+
+    async def pass_once() -> bool:
+        return (await timeouts.run_once(pool, slot=None)).more
+
+    serving = asyncio.create_task(every("timeouts", pass_once, seconds=0.5))
+    try:
+        await eventually(lambda: _all_timed_out(admin, len(due)), timeout=60)
+    finally:
+        serving.cancel()
+    ended = await admin.fetch(
+        "SELECT thing_name, last_updated_at FROM executions WHERE status = 'TIMED_OUT'"
+    )
+    late = [row["last_updated_at"] - deadlines[row["thing_name"]] for row in ended]
+    assert timedelta(0) <= min(late)
+    assert max(late) < timedelta(seconds=2)
+    assert await counts_equal_rows(pool)
+
+
+async def _all_timed_out(admin: asyncpg.Connection, count: int) -> bool:
+    return len(await _rows(admin, "TIMED_OUT")) == count
