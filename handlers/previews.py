@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from handlers import jobs
 from handlers.context import Context, Outcome
+from handlers.stages import seed_of
 from schema import placeholders
 from schema.commands import CreateJob, CreateSeedJob
 from schema.course import OPENINGS_SHOWN, course
@@ -15,6 +16,7 @@ from schema.forecast import plan
 from schema.lifecycle import JobStatus
 from schema.placeholders import Values, compile_document
 from schema.sql import queries
+from schema.stages import sizes
 from schema.windows import Schedule
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from handlers.jobs import NewJob
     from schema.course import Course
     from schema.placeholders import Template
+    from schema.stages import Stage
 
 THINGS_SHOWN: Final = 20
 _TIME: Final = "%Y-%m-%d %H:%M"
@@ -42,8 +45,8 @@ async def preview_job(context: Context, command: CreateJob | CreateSeedJob) -> O
     if existing is not None:
         jobs.again(context, existing, digest)
     job = await jobs.checked(context, command, digest)
-    things, first = await _reached(context, job)
     job_id = command.job_id or await context.connection.fetchval(_JOBS["make_job_id"])
+    things, first, matched = await _reached(context, job, job_id)
     body: dict[str, object] = {
         "jobId": job_id,
         "exists": existing is not None,
@@ -53,21 +56,45 @@ async def preview_job(context: Context, command: CreateJob | CreateSeedJob) -> O
         **_rollout(context, job, things),
         "document": await _document(context, job, job_id, first),
     }
+    if job.begun.holds:
+        body["holds"] = list(job.begun.holds)
+    if job.stages:
+        body["stages"] = _stages(job.stages, things, matched)
     if job.expires_at is not None:
         body["expiresAt"] = seconds(job.expires_at)
     return Outcome(body)
 
 
-async def _reached(context: Context, job: NewJob) -> tuple[int, list[str]]:
+def _stages(
+    stages: Sequence[Stage], things: int, matched: Sequence[int]
+) -> list[dict[str, object]]:
+    """How many things each stage holds; at most, where earlier ones may have drawn some of those that fit."""
+    held = sizes(tuple(stages), things, tuple(matched))
+    shown: list[dict[str, object]] = []
+    unsure = False
+    for place, (stage, count) in enumerate(zip(stages, held, strict=True)):
+        unsure = unsure or (stage.by_match and place > 0)
+        bound = {"isEstimate": True} if unsure else {}
+        shown.append({"stage": place + 1, "numberOfThings": count, **bound})
+    return shown
+
+
+async def _reached(context: Context, job: NewJob, job_id: str) -> tuple[int, list[str], list[int]]:
+    """How many things the targets reach, the first that will be told, and how many fit each stage."""
+    matches = [one.attribute for one in job.stages]
     row = await context.connection.fetchrow(
         _SQL["find_reached"],
         context.tenant_id,
         [target.kind for target in job.targets],
         [target.name for target in job.targets],
         THINGS_SHOWN,
+        seed_of(job_id) if job.stages else None,
+        [one.thing_group_name for one in job.stages],
+        [None if one is None else one.name for one in matches],
+        [None if one is None else one.value for one in matches],
     )
     assert row is not None  # noqa: S101 - a SELECT of expressions has one row
-    return row["things"], row["first"]
+    return row["things"], row["first"], row["matched"]
 
 
 def _status(command: CreateJob | CreateSeedJob, job: NewJob, things: int) -> str:

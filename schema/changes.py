@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from schema import events
 from schema.arns import Home
-from schema.lifecycle import Execution
+from schema.lifecycle import TERMINAL, Execution
 from schema.pending import arranged, first_changed, list_changed
 
 NobodyHears = Callable[[str], bool]
@@ -63,6 +63,15 @@ def notifications(
             notify.append(thing)
         before = queues[thing]
         live = {one.key: one for one in before}
+        # What was hidden a moment ago is in no queue, and its thing may not have been told of that yet: as far as it
+        # knows, it is still there. What is beyond the loaded part of a queue comes behind it here as well.
+        unseen = [
+            was
+            for was, _ in moved
+            if was is not None and was.status not in TERMINAL and was.key not in live
+        ]
+        if unseen:
+            before = arranged([*before, *unseen])
         for was, after in moved:
             if was is not None:
                 live.pop(was.key, None)

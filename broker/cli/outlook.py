@@ -54,6 +54,7 @@ class Outlook:
         things = max(int(job.get("executionCount", 0)), counts.notified)
         return [
             *_held(job),
+            *_staged(job),
             *self._rate(job, counts, things),
             *_abort(job, counts),
             *self._end(job, counts, things),
@@ -103,6 +104,17 @@ def in_words(seconds: float) -> str:
     days, hours = divmod(hours, 24)
     parts = [(days, "d"), (hours, "h"), (minutes, "min")]
     return " ".join([f"{number} {unit}" for number, unit in parts if number][:2])
+
+
+def _staged(job: Mapping[str, Any]) -> Iterator[str]:
+    stages = job.get("stageStates", [])
+    for one in stages:
+        if one["state"] == "RUNNING":
+            left = one["numberOfWaitingThings"]
+            told = one["numberOfThings"] - left
+            yield f"stage {one['stage']} of {len(stages)}: {told} of {one['numberOfThings']} told"
+            if "gate" in one:
+                yield f"gate: {one['gate']}"
 
 
 def _held(job: Mapping[str, Any]) -> Iterator[str]:

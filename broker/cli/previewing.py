@@ -26,6 +26,13 @@ def print_preview(found: Body) -> None:
             for one in _some(points)
         ]
         print_table(("MINUTE", "TOLD", "A MINUTE"), rows)
+    if stages := found.get("stages"):
+        click.echo()
+        rows = [
+            (one["stage"], one["numberOfThings"], "about" if "isEstimate" in one else "")
+            for one in stages
+        ]
+        print_table(("STAGE", "THINGS", ""), rows)
     if windows := found.get("maintenanceWindows"):
         click.echo()
         rows = [(one["startTime"], one.get("endTime", ""), one["things"]) for one in windows]
@@ -36,6 +43,8 @@ def _lines(found: Body) -> Iterator[str]:
     count = found["execution_count"]
     things = "thing" if count == 1 else "things"
     yield f"{found['jobId']} would be {found['status']}: {count} {things}"
+    if holds := found.get("holds"):
+        yield f"held at first: {', '.join(holds)}"
     if found["exists"]:
         yield "exists: a job of this id and content is there already"
     if first := found["firstThings"]:

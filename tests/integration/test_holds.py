@@ -111,6 +111,14 @@ async def told(desk: Desk) -> list[str]:
     return [name for row in rows for name in row["notify"]]
 
 
+async def test_what_leaves_while_it_is_being_hidden_is_told(desk: Desk) -> None:
+    """Canceled after the pause and before anybody was told of that: the thing hears that it is not first any more."""
+    await create(desk, "a")
+    await desk.accepted("jobs/j/pause")
+    answer = await desk.send("jobs/j/executions/a/cancel")
+    assert [(one.notify, one.notify_next) for one in answer.told] == [(("a",), ("a",))]
+
+
 async def test_a_device_at_work_goes_on_in_a_paused_job(desk: Desk, plane: Plane) -> None:
     """What is IN_PROGRESS is shown and ends; a QUEUED one is not started by its id, but may have ended."""
     await create(desk)

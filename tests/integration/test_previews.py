@@ -104,6 +104,27 @@ async def test_windows_and_the_end_are_seen(desk: Desk) -> None:
     assert "toldAt" not in found["rollout"]
 
 
+async def test_stages_are_counted(desk: Desk) -> None:
+    """By number, by group and the rest; who comes first is who will; an approval that is needed holds it."""
+    await add_things(desk.pool, *THINGS)
+    await _group(desk.pool)
+    wanted = {
+        **aws_job(*THINGS, jobId="staged"),
+        "stages": [{"thingGroupName": "outer"}, {"numberOfThings": 28}, {}],
+        "approvalConfig": {"requiredApprovals": 1},
+    }
+    found = await desk.accepted("jobs/preview", wanted)
+    assert [one["numberOfThings"] for one in found["stages"]] == [25, 3, 2]
+    assert found["holds"] == ["APPROVAL"]
+    by_number = {**aws_job(*THINGS, jobId="drawn"), "stages": [{"numberOfThings": 5}, {}]}
+    found = await desk.accepted("jobs/preview", by_number)
+    await desk.accepted("jobs/create", by_number)
+    [first] = await desk.rows(
+        "SELECT thing_names FROM rollout_chunks WHERE job_id = 'drawn' AND stage = 1"
+    )
+    assert first["thing_names"] == found["firstThings"][:5]
+
+
 async def test_the_seeds_words_are_understood(desk: Desk) -> None:
     """Every thing, until the job expires."""
     await add_things(desk.pool, "t1", "t2")

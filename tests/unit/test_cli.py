@@ -269,6 +269,9 @@ def test_a_watched_job_says_how_it_goes_on() -> None:
         "all told in 9 min",
         "done in about 10 min",
     ]
+    running = {"stage": 2, "state": "RUNNING", "numberOfThings": 40, "numberOfWaitingThings": 30}
+    staged = {**later, "stageStates": [{"stage": 1, "state": "PASSED"}, {**running, "gate": "why"}]}
+    assert Outlook().of(staged, 0.0)[:2] == ["stage 2 of 2: 10 of 40 told", "gate: why"]
     held = {**later, "holds": ["PAUSE"]}
     assert outlook.of(held, 131.0)[0] == "held: PAUSE"
     assert not any(phrase.startswith("all told") for phrase in outlook.of(held, 132.0))
