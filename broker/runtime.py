@@ -216,7 +216,7 @@ class Broker:
 
     def _make_http(self) -> HttpServer | None:
         settings = self._settings
-        if settings.http_port is None:
+        if not settings.has_http:
             return None
         from broker.http.doors import Doors  # noqa: PLC0415 - half a second of imports, for those who want it
         from broker.http.wiring import Watched, http_server  # noqa: PLC0415 - as above

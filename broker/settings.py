@@ -359,16 +359,11 @@ class Settings(LocalSettings):
             )
         return self
 
-    @model_validator(mode="after")
-    def _http_is_on(self) -> Self:
-        if self.http_port is None and (self.http_iot_port, self.http_jobs_data_port) != (
-            None,
-            None,
-        ):
-            raise ValueError(
-                "JOBBROKER_HTTP_IOT_PORT and JOBBROKER_HTTP_JOBS_DATA_PORT go with JOBBROKER_HTTP_PORT"
-            )
-        return self
+    @property
+    def has_http(self) -> bool:
+        """Whether to listen for HTTP anywhere."""
+        ports = (self.http_port, self.http_iot_port, self.http_jobs_data_port)
+        return ports != (None, None, None)
 
     @property
     def http_url(self) -> str | None:

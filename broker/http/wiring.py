@@ -114,7 +114,15 @@ def http_server(
         per_address=_limit(settings.http_address_rate),
         observe=doors.metrics.note_http,
     )
-    port = _listen(server, settings.http_host, settings.http_port or 0)
+    _listen_on_all(server, settings, ports)
+    return server
+
+
+def _listen_on_all(server: HttpServer, settings: Settings, ports: dict[int, str]) -> None:
+    """Take the port for everything, where there is one, and those of AWS's services, which `ports` has from then on."""
+    port = None
+    if settings.http_port is not None:
+        port = _listen(server, settings.http_host, settings.http_port)
     for service, wanted in (
         (IOT, settings.http_iot_port),
         (JOBS_DATA, settings.http_jobs_data_port),
@@ -123,7 +131,6 @@ def http_server(
             ports[_listen(server, settings.http_host, wanted)] = service
     of_service = {service: own for own, service in ports.items()}
     log.info("http_listening", host=settings.http_host, port=port, **of_service)
-    return server
 
 
 def _listen(server: HttpServer, host: str, port: int) -> int:

@@ -107,6 +107,14 @@ def test_nothing_printed_shows_a_password(environment: pytest.MonkeyPatch) -> No
     assert "secret@" not in repr(load_settings())
 
 
+@pytest.mark.parametrize("name", ["HTTP_PORT", "HTTP_IOT_PORT", "HTTP_JOBS_DATA_PORT"])
+def test_any_port_for_http_is_http(environment: pytest.MonkeyPatch, name: str) -> None:
+    """Whichever is set is listened on; without any there is none."""
+    assert not load_settings().has_http
+    environment.setenv(f"JOBBROKER_{name}", "0")
+    assert load_settings().has_http
+
+
 def test_a_store_is_set_up_as_a_whole(environment: pytest.MonkeyPatch) -> None:
     """An endpoint without its keys is refused, and one that is no endpoint; the secret is never shown."""
     environment.setenv("JOBBROKER_S3_ENDPOINT", "https://s3.example:9000")
