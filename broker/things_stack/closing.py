@@ -35,7 +35,8 @@ from schema.things_stack_runs import (
     summarize,
 )
 
-_RELISTS_MOST: Final = 3
+_RELISTS_MOST: Final = 5
+_REFUSALS_MOST: Final = 3
 _OK, _ERROR, _SKIPPED = StepStatus.OK, StepStatus.ERROR, StepStatus.SKIPPED
 _GOOD: Final = (_OK, _SKIPPED)
 
@@ -139,11 +140,11 @@ async def _again(driver: Driver, outcome: Outcome) -> None:
     """The server says that devices are left, though the list was empty: list again, some times."""
     target = ("application", driver.application_id)
     driver.note(step_of(StepName.DELETE_APPLICATION, outcome, _ERROR, target=target))
-    relists = int(driver.run.facts.get("relists", 0))
-    if relists >= _RELISTS_MOST:
+    refusals = int(driver.run.facts.get("refusals", 0))
+    if refusals >= _REFUSALS_MOST:
         await driver.save()
         raise Stopped(f"delete_application: {said(outcome)}")
-    await driver.save(relists=relists + 1)
+    await driver.save(refusals=refusals + 1)
 
 
 async def _purged(

@@ -147,6 +147,22 @@ async def test_a_stuck_device_makes_a_run_partial(pool: Pool, database: Database
         )
 
 
+async def test_the_id_of_a_deleted_application_is_given_up(pool: Pool, database: Database) -> None:
+    """Not purged, it stays taken at the server: it is remembered, and our connection has none any more."""
+    async with run_site(pool, database) as site:
+        await site.connect()
+        await site.deprovision()
+        await site.work()
+        (row,) = await site.desk.rows(
+            "SELECT abandoned_ids, ttn_application_id, provisioning_status FROM ttn_connections"
+        )
+        assert row == {
+            "abandoned_ids": [site.application],
+            "ttn_application_id": None,
+            "provisioning_status": "idle",
+        }
+
+
 async def test_force_clears_our_record_of_what_is_left(pool: Pool, database: Database) -> None:
     """A PARTIAL run with force: the connection is cleared, and the answer still says what is left."""
     async with run_site(pool, database, devices=2) as site:
@@ -258,6 +274,52 @@ async def test_devices_that_come_during_the_run_are_taken_out_too(
         await site.work()
         assert (await site.run(run_id))["status"] == "SUCCEEDED"
         assert seeding.eui_of(99) in await site.released(run_id)
+        assert site.held() == set()
+
+
+async def test_a_device_that_comes_just_before_the_end(pool: Pool, database: Database) -> None:
+    """The list was empty and the server still refuses: listed again, some times, and then it is said."""
+    async with run_site(pool, database, devices=1) as site:
+        await site.connect()
+        come = 0
+
+        def register(call: Call) -> None:
+            nonlocal come
+            if call.method == "DELETE" and call.path == f"/applications/{site.application}":
+                come += 1
+                key = (site.application, f"late-{come}")
+                seeding.device(site.server.stack, key, seeding.eui_of(100 + come))
+
+        run_id = await site.deprovision()
+        await site.work(site.worker(before=register))
+        run = await site.run(run_id)
+        assert (run["status"], run["error"]) == (
+            "PARTIAL",
+            "delete_application: 400 application_has_devices",
+        )
+        assert not set(run["released_euis"]) & site.held()
+        assert come == 4
+        await site.desk.accepted(f"ttn/runs/{run_id}/resume")
+        await site.work()
+        assert ((await site.run(run_id))["status"], site.held()) == ("SUCCEEDED", set())
+
+
+async def test_registries_that_do_not_agree_on_a_join_eui(pool: Pool, database: Database) -> None:
+    """Deletes and the proof go by the device's id, so the JoinEUI does not matter."""
+    async with run_site(pool, database) as site:
+        key = (site.application, "odd-1")
+        seeding.device(site.server.stack, key, seeding.eui_of(1), registries=("is", "ns", "as"))
+        seeding.device(
+            site.server.stack,
+            key,
+            seeding.eui_of(1),
+            join_eui="0000000000000009",
+            registries=("js",),
+        )
+        await site.connect()
+        run_id = await site.deprovision()
+        await site.work()
+        assert (await site.run(run_id))["status"] == "SUCCEEDED"
         assert site.held() == set()
 
 
