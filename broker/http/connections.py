@@ -11,21 +11,29 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from schema.limits import COMMAND_BYTES
+
 HEADER_BYTES: Final = 32 * 1024
 HEADER_SECONDS: Final = 10.0
 READ_SECONDS: Final = 30.0
 
+MOST_CONNECTIONS: Final = 1000
+
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which hangs up on headers beyond 32 KB, and on those not complete within 10 s.
 
-    And on who does not read: an answer that cannot be written for 30 s has nobody who waits for it.
+    And on who does not read: an answer that cannot be written for 30 s has nobody who waits for it. And on who comes
+    while 1000 others are connected.
     """
 
     _header_bytes = 0
     _in_headers = True
+    _refused = False
+    _unwanted_bytes = 0
     _impatience: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -33,7 +41,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self._wait_for_headers()
+        if len(self.connections) > MOST_CONNECTIONS:
+            self._refuse(_FULL)
+        else:
+            self._wait_for_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -43,21 +54,39 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before a request's body."""
+        if self._refused:
+            return
         if self._in_headers:
             self._header_bytes += len(data)
         super().data_received(data)
         if self._in_headers and self._header_bytes > HEADER_BYTES:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+            self._refuse(_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """The headers are there: what follows is the body, which whoever reads it bounds."""
         self._stop_waiting()
         self._in_headers = False
-        super().on_headers_complete()
+        # What came in one piece with its end was not counted while it came.
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > HEADER_BYTES:
+            self._refuse(_TOO_LARGE)
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a part of the body on; a large one that nobody wants any more is not read to its end."""
+        if self._refused:
+            return
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._unwanted_bytes += len(body)
+            if self._unwanted_bytes > COMMAND_BYTES:
+                self.transport.close()
 
     def on_message_complete(self) -> None:
         """A request is there; the next one's headers have their own time, once they begin."""
+        if self._refused:
+            return
         super().on_message_complete()
         self._in_headers, self._header_bytes = True, 0
 
@@ -80,6 +109,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+    def _refuse(self, answer: bytes) -> None:
+        if not self._refused:
+            self._refused = True
+            self.transport.write(answer)
+            self.transport.close()
 
     def _wait_for_headers(self) -> None:
         self._stop_waiting()

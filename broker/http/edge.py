@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 BODY_SECONDS: Final = 30.0
 _UNROUTED: Final = "unknown"
+_HALF_READ: Final = (408, 413)
 
 # Called with the operation (method and the route's path), the status, and after how many seconds the answer began.
 Observe = Callable[[str, int, float], None]
@@ -109,6 +110,9 @@ class _Watched:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status, self.began = message["status"], time.perf_counter()
+            if self.status in _HALF_READ and (b"connection", b"close") not in message["headers"]:
+                # What is still on its way would have to be read before the next request.
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
         await self._send(message)
 
 

@@ -18,14 +18,13 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from broker.http.answers import refused
-from broker.http.connections import BoundedProtocol
+from broker.http.connections import MOST_CONNECTIONS, BoundedProtocol
 from broker.http.edge import Edge, Observe
 from broker.http.limits import RateLimit
 from broker.http.refusal import Refusal
 
 log = structlog.get_logger(__name__)
 
-MOST_CONNECTIONS: Final = 1000
 _KEEP_ALIVE_SECONDS: Final = 30
 _DRAIN_SECONDS: Final = 2
 
@@ -76,7 +75,6 @@ class HttpServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )

@@ -28,10 +28,14 @@ from schema.topics import TopicMode
 
 
 @asynccontextmanager
-async def http_door(routes: Sequence[BaseRoute]) -> AsyncIterator[httpx.AsyncClient]:
+async def http_door(
+    routes: Sequence[BaseRoute], *, per_address: RateLimit | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
     """Serve these routes; yields a client whose paths begin there."""
     server = HttpServer(
-        create_app(routes), per_address=RateLimit(0, 1), observe=lambda _what, _status, _for: None
+        create_app(routes),
+        per_address=per_address or RateLimit(0, 1),
+        observe=lambda _what, _status, _for: None,
     )
     port = server.listen("127.0.0.1", 0)
     async with asyncio.TaskGroup() as group:

@@ -1,0 +1,160 @@
+"""What HTTP takes from anybody at most, in bytes, seconds, requests and connections; and the answer to more."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from broker.http import connections
+from broker.http.answers import as_json
+from broker.http.endpoint import Endpoint
+from broker.http.limits import RateLimit
+from schema.limits import COMMAND_BYTES
+from tests.helpers import eventually
+from tests.integration.http_door import http_door
+
+_POST = b"POST /read HTTP/1.1\r\nHost: x\r\n"
+ended: list[str] = []
+
+
+async def _read(request: Request) -> Response:
+    return as_json({"bytes": len(await request.body())})
+
+
+async def _write(request: Request) -> Response:
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 65536
+                await asyncio.sleep(0)
+        finally:
+            ended.append(request.url.query)
+
+    return StreamingResponse(parts())
+
+
+@pytest.fixture
+async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """A place that reads a body and one that writes without end, with little patience."""
+    monkeypatch.setattr("broker.http.edge.BODY_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 20)
+    routes = [
+        Endpoint("/read", _read, methods=["POST"]),
+        Endpoint("/write", _write, methods=["GET"]),
+    ]
+    async with http_door(routes) as client:
+        yield client
+
+
+async def said(door: httpx.AsyncClient, *parts: bytes) -> bytes:
+    """All that is answered to these bytes until the connection is closed."""
+    reader, writer = await asyncio.open_connection(door.base_url.host, door.base_url.port)
+    try:
+        with suppress(ConnectionError):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+        async with asyncio.timeout(20):
+            answer = b""
+            with suppress(ConnectionError):
+                while part := await reader.read(65536):
+                    answer += part
+            return answer
+    finally:
+        writer.close()
+
+
+def parts_of(size: int) -> Iterable[bytes]:
+    """Chunks of a chunked body."""
+    for _ in range(size // 4096):
+        yield b"1000\r\n" + b"x" * 4096 + b"\r\n"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_headers_have_a_size(door: httpx.AsyncClient, whole: bool) -> None:
+    """431 beyond 32 KB, whether they come in one piece or never end."""
+    many = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 1000) for number in range(40))
+    end = b"Content-Length: 2\r\n\r\n{}" if whole else b""
+    answer = await said(door, _POST + many + end)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert (await door.post("/read", content=b"{}", headers={"X-Long": "y" * 9000})).is_success
+
+
+async def test_headers_have_a_time(door: httpx.AsyncClient) -> None:
+    """Who says nothing, or half of it, is hung up on."""
+    assert await said(door) == b""
+    assert await said(door, _POST) == b""
+
+
+async def test_a_body_has_a_size(door: httpx.AsyncClient) -> None:
+    """413, before any of it is read where its size is told, else as soon as it is too large; a gigabyte is not read."""
+    told = b"Content-Length: %d\r\n\r\n" % 2**30
+    answer = await said(door, _POST + told)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+    answer = await said(door, _POST + chunked, *parts_of(2 * COMMAND_BYTES))
+    assert answer.startswith(b"HTTP/1.1 413 ") or answer == b"", "reset, with the answer under way"
+    fits = await door.post("/read", content=b"x" * COMMAND_BYTES)
+    assert fits.json() == {"bytes": COMMAND_BYTES}
+
+
+async def test_a_body_has_a_time(door: httpx.AsyncClient) -> None:
+    """408 for one that does not come."""
+    answer = await said(door, _POST + b"Content-Length: 9\r\n\r\nslow")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"RequestTimeout" in answer
+
+
+async def test_an_answer_is_read(door: httpx.AsyncClient) -> None:
+    """Who does not read is hung up on, and nothing more is made for them."""
+    with socket.create_connection((door.base_url.host, door.base_url.port or 0)) as reader:
+        reader.sendall(b"GET /write?unread HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await eventually(lambda: "unread" in ended)
+
+
+async def test_connections_have_a_number(door: httpx.AsyncClient) -> None:
+    """One more than there may be is told to come again; when others have gone, there is room."""
+    held = [
+        await asyncio.open_connection(door.base_url.host, door.base_url.port) for _ in range(20)
+    ]
+
+    async def is_full() -> bool:
+        return b"503 Service Unavailable\r\nretry-after: 5" in await said(door)
+
+    assert await eventually(is_full)
+    for _, writer in held:
+        writer.close()
+
+    async def has_room() -> bool:
+        with suppress(httpx.HTTPError):
+            return (await door.post("/read", content=b"{}")).is_success
+        return False
+
+    assert await eventually(has_room)
+
+
+async def test_requests_of_one_address_have_a_rate() -> None:
+    """429 with Retry-After beyond it, and a good answer after that time."""
+    routes = [Endpoint("/read", _read, methods=["POST"])]
+    async with http_door(routes, per_address=RateLimit(1, 2)) as door:
+        answers = [await door.post("/read", content=b"{}") for _ in range(5)]
+        assert [one.status_code for one in answers[:2]] == [200, 200]
+        refused = [one for one in answers if one.status_code == 429]
+        assert refused
+        assert {one.headers["retry-after"] for one in refused} == {"1"}
+        assert {one.json()["code"] for one in refused} == {"RequestThrottled"}
+
+        async def again() -> bool:
+            return (await door.post("/read", content=b"{}")).status_code == 200
+
+        assert await eventually(again)
