@@ -43,7 +43,7 @@ def access_keys_of(settings: LocalSettings) -> AccessKeys | None:
 
 
 def outside_of(settings: LocalSettings) -> Outside:
-    """The store, the reader of documents, what seals secrets, what makes access keys, and The Things Stack's hosts."""
+    """The store, the reader of documents, what seals and makes keys, The Things Stack's hosts, the usual rate."""
     hosts = AllowedHosts.parse(settings.document_hosts or "")
     return Outside(
         store_of(settings),
@@ -51,4 +51,5 @@ def outside_of(settings: LocalSettings) -> Outside:
         sealer_for(settings),
         access_keys_of(settings),
         StackHosts.parse(settings.things_stack_hosts),
+        settings.rollout_per_minute,
     )

@@ -106,6 +106,12 @@ class LocalSettings(BaseSettings):
         default=True,
         description="true: the bucket is in the URL's path (MinIO); false: before the host (AWS)",
     )
+    rollout_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="how many things a minute a job tells that has no maximumPerMinute of its own;"
+        " unset: no limit (AWS: 1000)",
+    )
     things_stack_hosts: str = Field(
         DEFAULT_HOSTS,
         description="the only hosts of The Things Stack that are ever shown an API key: HOST,"

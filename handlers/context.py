@@ -35,7 +35,8 @@ class Outside:
 
     signer signs the URLs in documents. read_source gives the document at a documentSource, or raises Rejected; it is
     awaited while no transaction is open. sealer seals the secrets that are stored; access_keys makes the access key of
-    a token that is given out; stack_hosts are whom keys of The Things Stack may be shown.
+    a token that is given out; stack_hosts are whom keys of The Things Stack may be shown. per_minute is
+    the rate of jobs that have none of their own; None: no limit.
     """
 
     signer: Signer | None = None
@@ -43,6 +44,7 @@ class Outside:
     sealer: Sealer = field(default_factory=NoSealer)
     access_keys: AccessKeys | None = None
     stack_hosts: StackHosts = field(default_factory=lambda: StackHosts(()))
+    per_minute: int | None = None
 
 
 NOTHING: Final = Outside()
@@ -62,6 +64,7 @@ class Context:
 
     slot owns what is to be told. duplicate: the MQTT server delivered this request before, so its effect may be there.
     signer signs the URLs in documents; source is the document at the command's documentSource, once it was read.
+    per_minute is the rate of a new job that has none.
     sealer seals the secrets that are stored; access_keys makes access keys of tokens; stack_hosts are whom keys of The
     Things Stack may be shown.
     """
@@ -76,6 +79,7 @@ class Context:
     duplicate: bool = False
     signer: Signer | None = None
     source: str | None = None
+    per_minute: int | None = None
     sealer: Sealer = field(default_factory=NoSealer)
     access_keys: AccessKeys | None = None
     stack_hosts: StackHosts = field(default_factory=lambda: StackHosts(()))

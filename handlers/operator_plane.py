@@ -124,6 +124,7 @@ class _With(NamedTuple):
     stack_hosts: StackHosts
     source: str | None = None
     access_keys: AccessKeys | None = None
+    per_minute: int | None = None
 
 
 async def execute(
@@ -150,6 +151,7 @@ async def execute(
         outside.sealer,
         outside.stack_hosts,
         access_keys=outside.access_keys,
+        per_minute=outside.per_minute,
     )
     for _ in range(_ATTEMPTS):
         try:

@@ -9,6 +9,7 @@ import pytest
 
 from handlers import chunks
 from handlers.chunks import Progress
+from handlers.context import Outside
 from handlers.database import Pool, create_pool, tenant_transaction
 from handlers.things import create_things
 from schema.rollout import per_second
@@ -78,6 +79,35 @@ async def test_things_are_told_one_by_one_as_they_are_due(desk: Desk) -> None:
     job = await desk.job("j")
     assert job["isConcurrent"] is True
     assert job["jobExecutionsRolloutConfig"] == {"maximumPerMinute": 1}
+
+
+async def test_a_job_without_a_rate_has_the_usual_one(desk: Desk) -> None:
+    """Where the installation has one, in either words and under a ramp as well; a job's own maximum stands above it."""
+    usual = Desk(desk.pool, outside=Outside(per_minute=70))
+    ramp = {
+        "exponentialRate": {
+            "baseRatePerMinute": 50,
+            "incrementFactor": 2,
+            "rateIncreaseCriteria": {"numberOfNotifiedThings": 10},
+        }
+    }
+    for job, config in (("ramp", ramp), ("own", {"maximumPerMinute": 900}), ("none", {})):
+        await create(usual, config, "t00000", job=job)
+    seed = {"job_id": "seed", "document_type": "x", "target_device_id": "t00000"}
+    await usual.accepted("jobs/create", seed)
+    found = {
+        job: (await usual.job(job))["jobExecutionsRolloutConfig"]
+        for job in ("ramp", "own", "none", "seed")
+    }
+    assert found == {
+        "ramp": {**ramp, "maximumPerMinute": 70},
+        "own": {"maximumPerMinute": 900},
+        "none": {"maximumPerMinute": 70},
+        "seed": {"maximumPerMinute": 70},
+    }
+    assert (await desk.accepted("jobs/preview", aws_job("t00000")))["rollout"]["byMinute"] == [
+        {"minute": 0, "things": 1}
+    ]
 
 
 async def test_a_stop_is_not_made_up_for(desk: Desk) -> None:
