@@ -184,6 +184,13 @@ async def provision(context: Context, command: Provision) -> Outcome:
         )
     _require_same(found, "ttn_application_id", command.application_id)
     _require_same(found, "ttn_org_id", command.ttn_organization_id)
+    if command.owner not in (None, found.row["owner_kind"]) and _MADE & set(
+        found.row["provisioning_done"]
+    ):
+        raise Rejected(
+            Code.INVALID_STATE_TRANSITION,
+            f"owner: what was made belongs to the {found.row['owner_kind']}; use ttn/deep-clean first",
+        )
     wanted = _wanted(found, command)
     await context.connection.execute(
         _SQL["begin_provisioning"],

@@ -175,10 +175,10 @@ RETURNING *;
 
 -- name: pending_lines
 -- The next lines to do, those that were tried least first.
--- params: tenant, batch, most
+-- params: tenant, batch, most, attempts at most
 SELECT line, device_id, device, app_key_sealed, nwk_key_sealed, attempts FROM ttn_batch_lines
 WHERE tenant_id = $1 AND batch_id = $2 AND status = 'PENDING' AND attempts <= $4
-ORDER BY line LIMIT $3;
+ORDER BY attempts, line LIMIT $3;
 
 -- name: lock_claim
 -- Whether a batch is still ours to write, held until it is written.

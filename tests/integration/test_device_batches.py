@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -12,6 +13,7 @@ import pytest
 from broker.simulator.things_stack import Kind
 from broker.simulator.things_stack.seeding import JOIN_EUI, application, device
 from broker.simulator.things_stack.state import REGISTRIES
+from handlers import batch_ledger
 from handlers.database import Pool
 from tests.conftest import Database
 from tests.integration.stack_site import KEY, Killed, Killing, Site, stack_site
@@ -257,3 +259,17 @@ async def test_no_key_is_anywhere_but_sealed(
         for secret in secrets:
             assert secret not in text, where
             assert secret.encode().hex() not in text, where
+
+
+async def test_what_ended_long_ago_is_forgotten(site: Site, admin: asyncpg.Connection) -> None:
+    """Batches with their lines, and devices that were removed; what is registered stays on record."""
+    await site.batch("register", {"devices": devices(2)})
+    await site.batch("remove", {"device_ids": ["pump-1"]})
+    await admin.execute("UPDATE ttn_devices SET updated_at = now() - interval '2 days'")
+    await admin.execute(
+        "UPDATE ttn_device_batches SET finished_at = now() - interval '2 days' WHERE action = 'register'"
+    )
+    await batch_ledger.forget(site.desk.pool, timedelta(days=1))
+    assert await site.desk.rows("SELECT action FROM ttn_device_batches") == [{"action": "remove"}]
+    assert len(await site.desk.rows("SELECT 1 FROM ttn_batch_lines")) == 1
+    assert await site.desk.rows("SELECT device_id FROM ttn_devices") == [{"device_id": "pump-2"}]

@@ -123,6 +123,8 @@ async def test_an_application_of_the_user_without_more(site: Site) -> None:
     }
     before = await site.desk.accepted("ttn/credentials/get")
     assert before["webhook_secret_status"] == "empty"
+    refused = await site.desk.rejected("ttn/provision", {"owner": "organization"})
+    assert refused["message"].startswith("owner: what was made belongs to the user")
     status = await site.provisioned(webhook_url=HOOK)
     assert status["provisioning_status"] == "ready"
     after = await site.desk.accepted("ttn/credentials/get")

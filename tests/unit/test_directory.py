@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from broker.cli.callers import Where, settings_at
 from broker.embedded.directory import DirectoryTakenError, Secrets, running_up, taken, tell
+from broker.outside import sealer_for
+from broker.sealing import KeyRing
+from broker.secret_keys import new_key
 
 
 def test_a_directory_has_one_owner(tmp_path: Path) -> None:
@@ -47,3 +51,21 @@ def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
     assert (again.get("PASSWORD"), again.get("TOKEN"), again.get("OTHER")) == (made, "a=b", None)
     assert (tmp_path / "secrets.env").stat().st_mode & 0o777 == 0o600
     assert len(made) >= 43
+
+
+def test_commands_on_an_ups_database_seal_with_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory's own key, which may have another in front; the environment's, where it names one."""
+    for name in [one for one in os.environ if one.startswith("JOBBROKER_")]:
+        monkeypatch.delenv(name)
+    key = Secrets(tmp_path).made("SECRET_KEY")
+    of_up = Where(None, None, None, "default", tmp_path)
+    assert sealer_for(settings_at(of_up)).key_id == KeyRing.parse(key).key_id
+    newer = new_key()
+    Secrets(tmp_path).keep("SECRET_KEY", f"{newer},{key}")
+    assert sealer_for(settings_at(of_up)).key_id == KeyRing.parse(newer).key_id
+    elsewhere = Where(None, None, "postgresql://a:b@db/jobs", "default", tmp_path)
+    assert settings_at(elsewhere).secret_key is None
+    monkeypatch.setenv("JOBBROKER_SECRET_KEY", key)
+    assert sealer_for(settings_at(of_up)).key_id == KeyRing.parse(key).key_id
