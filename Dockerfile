@@ -8,7 +8,7 @@ COPY schema schema
 COPY handlers handlers
 COPY broker broker
 # The pins as a constraint: what a release was tested with, without what only its tests need.
-RUN /opt/jobbroker/bin/python -m pip install --no-cache-dir --disable-pip-version-check --constraint pins.txt .
+RUN /opt/jobbroker/bin/python -m pip install --no-cache-dir --disable-pip-version-check --constraint pins.txt '.[console]'
 
 FROM python:3.13-slim
 # The same number as the account of eclipse-mosquitto: it reads the password file that is written here, and no other account

@@ -6,7 +6,7 @@ ARGS ?=
 PYTHON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos soak check fuzz
+.PHONY: help install demo up test chaos soak check fuzz screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ fuzz: install ## 100,000 odd inputs into all that takes any; ARGS="--inputs N --
 
 soak: install ## 5,000 connected things for half an hour: nothing may grow; ARGS="--minutes 2 --things 500"
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+screenshots: install ## pictures of every screen of the console, in screenshots/; ARGS="--only job"
+	@$(BIN)/python -m tests.console.screens $(ARGS)
 
 check: install ## lint, format, types, layers; the sizes as a report
 	$(BIN)/ruff check .

@@ -38,6 +38,7 @@ from broker.console.pages import (
     templates,
     thing,
     things,
+    things_stack,
 )
 from broker.console.session import Sessions
 from broker.console.shell import frame
@@ -96,6 +97,10 @@ def _pages(feeds: Feeds) -> dict[str, tuple[str, Build]]:
         ),
         "/templates": ("/templates", lambda viewer, _names, _query: templates.show(viewer)),
         "/failures": ("/failures", lambda viewer, _names, _query: failures.show(viewer)),
+        "/things-stack": (
+            "/things-stack",
+            lambda viewer, _names, _query: things_stack.show(viewer),
+        ),
         "/events": ("/events", lambda viewer, _names, _query: events.show(viewer, feeds)),
         "/system": ("/system", lambda viewer, _names, _query: system.show(viewer)),
     }

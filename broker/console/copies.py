@@ -10,7 +10,7 @@ from typing import Any, Final
 from broker.console.api import request_of
 
 # AWS's CreateJob has these and no others; what is ours alone is left out where AWS's client would refuse it.
-_OURS: Final = frozenset({"priority", "exclusive", "stages", "clientToken"})
+_OURS: Final = frozenset({"priority", "exclusive", "stages", "approvalConfig", "clientToken"})
 
 
 def _pretty(value: object) -> str:
@@ -22,7 +22,7 @@ def job_as_created(job: Mapping[str, Any], document: str, *, job_id: str) -> dic
     members = (
         *("description", "targetSelection", "timeoutConfig", "jobExecutionsRolloutConfig"),
         *("abortConfig", "jobExecutionsRetryConfig", "schedulingConfig", "presignedUrlConfig"),
-        *("priority", "exclusive", "stages", "documentParameters"),
+        *("priority", "exclusive", "stages", "approvalConfig", "documentParameters"),
     )
     made: dict[str, Any] = {"jobId": job_id, "targets": list(job.get("targets", []))}
     made |= {name: job[name] for name in members if job.get(name)}

@@ -38,6 +38,11 @@ class Draft:
     end: str = ""
     end_behavior: str = "STOP_ROLLOUT"
     priority: float | None = None
+    stages: str = ""  # per cent of all things, by commas
+    stage_success: float | None = 95
+    stage_soak: float | None = None
+    stage_errors: float | None = None
+    approvals: float | None = None
     exclusive: bool = False
 
     def command(self, zone: ZoneInfo) -> dict[str, Any]:
@@ -52,6 +57,8 @@ class Draft:
             "timeoutConfig": _if(self.timeout, "inProgressTimeoutInMinutes"),
             "jobExecutionsRetryConfig": self._retry(),
             "schedulingConfig": self._schedule(zone),
+            "stages": self._stages(),
+            "approvalConfig": _if(self.approvals, "requiredApprovals"),
             "priority": _whole(self.priority),
             "exclusive": self.exclusive,
         }
@@ -92,6 +99,19 @@ class Draft:
             return {}
         one = {"failureType": self.retry_type, "numberOfRetries": _whole(self.retries)}
         return {"criteriaList": [one]}
+
+    def _stages(self) -> list[dict[str, Any]]:
+        shares = [one.strip() for one in self.stages.replace("%", "").split(",") if one.strip()]
+        made: list[dict[str, Any]] = []
+        for share in shares:
+            try:
+                one: dict[str, Any] = {"percentage": float(share)}
+            except ValueError:
+                raise DraftError(f"stages: {share[:40]!r} is no number of per cent") from None
+            one["successPercentage"] = 100 if self.stage_success is None else self.stage_success
+            one |= _if(self.stage_soak, "soakMinutes") | _if(self.stage_errors, "errorPercentage")
+            made.append(one)
+        return made
 
     def _schedule(self, zone: ZoneInfo) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -195,6 +215,15 @@ def draft_of(job: Mapping[str, Any], document: str) -> Draft:
     for one in (job.get("abortConfig") or {}).get("criteriaList", [])[:1]:
         draft.abort_type, draft.abort_percent = one["failureType"], one["thresholdPercentage"]
         draft.abort_least = one["minNumberOfExecutedThings"]
+    stages = job.get("stages") or []
+    if stages and all("percentage" in one for one in stages):
+        draft.stages = ", ".join(f"{one['percentage']:g}" for one in stages)
+        draft.stage_success = stages[0].get("successPercentage", 100)
+        draft.stage_soak, draft.stage_errors = (
+            stages[0].get("soakMinutes"),
+            stages[0].get("errorPercentage"),
+        )
+    draft.approvals = (job.get("approvalConfig") or {}).get("requiredApprovals")
     for one in (job.get("jobExecutionsRetryConfig") or {}).get("criteriaList", [])[:1]:
         draft.retry_type, draft.retries = one["failureType"], one["numberOfRetries"]
     return draft

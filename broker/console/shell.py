@@ -29,6 +29,7 @@ PLACES: Final = (
     Place("/groups", "Groups", "workspaces"),
     Place("/templates", "Templates", "content_copy"),
     Place("/failures", "Failures", "error_outline"),
+    Place("/things-stack", "The Things Stack", "cell_tower"),
     Place("/events", "Events", "podcasts"),
     Place("/system", "System", "monitor_heart"),
 )
@@ -60,7 +61,7 @@ def frame(viewer: Viewer, here: str) -> Iterator[None]:
         ui.space()
         _who(viewer)
     drawer = ui.left_drawer(value=False, bordered=True).classes("jb-drawer")
-    drawer.props("show-if-above width=190 breakpoint=900")
+    drawer.props("show-if-above width=205 breakpoint=900")
     menu.on_click(drawer.toggle)
     with drawer, tag("nav", "jb-nav", aria_label="Places"):
         for place in PLACES:

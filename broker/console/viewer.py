@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from nicegui import Client, background_tasks, ui
@@ -102,7 +103,7 @@ async def viewer_of(
         role=Role(who["role"]),
         tenant=who["tenant"],
         home=(who["awsRegion"], who["awsAccount"]),
-        zone=zone_of(request.cookies.get("jobbroker_zone")),
+        zone=zone_of(unquote(request.cookies.get("jobbroker_zone", ""))),
         dark=_THEMES.get(request.cookies.get("jobbroker_theme", "")),
         prefix=str(request.scope.get("root_path", "")),
         client=client,

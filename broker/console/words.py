@@ -230,6 +230,43 @@ def schedule_words(config: Json | None) -> str:
     return words + "."
 
 
+def stages_words(stages: Sequence[Json] | None) -> str:
+    """In which steps a job comes to its things (beyond AWS: stages)."""
+    if not stages:
+        return ""
+    steps = [_stage_size(one) for one in stages]
+    first = stages[0]
+    words = (
+        f"Comes in {counted(len(stages), 'stage')}: {', then '.join(steps)}; the next begins when"
+    )
+    words += f" {first.get('successPercentage', 100):g} % of one have succeeded"
+    if first.get("soakMinutes"):
+        words += f" and {lasting(60 * first['soakMinutes'])} have passed"
+    return words + "."
+
+
+def _stage_size(stage: Json) -> str:
+    if "percentage" in stage:
+        return f"{stage['percentage']:g} %"
+    if "numberOfThings" in stage:
+        return counted(stage["numberOfThings"], "thing")
+    if "thingGroupName" in stage:
+        return f"group {stage['thingGroupName']}"
+    if "attribute" in stage:
+        return f"{stage['attribute']['name']}={stage['attribute']['value']}"
+    return "the rest"
+
+
+def approval_words(config: Json | None) -> str:
+    """Who must say yes before anybody is told (beyond AWS: approvalConfig)."""
+    needed = (config or {}).get("requiredApprovals")
+    return (
+        f"Waits until {counted(needed, 'other operator has', 'other operators have')} approved it."
+        if needed
+        else ""
+    )
+
+
 def sentences(job: Json, things: int | None = None) -> list[str]:
     """All that will happen with a job, a sentence each."""
     kind = (
@@ -238,7 +275,9 @@ def sentences(job: Json, things: int | None = None) -> list[str]:
         else ""
     )
     said = [
+        approval_words(job.get("approvalConfig")),
         schedule_words(job.get("schedulingConfig")),
+        stages_words(job.get("stages")),
         rollout_words(job.get("jobExecutionsRolloutConfig"), things),
         timeout_words(job.get("timeoutConfig")),
         retry_words(job.get("jobExecutionsRetryConfig")),

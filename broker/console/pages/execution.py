@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, Final
 
 from nicegui import ui
 
@@ -120,21 +120,20 @@ class _Execution:
             self._buttons()
 
     def _times(self) -> None:
-        one = self.one
-        queued, started = one["queuedAt"], one.get("startedAt")
-        updated, status = one["lastUpdatedAt"], one["status"]
-        self._step("Queued", queued)
-        with tag("li"):
-            words("Notification")
-            words("written with it; sent until the MQTT server has it", "jb-sub")
-        if started:
-            self._step("Started", started, f"after {lasting(started - queued)} in the queue")
-        if status not in ENDED and updated not in {queued, started}:
-            self._step("Last report", updated)
-        if status in ENDED:
-            since = started or queued
-            self._step(word(status), updated, f"after {lasting(updated - since)}")
-        else:
+        before = None
+        for entry in self.one.get("timeline", []):
+            when, what = entry["at"], entry["what"]
+            after = "" if before is None else f"{lasting(when - before)} later"
+            details = entry.get("statusDetails") or {}
+            said = ", ".join(
+                f"{key}: {'taken away' if value is None else value}"
+                for key, value in details.items()
+            )
+            self._step(
+                _ENTRIES.get(what, word(what)), when, " - ".join(filter(None, (after, said)))
+            )
+            before = when
+        if self.one["status"] not in ENDED:
             with tag("li", "jb-later"):
                 words("Not over yet", "jb-quiet")
 
@@ -233,6 +232,13 @@ class _Execution:
             self.quiet.set_visibility(visible=False)
             line: Tag = event_line(self.viewer, event)
             line.move(self.log, 0)
+
+
+_ENTRIES: Final = {
+    "QUEUED": "Queued",
+    "NOTIFY_SENT": "Told: the MQTT server has acknowledged the notification",
+    "IN_PROGRESS": "At work",
+}
 
 
 def _left(one: dict[str, Any]) -> str:

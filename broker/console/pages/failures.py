@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from nicegui import ui
 
+from broker.console.api import sent_as
 from broker.console.components import (
     command_button,
     confirmed,
     empty,
     heading,
+    send,
     status_chip,
     tag,
     words,
@@ -86,8 +88,9 @@ async def show(viewer: Viewer) -> None:
         said = f"of the {counted(len(bad), 'newest job')} with failures"
         words(said + (f", {_PAGE} of each kind at most" if cut else ""), "jb-quiet")
     groups = grouped_by_reason(found)
+    live = frozenset(job["jobId"] for job in bad if job["status"] == "IN_PROGRESS")
     for group in groups:
-        _show_group(viewer, group)
+        _show_group(viewer, group, live)
     if not groups:
         empty(
             "Nothing has failed",
@@ -95,7 +98,7 @@ async def show(viewer: Viewer) -> None:
         )
 
 
-def _show_group(viewer: Viewer, group: Group) -> None:
+def _show_group(viewer: Viewer, group: Group, live: frozenset[str]) -> None:
     by_job: dict[str, list[str]] = defaultdict(list)
     for job_id, thing in group.things:
         by_job[job_id].append(thing)
@@ -114,7 +117,27 @@ def _show_group(viewer: Viewer, group: Group) -> None:
                         words(thing)
                 if len(things) > _SHOWN:
                     words(f"and {grouped(len(things) - _SHOWN)} more", "jb-quiet")
-                _retry_button(viewer, job_id, things)
+                if job_id in live:
+                    _retry_in_job(viewer, job_id, group.status)
+                else:
+                    _retry_button(viewer, job_id, things)
+
+
+def _retry_in_job(viewer: Viewer, job_id: str, status: str) -> None:
+    """A job that is under way tries all of a kind again itself, whatever their reasons."""
+
+    async def retry() -> None:
+        sends = sent_as("jobs/retry-failed", {"jobId": job_id})
+        consequence = f"All things of {job_id} that are {status} have another execution of it."
+        if await confirmed("Try them again?", consequence, sends, label="Try again"):
+            body = await send(viewer, "jobs/retry-failed", jobId=job_id, failureType=status)
+            if body is not None:
+                ui.navigate.to(job_path(job_id))
+
+    names = {"jobId": job_id}
+    command_button(
+        viewer, "Retry all of this kind", "jobs/retry-failed", retry, icon="replay", names=names
+    )
 
 
 def _retry_button(viewer: Viewer, job_id: str, things: list[str]) -> None:

@@ -31,6 +31,7 @@ from broker.console.components import (
     words,
 )
 from broker.console.copies import as_boto3, as_cli, as_curl, as_mosquitto, job_as_created
+from broker.console.course import show_course
 from broker.console.feed import Event, Feeds
 from broker.console.heatmap import HeatMap, Progress, read_progress, thing_at
 from broker.console.links import clone_path, execution_path
@@ -99,6 +100,8 @@ class _Job:
         self._progress = Progress()
         self._drawn_at = 0.0
         self._took = 0.0
+        self._course: object = (None, None)
+        self._acted_on: object = None
         self._drawn_counts: dict[Status, int] | None = None
 
     def build(self, query: Mapping[str, str]) -> None:
@@ -151,6 +154,7 @@ class _Job:
                         count = words("", as_="b")
                     self._legend[status] = (shown, count)
             self.brakes = words("", "jb-quiet", as_="p")
+        self.course = tag("div")
         with tag("div", "jb-grid"):
             with tag("div", "jb-card"):
                 section("What happens")
@@ -240,7 +244,11 @@ class _Job:
         body = await self.viewer.call(
             "jobs/get", jobId=self.job_id, includeExecutions=False, includeDocument=False
         )
-        before, self.job = self.job, body["job"]
+        self.job = body["job"]
+        course = (body.get("stages"), body.get("approval"))
+        if course != self._course:
+            self._course = course
+            show_course(self.viewer, self.course, self.job_id, body, self.read_again)
         found, total = counts(self.job), int(self.job.get("executionCount", 0))
         over = ended(found)
         share = 100 * over / total if total else 100
@@ -253,11 +261,13 @@ class _Job:
             count.say(f" {grouped(found[status])}")
             shown.set_visibility(bool(found[status]))
         self.brakes.say("; ".join(abort_distance(self.job.get("abortConfig"), found)))
-        if (
-            self.job["status"] != before["status"]
-            or not self.chip.default_slot.children
-            or (self.job.get("paused") != before.get("paused"))
-        ):
+        said = (
+            self.job["status"],
+            self.job.get("paused"),
+            any(found[one] for one in _BAD),
+        )
+        if said != self._acted_on:
+            self._acted_on = said
             self._show_actions()
         await self._refresh_things()
 
@@ -424,6 +434,16 @@ class _Job:
                 command_button(
                     self.viewer, "Cancel", "jobs/cancel", self._cancel, icon="block", names=names
                 )
+            bad = sum(counts(self.job)[one] for one in _BAD)
+            if bad and job["status"] == "IN_PROGRESS":
+                command_button(
+                    self.viewer,
+                    "Retry failed",
+                    "jobs/retry-failed",
+                    self._retry_failed,
+                    icon="replay",
+                    names=names,
+                )
             if self.viewer.may("jobs/create"):
                 with tag("a", "jb-plain-link", href=self.viewer.link(clone_path(self.job_id))):
                     words("Clone")
@@ -438,6 +458,22 @@ class _Job:
     async def _resume(self) -> None:
         await send(self.viewer, "jobs/resume", "Resumed", jobId=self.job_id)
         await self.read_again()
+
+    async def _retry_failed(self) -> None:
+        bad = sum(counts(self.job)[one] for one in _BAD)
+        sends = sent_as("jobs/retry-failed", {"jobId": self.job_id})
+        if await confirmed(
+            f"Try {counted(bad, 'thing')} again?",
+            "Each has another execution of this job, before those who wait to be told.",
+            sends,
+            label="Try again",
+        ):
+            body = await send(self.viewer, "jobs/retry-failed", jobId=self.job_id)
+            if body is not None:
+                ui.notify(
+                    f"{counted(body['numberOfThings'], 'thing')} are tried again", type="positive"
+                )
+            await self.read_again()
 
     async def _cancel(self) -> None:
         found = counts(self.job)
@@ -469,6 +505,7 @@ class _Job:
                 ui.navigate.to("/")
 
 
+_BAD: Final = (Status.FAILED, Status.TIMED_OUT, Status.REJECTED)
 _TABS: Final = {
     "overview": "Overview",
     "things": "Things",

@@ -139,13 +139,13 @@ class _NewJob:
     def _whom(self) -> None:
         with tag("div", "jb-card"):
             section("To whom")
-            self.chosen = tag("div", "jb-row")
+            self.chosen = tag("div", "jb-row jb-picked")
             with tag("div", "jb-fields"):
                 kind = ui.toggle(
                     {"thinggroup": "Groups", "thing": "Things"}, value="thinggroup"
                 ).props("no-caps dense unelevated")
                 name = ui.input("Name begins with").props(_FIELD + " debounce=200 clearable")
-            self.found = tag("div", "jb-row", role="group", aria_label="Found")
+            self.found = tag("div", "jb-row jb-found", role="group", aria_label="Found")
 
             async def find() -> None:
                 await self._find(str(kind.value), str(name.value or ""))
@@ -209,7 +209,16 @@ class _NewJob:
                 self._number("At most a minute", "per_minute")
                 self._number("Begin with a minute", "ramp_base")
                 self._number("Then times", "ramp_factor", step=0.1)
-                self._number("Each time so many were told", "ramp_every")
+                self._number("After each so many", "ramp_every")
+        with tag("div", "jb-card"):
+            section("In stages")
+            with tag("div", "jb-fields"):
+                box = ui.input("% of things").props(_FIELD + ' hint="by commas: 5, 25, 100"')
+                self._bind(box, "stages")
+                self._number("% that must succeed", "stage_success")
+                self._number("Then wait, minutes", "stage_soak")
+                self._number("Pause at % failed", "stage_errors")
+                self._number("Approvals needed", "approvals")
         with tag("div", "jb-card"):
             section("When it goes wrong")
             with tag("div", "jb-fields"):
