@@ -72,10 +72,12 @@ async def scene(
 
 
 async def new_job(page: Page, job_id: str) -> None:
-    """Make a job for all pumps with the form."""
+    """Make a job for all pumps with the form, in two stages."""
     await page.get_by_role("link", name="New job").click()
     await page.get_by_role("textbox", name="Id").fill(job_id)
     await page.get_by_role("button", name="Add pumps").click()
+    await page.get_by_role("textbox", name="% of things").fill("10, 100")
+    await page.get_by_role("spinbutton", name="% that must succeed").fill("50")
     await expect(page.get_by_text("It is for 200 things now.")).to_be_visible(timeout=PATIENCE)
     await page.get_by_role("button", name="Create the job").click()
     await expect(page.get_by_role("heading", name=job_id, exact=True)).to_be_visible(
@@ -84,7 +86,7 @@ async def new_job(page: Page, job_id: str) -> None:
 
 
 async def test_an_operator_sees_a_job_through(scene: Scene) -> None:
-    """A job for 200 things is made, watched to its end without a reload, a failure retried, another job canceled."""
+    """A staged job for 200 things is made, watched to its end without a reload, a failure retried, another canceled."""
     address = Address("127.0.0.1", scene.served.site.device_port, tls=False)
     fleet = running_fleet(
         address, dict.fromkeys(THINGS, "any"), Behaviour(fail=0.1, latency=(0.2, 2.0), seed=7)
@@ -98,6 +100,7 @@ async def test_an_operator_sees_a_job_through(scene: Scene) -> None:
         assert await page.evaluate("window.sameDocument")
         counts = await scene.desk.counts("fw-7")
         assert sum(counts.values()) == 200
+        await expect(page.get_by_text("Stage 2")).to_be_visible()
         await retry_a_failure(page, scene, counts["Failed"])
         await cancel_another(found, scene)
         assert found.complaints == []
@@ -174,7 +177,8 @@ async def check_axe(found: Reader) -> None:
     axe = Axe()
     serious: list[str] = []
     for path in ("/", "/jobs/looked-at", "/jobs/looked-at?tab=things", "/jobs/looked-at/things/pump-001", "/things",
-                 "/things/pump-001", "/groups/pumps", "/templates", "/failures", "/events", "/system"):  # fmt: skip
+                 "/things/pump-001", "/groups/pumps", "/templates", "/failures", "/events", "/system",
+                 "/new?target=thing/pump-001", "/things-stack"):  # fmt: skip
         await found.open(path)
         results = await axe.run(found.page)
         serious += [

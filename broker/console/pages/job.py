@@ -505,6 +505,7 @@ class _Job:
                 ui.navigate.to("/")
 
 
+_AXIS: Final = {"color": "#808a97"}  # to be read in the dark and in the light
 _BAD: Final = (Status.FAILED, Status.TIMED_OUT, Status.REJECTED)
 _TABS: Final = {
     "overview": "Overview",
@@ -549,8 +550,13 @@ def _chart_options() -> dict[str, Any]:
             "textStyle": {"color": "#808a97"},
         },
         "tooltip": {"trigger": "axis"},
-        "xAxis": {"type": "time", "splitLine": {"show": False}},
-        "yAxis": {"type": "value", "minInterval": 1, "splitLine": {"lineStyle": {"opacity": 0.25}}},
+        "xAxis": {"type": "time", "splitLine": {"show": False}, "axisLabel": _AXIS},
+        "yAxis": {
+            "type": "value",
+            "minInterval": 1,
+            "axisLabel": _AXIS,
+            "splitLine": {"lineStyle": {"opacity": 0.25}},
+        },
         "series": [
             {
                 **line,
