@@ -34,6 +34,7 @@ from broker.console.pages import (
     job,
     jobs,
     new_job,
+    stack_run,
     system,
     templates,
     thing,
@@ -100,6 +101,10 @@ def _pages(feeds: Feeds) -> dict[str, tuple[str, Build]]:
         "/things-stack": (
             "/things-stack",
             lambda viewer, _names, _query: things_stack.show(viewer),
+        ),
+        "/things-stack/runs/{run}": (
+            "/things-stack",
+            lambda viewer, names, _query: stack_run.show(viewer, names["run"]),
         ),
         "/events": ("/events", lambda viewer, _names, _query: events.show(viewer, feeds)),
         "/system": ("/system", lambda viewer, _names, _query: system.show(viewer)),

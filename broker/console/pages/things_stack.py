@@ -23,6 +23,7 @@ from broker.console.components import (
     tag,
     words,
 )
+from broker.console.pages.stack_run import STATES, epoch
 from broker.console.viewer import Live, Viewer
 
 _STATES: Final = {"ready": "SUCCEEDED", "provisioning": "IN_PROGRESS", "failed": "FAILED"}
@@ -30,6 +31,19 @@ _COLUMNS: Final = (
     {"name": "device", "label": "Device", "field": "device"},
     {"name": "more", "label": "Registered", "field": "more"},
 )
+_RUNS: Final = (
+    {"name": "run", "label": "Run", "field": "what"},
+    {"name": "status", "label": "Status", "field": "status"},
+    {"name": "created", "label": "Created", "field": "created"},
+)
+_RUN: Final = r"""
+<q-tr :props="props">
+  <q-td class="jb-block"><a data-row :href="props.row.href">{{ props.row.what }}{{ props.row.dry }}</a>
+    <span class="jb-sub">{{ props.row.target }}</span></q-td>
+  <q-td><span :class="'jb-status st-' + props.row.colour">{{ props.row.status }}</span></q-td>
+  <q-td><time :title="props.row.created_utc">{{ props.row.created }}</time></q-td>
+</q-tr>
+"""
 _SECRETS: Final = (
     "main_api_key",
     "app_api_secret",
@@ -62,6 +76,9 @@ class _Stack:
             command_button(viewer, "Connect", "ttn/credentials/set", self._connect, icon="link")
             command_button(viewer, "Provision", "ttn/provision", self._provision, icon="play_arrow")
             command_button(
+                viewer, "Deprovision", "ttn/deprovision", self._deprovision, icon="delete_sweep"
+            )
+            command_button(
                 viewer, "Start fresh", "ttn/start-fresh", self._start_fresh, icon="restart_alt"
             )
         with tag("div", "jb-grid"):
@@ -77,6 +94,11 @@ class _Stack:
                 self.secrets = tag("div")
                 with self.secrets:
                     words("Hidden; each reading is in the audit log.", "jb-quiet")
+        with tag("div", "jb-head", style="margin-top:18px"):
+            section("Deprovisioning runs")
+        self.runs = table(_RUNS, key="run", label="Deprovisioning runs")
+        self.runs.add_slot("body", _RUN)
+        self.no_runs = words("None yet.", "jb-quiet", as_="p")
         with tag("div", "jb-head", style="margin-top:18px"):
             section("Devices on our record")
         self.table = table(_COLUMNS, key="device", label="Devices at The Things Stack")
@@ -95,6 +117,8 @@ class _Stack:
             unknown = error.code == "ResourceNotFound"
             problem = "Not connected yet." if unknown else error.message
             body, listed = {"problem": problem}, {"devices": []}
+        runs = await self.viewer.call("ttn/runs/list", limit=20)
+        self._show_runs(runs["jobs"])
         rows = [_row(one) for one in listed.get("devices", [])]
         if rows != self.table.rows:
             self.table.rows = rows
@@ -104,6 +128,32 @@ class _Stack:
         if body != self._shown:
             self._shown = body
             self._show_state(body)
+
+    def _show_runs(self, runs: list[dict[str, Any]]) -> None:
+        rows = []
+        for one in runs:
+            both = self.viewer.both(epoch(one["created_at"]))
+            rows.append(
+                {
+                    "run": one["id"],
+                    "href": self.viewer.link(f"/things-stack/runs/{one['id']}"),
+                    "what": str(one.get("action", "")).replace("_", " "),
+                    "target": " ".join(
+                        str(one[name])
+                        for name in ("ttn_application_id", "device_id")
+                        if one.get(name)
+                    ),
+                    "dry": ", looks only" if one.get("dry_run") else "",
+                    "status": str(one["status"]).capitalize(),
+                    "colour": STATES.get(one["status"], "QUEUED"),
+                    "created": both["text"],
+                    "created_utc": both["utc"],
+                }
+            )
+        if rows != self.runs.rows:
+            self.runs.rows = rows
+        self.runs.set_visibility(bool(rows))
+        self.no_runs.set_visibility(not rows)
 
     def _show_state(self, body: Mapping[str, Any]) -> None:
         self.chip.clear()
@@ -187,6 +237,37 @@ class _Stack:
         if await confirmed("Provision?", consequence, sends, label="Provision"):
             await send(self.viewer, "ttn/provision", "Under way")
             await self.refresh()
+
+    async def _deprovision(self) -> None:
+        with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
+            words("Take it out of The Things Stack", "jb-h2", as_="h2")
+            words(
+                "Everything of the connection goes: devices in all registries, application, organization.",
+                as_="p",
+            )
+            application = ui.input("This application alone").props("outlined dense")
+            device = ui.input("This device alone").props("outlined dense")
+            look = ui.checkbox("Only look, change nothing", value=True)
+            box = ui.input('Type "deprovision" to go on').props("outlined dense")
+            words(sent_as("ttn/deprovision", {}), "jb-quiet jb-mono", as_="p")
+            with ui.row().classes("jb-buttons"):
+                ui.button("Close", on_click=lambda: dialog.submit("")).props("no-caps flat")
+                go = ui.button("Deprovision", on_click=lambda: dialog.submit("yes"))
+                go.props("no-caps unelevated color=negative")
+                go.bind_enabled_from(box, "value", backward=lambda value: value == "deprovision")
+        wanted = await dialog
+        dialog.delete()
+        if not wanted:
+            return
+        body = await send(
+            self.viewer,
+            "ttn/deprovision",
+            application_id=application.value or None,
+            device=device.value or None,
+            dry_run=True if look.value else None,
+        )
+        if body is not None:
+            ui.navigate.to(f"/things-stack/runs/{body['job_id']}")
 
     async def _start_fresh(self) -> None:
         sends = sent_as("ttn/start-fresh", {})
