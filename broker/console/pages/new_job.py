@@ -134,7 +134,7 @@ class _NewJob:
             self.problem = tag("div", "jb-problem", role="alert")
 
     def _theme(self) -> Any:  # noqa: ANN401 - one of many names
-        return "basicDark" if self.viewer.dark else "basicLight"
+        return "vscodeDark" if self.viewer.dark else "vscodeLight"
 
     def _whom(self) -> None:
         with tag("div", "jb-card"):

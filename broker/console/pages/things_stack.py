@@ -209,6 +209,8 @@ class _Stack:
             )
             identity = ui.input("Identity server, HOST[:PORT]").props("outlined dense")
             regional = ui.input("Regional servers, if other").props("outlined dense")
+            application = ui.input("Application that is there already").props("outlined dense")
+            there = ui.input("Organization that is there already").props("outlined dense")
             name = ui.input("Name of the organization").props("outlined dense")
             words(sent_as("ttn/credentials/set", {}), "jb-quiet jb-mono", as_="p")
             with ui.row().classes("jb-buttons"):
@@ -227,6 +229,8 @@ class _Stack:
                 region=region.value or None,
                 identity_host=identity.value or None,
                 regional_host=regional.value or None,
+                application_id=application.value or None,
+                ttn_organization_id=there.value or None,
                 organization_name=name.value or None,
             )
             await self.refresh()

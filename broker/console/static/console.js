@@ -69,6 +69,14 @@
     if (window.socket) emitEvent("jobbroker_visible", document.visibilityState === "visible");
   });
 
+  // The editor's own field has no name: it takes that of the element around it.
+  const nameEditors = () => {
+    for (const field of document.querySelectorAll(".cm-content:not([aria-label])")) {
+      field.setAttribute("aria-label", field.closest("[aria-label]")?.getAttribute("aria-label") || "Text");
+    }
+  };
+  new MutationObserver(nameEditors).observe(document, { childList: true, subtree: true });
+
   // NiceGUI shows its popup when the connection is lost; the badge says so, too.
   addEventListener("DOMContentLoaded", () => {
     const popup = document.getElementById("popup");
