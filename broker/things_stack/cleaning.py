@@ -48,6 +48,7 @@ class Cleaning:
     may_be_claimed: bool = False
     _steps: list[Step] = field(default_factory=list)
     _statuses: dict[str, StepStatus | None] = field(default_factory=dict)
+    _elsewhere: dict[Registry, list[Place]] = field(default_factory=dict)
     _problem: str | None = None
     _may_heal: bool = True
     _refused: Outcome | None = None
@@ -92,8 +93,20 @@ class Cleaning:
         return Cleaned(state, self._steps, self._refused)
 
     async def _delete(self, registry: Registry, name: StepName, target: Target) -> StepStatus:
+        places = self.places.of(registry, self.device.hosts)
+        found = await self._delete_at(places, registry, name, target)
+        if not {_OK, _ERROR} & set(found):
+            self._elsewhere[registry] = self.places.elsewhere(registry, places)
+            found += await self._delete_at(self._elsewhere[registry], registry, name, target)
+        if _ERROR in found:
+            return _ERROR
+        return _OK if _OK in found else _SKIPPED
+
+    async def _delete_at(
+        self, places: list[Place], registry: Registry, name: StepName, target: Target
+    ) -> list[StepStatus]:
         found: list[StepStatus] = []
-        for place in self.places.of(registry, self.device.hosts):
+        for place in places:
             outcome = await self.stack.devices.delete(
                 registry, place.host, self.application_id, self.device.device_id
             )
@@ -104,9 +117,7 @@ class Cleaning:
             if place.certain or status is not _SKIPPED:
                 self._note(name, outcome, verdict, status)
             found.append(status)
-        if _ERROR in found:
-            return _ERROR
-        return _OK if _OK in found else _SKIPPED
+        return found
 
     def _note(self, name: StepName, outcome: Outcome, verdict: Verdict, status: StepStatus) -> None:
         meta = {"reason": "already_gone"} if status is _SKIPPED else None
@@ -162,7 +173,8 @@ class Cleaning:
         held: Outcome | None = None
         kinds = [*_REGIONAL, (Registry.IS, "is", StepName.VERIFY_DEV_EUI, Target.IS_DEVICE)]
         for registry, name, _, target in kinds:
-            for place in self.places.of(registry, self.device.hosts):
+            places = self.places.of(registry, self.device.hosts)
+            for place in [*places, *self._elsewhere.get(registry, ())]:
                 outcome = await self.stack.devices.get(
                     registry, place.host, self.application_id, self.device.device_id
                 )

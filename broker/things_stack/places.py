@@ -1,12 +1,14 @@
 """On which hosts a device may be: those recorded for it; where nobody recorded one, every host that it could be on.
 
 A wrong cluster answers a perfectly formed "no such device" (reference/the-things-stack.md 6.3), so one that was guessed
-proves nothing by itself: where no address is known, all of them are asked.
+proves nothing by itself: where no address is known, all of them are asked. So they are where the recorded host has no
+such device: it may never have been there, and the record be wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,16 +48,24 @@ class Places:
             # What is recorded may be out of date; the configured host costs a call only where it is another one.
             more = [usual] if usual not in said else []
             return [Place(one, certain=one in said) for one in [*said, *more]]
-        guesses = [
+        return [Place(usual, certain=True), *self._guesses(registry, {usual})]
+
+    def elsewhere(self, registry: Registry, asked: Sequence[Place]) -> list[Place]:
+        """Where else a device could be that is at none of the places asked, though it is recorded there."""
+        if registry is Registry.IS:
+            return []
+        return self._guesses(registry, {one.host for one in asked})
+
+    def _guesses(self, registry: Registry, besides: AbstractSet[str]) -> list[Place]:
+        hosts = [
+            self.usual(registry),
             *self.known.get(registry.value, ()),
-            *siblings(usual),
+            *siblings(self.usual(registry)),
             *self.allowed.named(),
         ]
-        others = [one for one in dict.fromkeys(guesses) if one != usual and self.is_allowed(one)]
-        return [
-            Place(usual, certain=True),
-            *(Place(one, certain=False) for one in others[:_GUESSES_MOST]),
-        ]
+        others = [one for one in dict.fromkeys(hosts) if one not in besides]
+        allowed = [one for one in others if self.is_allowed(one)]
+        return [Place(one, certain=False) for one in allowed[:_GUESSES_MOST]]
 
     def foreign_join_hosts(self, recorded: Mapping[str, Sequence[str]]) -> list[str]:
         """Join servers of others that the device is said to be on: no key of ours is sent there."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.simulator.things_stack import seeding
+from broker.simulator.things_stack import masks, seeding
 from broker.simulator.things_stack.faults import USUAL, Kind
 from handlers import run_ledger
 from handlers.database import Pool
@@ -30,12 +30,12 @@ _SAID = """
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A device as a drawn case has it: where it is, and whether the identity server's entry tells."""
+    """A device as a drawn case has it: where it is, and where its entry at the identity server says, if it does."""
 
     host: str
     registries: frozenset[str]
     has_eui: bool
-    addresses: bool
+    said: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ _PLANTED = st.builds(
     host=st.sampled_from(CLUSTERS),
     registries=st.sets(st.sampled_from(REGISTRIES[1:])).map(lambda some: frozenset(some) | {"is"}),
     has_eui=st.sampled_from((True, True, True, False)),
-    addresses=st.sampled_from((True, True, False)),
+    said=st.sampled_from((*CLUSTERS, None)),
 )
 _CASES = st.builds(
     Case,
@@ -144,14 +144,17 @@ async def _site_of(base: Site, number: int, case: Case) -> tuple[Site, UUID]:
     stack = base.server.stack
     made = seeding.tenant(stack, f"case{number}", admin=case.admin)
     for index, planted in enumerate(case.devices, start=1):
-        seeding.device(
+        entry = seeding.device(
             stack,
             (made.application.id, f"device-{index}"),
             seeding.eui_of(number * 100 + index) if planted.has_eui else None,
             host=planted.host,
             registries=planted.registries,
-            addresses=planted.addresses,
+            addresses=False,
         )
+        if planted.said is not None:
+            address = stack.hosts[planted.said].address
+            entry |= dict.fromkeys(masks.SERVER_ADDRESSES, address)
     site = Site(base.server, base.pool, base.database, base.ring, made)
     organization = uuid4()
     await site.connect(organization=organization)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from broker.simulator.things_stack import Kind, Options, seeding
+from broker.simulator.things_stack import Kind, Options, masks, seeding
 from broker.things_stack.transport import Call
 from handlers import retention, run_ledger
 from handlers.database import Connection, Pool
@@ -234,6 +234,23 @@ async def test_a_device_without_addresses_is_looked_for_everywhere(
         run_id = await site.deprovision()
         await site.work()
         assert (await site.run(run_id))["status"] == "SUCCEEDED"
+        assert site.held() == set()
+
+
+async def test_a_wrong_record_of_where_a_device_is_frees_nothing(
+    pool: Pool, database: Database
+) -> None:
+    """The recorded cluster says "no such device" as well as the right one would: the others are asked, too."""
+    async with run_site(pool, database) as site:
+        key = (site.application, "moved-1")
+        entry = seeding.device(site.server.stack, key, seeding.eui_of(1), host="nam1")
+        eu1 = site.server.hosts["eu1"].address
+        entry |= dict.fromkeys(masks.SERVER_ADDRESSES, eu1)
+        await site.connect()
+        run_id = await site.deprovision()
+        await site.work()
+        assert (await site.run(run_id))["status"] == "SUCCEEDED"
+        assert await site.released(run_id) == {seeding.eui_of(1)}
         assert site.held() == set()
 
 
