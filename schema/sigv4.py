@@ -24,6 +24,7 @@ LONGEST_PRESIGNED: Final = 604_800  # seconds; AWS: seven days
 _TERMINATOR: Final = "aws4_request"
 _TIME: Final = "%Y%m%dT%H%M%SZ"
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}")
+_PRESIGNED: Final = re.compile(r"(?:^|&)X-Amz-(?:Signature|Algorithm)=")
 _DIGEST_HEADER: Final = "x-amz-content-sha256"
 
 
@@ -80,7 +81,7 @@ def is_signed(authorization: str | None, query: str) -> bool:
     """Whether a request is one of AWS's dialect: by its Authorization header, or by its query."""
     if authorization is not None and authorization.startswith("AWS4-"):
         return True
-    return "X-Amz-Signature=" in query or "X-Amz-Algorithm=" in query
+    return _PRESIGNED.search(query) is not None
 
 
 def read_claim(request: SignedRequest) -> Claim:

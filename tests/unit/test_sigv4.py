@@ -198,6 +198,7 @@ def test_which_requests_are_of_this_dialect() -> None:
     assert is_signed(signed().header("authorization"), "")
     assert is_signed(None, signed(auth=SigV4QueryAuth, expires=60).query)
     assert not is_signed("Bearer abc", "a=1")
+    assert not is_signed(None, "search=X-Amz-Signature=1&b=-X-Amz-Algorithm=")
     assert not is_signed(None, "")
     unsigned = SignedRequest("GET", "/jobs", "", (("host", "x"),))
     assert refusal(unsigned) == ("MissingAuthenticationTokenException", 403)
