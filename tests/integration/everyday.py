@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from handlers import audit, chunks, credentials, outbox, retention, slots, timeouts
+from handlers import audit, chunks, credentials, gates, outbox, retention, slots, timeouts
 from handlers.chunks import Progress
 from handlers.database import tenant_transaction
 from handlers.documents import Documents
@@ -58,6 +58,7 @@ async def live(day: Day) -> None:
     await _take_back(day, "day-1", "day-2")
     await _follow(day, "day-4")
     await _fail(Day(day.watched, day.admin, day.things[len(day.things) // 2 :]), "braked")
+    await _stage(Day(day.watched, day.admin, day.things[len(day.things) // 2 :]), "day-5")
     await _tell(day)
     await _register(day)
     await _keep_house(day)
@@ -248,6 +249,30 @@ async def _fail(day: Day, job: str) -> None:
     async with day.watched.step("jobs/delete, braked", len(day.things)):
         await day.desk.accepted(f"jobs/{job}/delete")
     await _do_work(day, "delete with a history")
+
+
+async def _stage(day: Day, job: str) -> None:
+    """A job in stages whose gates open, whose things fail."""
+    size = len(day.things)
+    stages = [{"numberOfThings": size // 2, "successPercentage": 0}, {}]
+    async with day.watched.step("jobs/create, staged", size):
+        await day.desk.accepted(
+            "jobs/create", {**aws_job(*day.things, jobId=job), "stages": stages}
+        )
+    await _look_at_gates(day, "start the stages")
+    await _do_work(day, "roll out the stages")
+    await _ask(day, "fail in stages", f"{job}/update", {"status": "FAILED"})
+    await _look_at_gates(day, "look at the gates")
+    async with day.watched.step("jobs/get, staged", day.listed):
+        await day.desk.accepted(f"jobs/{job}/get", {"maxResults": day.listed})
+    async with day.watched.step("jobs/delete, staged", size):
+        await day.desk.accepted(f"jobs/{job}/delete", {"force": True})
+    await _do_work(day, "delete the stages")
+
+
+async def _look_at_gates(day: Day, name: str) -> None:
+    async with day.watched.step(name, len(day.things)):
+        await gates.run_once(day.watched.pool, slot=SLOT)
 
 
 async def _tell(day: Day) -> None:

@@ -14,6 +14,7 @@ GROWING = (
     "job_targets",
     "executions",
     "job_counts",
+    "job_stages",
     "outbox",
     "operator_requests",
     "audit_log",
@@ -45,6 +46,9 @@ SELECT 'default', $3 || lpad(n::text, 4, '0'), '{"operation":"test"}', 'aws',
 FROM generate_series($1::int, $2::int) n;
 INSERT INTO job_counts (tenant_id, job_id)
 SELECT 'default', $3 || lpad(n::text, 4, '0') FROM generate_series($1::int, $2::int) n;
+INSERT INTO job_stages (tenant_id, job_id, stage, config)
+SELECT 'default', $3 || lpad(n::text, 4, '0'), stage, '{}'
+FROM generate_series($1::int, $2::int) n, generate_series(1, 3) stage WHERE $4;
 INSERT INTO job_targets (tenant_id, job_id, position, target_kind, target_name, target_arn)
 SELECT 'default', $3 || lpad(n::text, 4, '0'), 0, 'thing', 't000000', 'arn:aws:iot:us-east-1:000000000000:thing/t000000'
 FROM generate_series($1::int, $2::int) n

@@ -71,6 +71,12 @@ HOT = frozenset(
         "add_joiners",
         "insert_dynamic_members",
         "delete_dynamic_members",
+        "add_stage_counts",
+        "take_waiting",
+        "lock_stages",
+        "set_stages",
+        "find_gates",
+        "next_chunk_stage",
     )
 )
 
