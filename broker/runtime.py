@@ -326,6 +326,8 @@ class Broker:
     async def _look_at_gates(self) -> bool:
         done = await gates.run_once(self._pool, slot=self._slot.number)
         self.notifier.tell(done.told)
+        for failure in done.failures:
+            log.error("gates_failed", job=failure.job_id, exc_info=failure.error)
         return done.more
 
     def _wake_work_in(self, seconds: float | None) -> None:

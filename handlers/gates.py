@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from handlers import stages, store
 from handlers.context import told_of
-from handlers.database import tenant_transaction
+from handlers.database import TRANSIENT, tenant_transaction
 from handlers.holds import HeldJob, Hold, find_live
 from handlers.stages import REASON_CODE, Staged
 from schema.gates import Step, Verdict, evaluate
@@ -31,25 +31,46 @@ MOST: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A look at one job's gates that failed for a reason of ours; it stays due, other jobs are looked at."""
+
+    tenant_id: str
+    job_id: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
     """What one run did: what is to be told, and whether there may be more to look at."""
 
     told: tuple[Told, ...] = ()
     more: bool = False
+    failures: tuple[Failure, ...] = ()
 
 
 async def run_once(pool: Pool, *, slot: int | None, most: int = MOST) -> Looked:
     """Look at the gates that are due, of at most about `most` jobs over all tenants.
 
-    Any number of processes may run this at once.
+    Any number of processes may run this at once. Transient errors of the database are raised, with what was done before
+    them already committed and in the outbox.
     """
     told: list[Told] = []
+    failures: list[Failure] = []
     async with pool.acquire() as connection:
         rows = await connection.fetch(_SQL["find_gates"], most)
         for row in rows:
-            async with tenant_transaction(connection, row["tenant_id"]):
-                told += await _look(connection, row["tenant_id"], row["job_id"], slot)
-    return Looked(tuple(told), len(rows) >= most)
+            place = (row["tenant_id"], row["job_id"])
+            try:
+                async with tenant_transaction(connection, row["tenant_id"]):
+                    said = await _look(connection, *place, slot)
+            except TRANSIENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - one job's trouble must not hold up the others
+                failures.append(Failure(*place, error))
+            else:
+                told += said
+    more = len(rows) >= most and not failures
+    return Looked(tuple(told), more, tuple(failures))
 
 
 async def _look(

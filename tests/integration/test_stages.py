@@ -409,6 +409,18 @@ async def test_things_that_are_gone_hold_nothing_up(desk: Desk) -> None:
     assert await stages_equal_rows(desk.pool)
 
 
+async def test_a_job_that_cannot_be_looked_at_holds_up_no_other(desk: Desk) -> None:
+    """It is told of as a failure and stays due; the other's gate opens."""
+    await create(desk, {"numberOfThings": 2}, {})
+    await desk.accepted("jobs/create", {**aws_job(FLEET[0], jobId="broken"), "stages": [{}]})
+    await desk.rows("UPDATE job_stages SET config = '{\"x\":1}' WHERE job_id = 'broken'")
+    await end(desk, await queued(desk))
+    looked = await gates.run_once(desk.pool, slot=None)
+    assert [one.job_id for one in looked.failures] == ["broken"]
+    assert operations(looked.told) == ["stage_started"]
+    assert await due(desk)
+
+
 async def test_two_services_do_nothing_twice(desk: Desk, database: Database) -> None:
     """Both look at the same gates, again and again, while devices report: each stage starts once, is told once."""
     await create(desk, *({"numberOfThings": number} for number in range(1, 20)), {})
