@@ -112,7 +112,12 @@ class Driver:
         self.run, told = await run_ledger.save(self.pool, self.run, changes, slot=self.slot)
         if told is not None:
             self.tell([told])
-        if self.run.canceled_by is not None and self.run.phase is not Phase.CLEAR:
+        if self.run.phase is not Phase.CLEAR:
+            self.stop_if_canceled()
+
+    def stop_if_canceled(self) -> None:
+        """Raises Stopped when somebody canceled the run."""
+        if self.run.canceled_by is not None:
             raise Stopped(f"canceled by {self.run.canceled_by}")
 
     async def later(self, reason: str) -> None:

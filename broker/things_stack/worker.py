@@ -7,7 +7,7 @@ advisory lock, which PostgreSQL gives back the moment the process dies; whoever 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -21,6 +21,7 @@ from broker.things_stack.credentials import Credentials, CredentialsError, crede
 from broker.things_stack.driver import Driver, Pauses, Stopped, Suspended
 from broker.things_stack.opening import list_devices, start
 from broker.things_stack.run_locks import RunLocks
+from broker.things_stack.together import together
 from broker.things_stack.transport import Patience
 from handlers import run_connections, run_ledger
 from handlers.database import TRANSIENT, Connection, Pool
@@ -41,6 +42,7 @@ _PHASES: Final = {
     Phase.APPLICATION: close_application,
     Phase.ORGANIZATION: close_organization,
 }
+_LOOKED_AT: Final = 50
 _STINT_SECONDS: Final = 5.0
 _AFTER_A_FAILURE_SECONDS: Final = 30.0
 
@@ -76,6 +78,7 @@ class Worker:
         self._slot = slot
         self._tell = tell
         self._locks = RunLocks(url)
+        self._turns = asyncio.Semaphore(means.at_once)
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -83,13 +86,21 @@ class Worker:
 
     async def run_once(self) -> bool:
         """Go on with runs that are due, some at once, for some seconds; returns whether any was worked on."""
-        due = await run_ledger.due(self._pool, most=self._means.at_once)
-        stints = [self._stint(tenant_id, run_id) for tenant_id, run_id in due]
-        done = await asyncio.gather(*stints, return_exceptions=True)
+        # More than are worked on: those that wait for another's lock must not keep the others from their turn.
+        due = await run_ledger.due(self._pool, most=_LOOKED_AT)
+        done = await together(self._kept(self._stint(*one)) for one in due)
         for one in done:
-            if isinstance(one, BaseException):
+            if isinstance(one, Exception):
                 raise one
         return any(done)
+
+    @staticmethod
+    async def _kept(stint: Awaitable[bool]) -> bool | Exception:
+        """What went wrong with one run does not stop the others."""
+        try:
+            return await stint
+        except Exception as error:  # noqa: BLE001 - raised when all have had their turn
+            return error
 
     async def _stint(self, tenant_id: str, run_id: UUID) -> bool:
         found = await run_ledger.find(self._pool, tenant_id, run_id)
@@ -98,16 +109,20 @@ class Worker:
         async with self._locks.holding(_names(found)) as held:
             if not held:
                 return False
-            claimed = await run_ledger.claim(self._pool, tenant_id, run_id, slot=self._slot)
-            if claimed is None:
-                return False
-            if claimed.told is not None:
-                self._tell([claimed.told])
-            try:
-                await self._carry_on(claimed.run)
-            except RunLostError:
-                log.warning("ttn_run_lost", run=str(run_id))
-            return True
+            async with self._turns:
+                return await self._hold_and_go(tenant_id, run_id)
+
+    async def _hold_and_go(self, tenant_id: str, run_id: UUID) -> bool:
+        claimed = await run_ledger.claim(self._pool, tenant_id, run_id, slot=self._slot)
+        if claimed is None:
+            return False
+        if claimed.told is not None:
+            self._tell([claimed.told])
+        try:
+            await self._carry_on(claimed.run)
+        except RunLostError:
+            log.warning("ttn_run_lost", run=str(run_id))
+        return True
 
     async def _carry_on(self, run: Run) -> None:
         try:
@@ -135,6 +150,7 @@ class Worker:
         error = None
         try:
             while driver.run.phase is not Phase.CLEAR:
+                driver.stop_if_canceled()
                 await _PHASES[driver.run.phase](driver)
                 if loop.time() > until:
                     return

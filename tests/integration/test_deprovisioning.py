@@ -715,3 +715,26 @@ async def test_a_key_that_does_not_decrypt_is_no_missing_key(
         run = await site.run(run_id)
         assert run["status"] == "FAILED"
         assert "cannot be decrypted" in run["error"]
+
+
+async def test_runs_that_wait_for_a_lock_keep_nobody_waiting(
+    pool: Pool, database: Database
+) -> None:
+    """Many for one organization, which another process works on: the others have their turn all the same."""
+    async with run_site(pool, database, devices=1) as site:
+        await site.connect()
+        for number in range(6):
+            await site.deprovision(device=f"device-{number}")
+        tenant = seeding.tenant(site.server.stack, "beta", devices=1)
+        await site.connect(organization=UUID(int=8), tenant=tenant)
+        run_id = await site.deprovision(organization_id=str(UUID(int=8)))
+        other = site.worker()
+        async with other._locks.holding((f"organization default {ORGANIZATION}",)) as held:
+            assert held
+            await site.work()
+            assert (await site.run(run_id))["status"] == "SUCCEEDED"
+            waiting = await site.desk.accepted("ttn/runs/list", {"status": "QUEUED"})
+            assert len(waiting["jobs"]) == 6
+        await other.close()
+        await site.work()
+        assert (await site.desk.accepted("ttn/runs/list", {"status": "QUEUED"}))["jobs"] == []
