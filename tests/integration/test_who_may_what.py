@@ -81,8 +81,16 @@ async def fill(pool: Pool, tenant: str, prefix: str, mark: str) -> dict[str, str
         tenant,
         mark,
     )
+    (run,) = await desk.rows(
+        "INSERT INTO ttn_deprovision_runs (tenant_id, organization_id, ttn_application_id, error)"
+        " SELECT tenant_id, organization_id, $2, $2 FROM ttn_connections WHERE tenant_id = $1"
+        " RETURNING id::text",
+        tenant,
+        mark,
+    )
     return {
         "operator": made["token"],
+        "run_id": run["id"],
         "device": device,
         "tokenId": token["tokenId"],
         "batch_id": batch["batch_id"],
@@ -111,7 +119,10 @@ def named(route: Route, ids: dict[str, str]) -> dict[str, str]:
     """Acme's ids for the names in a route's path."""
     missing = set(route.names) - {*NAMES, *ids}
     assert not missing, f"the test needs what acme has for {missing} of {route.verb}"
-    return {name: {**NAMES, **ids}[name] for name in route.names}
+    found = {**NAMES, **ids}
+    if route.verb.startswith("ttn/runs/"):
+        found["jobId"] = ids["run_id"]
+    return {name: found[name] for name in route.names}
 
 
 def creating(routes: tuple[Route, ...]) -> list[Route]:
