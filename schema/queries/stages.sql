@@ -97,19 +97,22 @@ FROM job_stages WHERE tenant_id = $1 AND job_id = $2 ORDER BY stage FOR NO KEY U
 SELECT job_id FROM job_stages WHERE tenant_id = $1 AND job_id = ANY ($2::text[]) ORDER BY job_id, stage FOR NO KEY UPDATE;
 
 -- name: set_stages
--- What was decided about a job's stages, which are held.
+-- What was decided about a job's stages, which are held; rows that stay as they are are not written.
 -- params: tenant, job id, stages, started, reached, forgiven, due, reasons, configurations
 UPDATE job_stages s
 SET started_at = n.started_at, reached_at = n.reached_at, forgiven = n.forgiven, due_at = n.due_at, reason = n.reason,
     config = n.config
 FROM unnest($3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::bigint[], $7::timestamptz[], $8::text[], $9::text[])
      AS n (stage, started_at, reached_at, forgiven, due_at, reason, config)
-WHERE s.tenant_id = $1 AND s.job_id = $2 AND s.stage = n.stage;
+WHERE s.tenant_id = $1 AND s.job_id = $2 AND s.stage = n.stage
+  AND (s.started_at, s.reached_at, s.forgiven, s.due_at, s.reason, s.config)
+      IS DISTINCT FROM (n.started_at, n.reached_at, n.forgiven, n.due_at, n.reason, n.config);
 
 -- name: set_running
--- The stage that started last; the gates have been looked at. The job is held.
+-- The stage that started last; the gates have been looked at. The job is held, and most looks leave its row as it is.
 -- params: tenant, job id, stage
-UPDATE jobs SET stage = $3, look_at_gates = false WHERE tenant_id = $1 AND job_id = $2;
+UPDATE jobs SET stage = $3, look_at_gates = false
+WHERE tenant_id = $1 AND job_id = $2 AND (stage IS DISTINCT FROM $3 OR look_at_gates);
 
 -- name: look_at_gates
 -- A job's gates are to be looked at; the job is held.

@@ -495,3 +495,19 @@ async def _something(desk: Desk, rng: random.Random) -> None:
             one = rng.choice(numbers)
             payload = {"executionNumber": one["execution_number"], "force": True}
             await desk.accepted(f"jobs/j/executions/{one['thing_name']}/delete", payload)
+
+
+async def test_a_look_that_decides_nothing_leaves_the_jobs_row(desk: Desk) -> None:
+    """Devices read it with each request: reports in a stage whose gate stays shut write no version of it."""
+    await create(desk, {"numberOfThings": 5}, {})
+    names = await queued(desk)
+
+    async def version() -> object:
+        (row,) = await desk.rows("SELECT xmin::text, stage FROM jobs WHERE job_id = 'j'")
+        return row
+
+    before = await version()
+    for name in names[:4]:
+        await end(desk, [name])
+        assert await settle(desk) == []
+    assert await version() == before
