@@ -104,7 +104,9 @@ async def test_a_job_that_fails_somewhere_ends_with_5(running_broker: RunningBro
     await running_broker.cli(*create)
     options = ("--devices", "5", "--fail", "100%", "--latency", "10ms", "--until-job", job)
     async with simulated(running_broker, group, *options) as fleet:
-        watched = await running_broker.run("jobs", "watch", job, "--timeout", "30s")
+        # Over MQTT it follows the job's events.
+        over_mqtt = ("--timeout", "30s", "--as", running_broker.operator_url)
+        watched = await running_broker.run("jobs", "watch", job, *over_mqtt)
         assert watched.code == 5, watched.err
         assert "5 failed" in watched.out
         await fleet.summary()
