@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 import structlog
@@ -32,6 +32,9 @@ from handlers.executions import Answered, Reply
 from schema import device
 from schema.errors import Code, Conflict, Rejected
 from schema.topics import DeviceTopic, Operation, OperatorTopic, TopicMode, UnknownTopic, parse
+
+if TYPE_CHECKING:
+    from broker.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +96,7 @@ class Dispatcher:
         most_waiting: int = 4000,
         nobody_hears: Callable[[str, str], bool] = lambda _tenant, _topic: False,
         metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._pool = pool
         self._documents = documents
@@ -106,6 +110,7 @@ class Dispatcher:
         self._most_waiting = most_waiting
         self._nobody_hears = nobody_hears
         self._metrics = metrics or Metrics()
+        self._tracing = tracing
         self._held = 0
         self._room = asyncio.Event()
         self._lanes: dict[str, _Lane] = {}
@@ -212,7 +217,11 @@ class Dispatcher:
         for item, reply in zip(batch, answered.replies, strict=True):
             outbounds, inbounds = by_link.setdefault(item.link, ([], []))
             topic = f"{item.inbound.topic}/{'accepted' if reply.accepted else 'rejected'}"
-            outbounds.append(Outbound(topic, reply.payload, self._answer_qos))
+            outbounds.append(
+                Outbound(
+                    topic, reply.payload, self._answer_qos, traceparent=item.inbound.traceparent
+                )
+            )
             inbounds.append(item.inbound)
             if reply.code is not None:
                 self._count_rejected(item.inbound, reply.code, reply.payload)
@@ -236,6 +245,9 @@ class Dispatcher:
             updates=Operation.UPDATE,
         )
         self._metrics.note_changes(answered.changes)
+        if self._tracing is not None:
+            linked = [item.inbound.traceparent for item in batch if item.inbound.traceparent]
+            self._tracing.note("batch", seconds, {"requests": len(batch)}, linked=linked)
 
     def _answered(self, requests: int) -> None:
         self._held -= requests

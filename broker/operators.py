@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,6 +21,9 @@ from schema.device import rejected_reply
 from schema.errors import Code, Conflict, Rejected, shorten
 from schema.topics import OperatorTopic, TopicMode, mounted, operator_room, parse
 
+if TYPE_CHECKING:
+    from broker.tracing import Tracing
+
 log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 0.5
@@ -28,7 +32,7 @@ _RETRY_SECONDS = 0.5
 class OperatorDoor:
     """Answers commands in `operators/{operator}/...`; who asks is proved by the MQTT server's ACL of that room."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root wires it, once
         self,
         pool: Pool,
         *,
@@ -38,6 +42,7 @@ class OperatorDoor:
         wake_work: Callable[[], None],
         outside: Outside = NOTHING,
         metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._pool = pool
         self._mode = mode
@@ -46,6 +51,7 @@ class OperatorDoor:
         self._wake_work = wake_work
         self._outside = outside
         self._metrics = metrics or Metrics()
+        self._tracing = tracing
 
     async def answer(self, topic: OperatorTopic, inbound: Inbound) -> list[Outbound]:
         """The messages that answer one command: on its topic + /accepted or /rejected, and where MQTT 5 asks for it."""
@@ -56,6 +62,15 @@ class OperatorDoor:
         received = asyncio.get_running_loop().time()
         answer = await self._execute(topic, inbound)
         self._count(topic.verb, answer)
+        if self._tracing is not None:
+            took = asyncio.get_running_loop().time() - received
+            self._tracing.note(
+                topic.verb,
+                took,
+                {"tenant": topic.tenant, "operator": topic.operator},
+                parent=inbound.traceparent,
+                failed=answer is None,
+            )
         if answer is None:
             broken = Rejected(
                 Code.INTERNAL_ERROR, "the command could not be handled; the broker's log says why"
@@ -105,7 +120,10 @@ class OperatorDoor:
         payload = rejected_reply(error, datetime.now(UTC), token_of(inbound.payload))
         return [
             Outbound(
-                f"{inbound.topic}/rejected", payload, correlation_data=inbound.correlation_data
+                f"{inbound.topic}/rejected",
+                payload,
+                correlation_data=inbound.correlation_data,
+                traceparent=inbound.traceparent,
             )
         ]
 
@@ -114,7 +132,15 @@ class OperatorDoor:
     ) -> list[Outbound]:
         own = f"{inbound.topic}/{'accepted' if accepted else 'rejected'}"
         where = dict.fromkeys([own, self._response_topic(topic, inbound) or own])
-        return [Outbound(one, payload, correlation_data=inbound.correlation_data) for one in where]
+        return [
+            Outbound(
+                one,
+                payload,
+                correlation_data=inbound.correlation_data,
+                traceparent=inbound.traceparent,
+            )
+            for one in where
+        ]
 
     def _response_topic(self, topic: OperatorTopic, inbound: Inbound) -> str | None:
         """MQTT 5's Response Topic, as the MQTT server knows it.

@@ -33,7 +33,7 @@ from broker.notifier import Notifier
 from broker.operators import OperatorDoor
 from broker.outside import outside_of, store_of
 from broker.service import every
-from broker.settings import Settings
+from broker.settings import Settings, SettingsError
 from broker.slots import Slot, Takeover
 from broker.streams import Streams
 from broker.things_stack.services import StackServices, stack_means
@@ -46,6 +46,7 @@ from schema.topics import TopicMode, subscriptions
 
 if TYPE_CHECKING:
     from broker.http.server import HttpServer
+    from broker.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,7 @@ class Broker:
         self._filters = subscriptions(settings.mqtt_topics)
         self._audience = Audience(settings.mqtt_topics)
         self._metrics = Metrics()
+        self._tracing = _tracing_of(settings)
         self.streams = Streams(pool, self._audience)
         self._serving = False
         self.link = self._make_link(slot.number, self._filters, self._on_link_event)
@@ -96,6 +98,7 @@ class Broker:
             wake_work=self._wake_work,
             outside=outside_of(settings),
             metrics=self._metrics,
+            tracing=self._tracing,
         )
         self._runs = worker_of(settings, pool, slot=slot.number, tell=self.notifier.tell)
         self.dispatcher = self._make_dispatcher()
@@ -169,6 +172,8 @@ class Broker:
                 await self._slot.session_ended()
             link.cancel()
             dispatch.cancel()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
 
     async def _announce(self, on_ready: Callable[[], None]) -> None:
         await self.link.connected()
@@ -212,6 +217,7 @@ class Broker:
             most_waiting=4 * settings.receive_maximum,
             nobody_hears=self._audience.nobody_hears,
             metrics=self._metrics,
+            tracing=self._tracing,
         )
 
     def _make_http(self) -> HttpServer | None:
@@ -231,6 +237,7 @@ class Broker:
             nobody_hears=self._audience.nobody_hears,
             metrics=self._metrics,
             streams=self.streams,
+            tracing=self._tracing,
         )
         watched = Watched(
             self.link, self.notifier, self.dispatcher, self.streams, lambda: self._serving
@@ -385,6 +392,18 @@ class Broker:
     @staticmethod
     def _on_drained_event(event: LinkEvent) -> None:
         log.info("drain_link", happened=repr(event))
+
+
+def _tracing_of(settings: Settings) -> Tracing | None:
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from broker.tracing import Tracing  # noqa: PLC0415 - an extra, for those who want spans
+    except ImportError as error:
+        raise SettingsError(
+            "JOBBROKER_OTLP_ENDPOINT: spans need `pip install 'jobbroker[traces]'`"
+        ) from error
+    return Tracing(settings.otlp_endpoint, ratio=settings.otlp_ratio)
 
 
 async def serve(

@@ -289,6 +289,15 @@ class Settings(LocalSettings):
     oidc_name_claim: str = Field(
         "sub", description="the claim with the name that logs and the audit log show, as oidc/NAME"
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+",
+        description="the OpenTelemetry collector (OTLP over HTTP) that is sent spans, http://HOST:4318; needs the extra"
+        " `traces`; unset: none are made",
+    )
+    otlp_ratio: float = Field(
+        0.1, ge=0, le=1, description="the share of spans kept of what has no sampled traceparent"
+    )
     metrics_token: SecretStr | None = Field(
         None, description="the Bearer token that /metrics asks for; unset: it asks for none"
     )

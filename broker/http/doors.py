@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
@@ -23,6 +23,9 @@ from handlers.operator_plane import Actor, Answer, execute
 from handlers.store import Told
 from schema.errors import Conflict
 from schema.topics import DeviceTopic, OperatorTopic
+
+if TYPE_CHECKING:
+    from broker.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +52,7 @@ class Doors:
     nobody_hears: Callable[[str, str], bool]
     metrics: Metrics
     streams: Streams
+    tracing: Tracing | None = None
 
     async def command(
         self, actor: Actor, verb: str, payload: bytes, *, job_id: str = "", thing: str = ""

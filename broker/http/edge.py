@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,10 +17,14 @@ from broker.http.refusal import Refusal
 from broker.logs import LineQuota
 from schema.limits import COMMAND_BYTES
 
+if TYPE_CHECKING:
+    from broker.tracing import Tracing
+
 log = structlog.get_logger(__name__)
 
 BODY_SECONDS: Final = 30.0
 _UNROUTED: Final = "unknown"
+_OURS: Final = 500
 _HALF_READ: Final = (408, 413)
 
 # Called with the operation (method and the route's path), the status, and after how many seconds the answer began.
@@ -33,8 +38,16 @@ class Edge:
     as soon as it is that large otherwise; one that is not there after 30 s is waited for no longer.
     """
 
-    def __init__(self, app: ASGIApp, *, per_address: RateLimit, observe: Observe) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        per_address: RateLimit,
+        observe: Observe,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._app = app
+        self._tracing = tracing
         self._per_address = per_address
         self._observe = observe
         self._lines = LineQuota()
@@ -74,6 +87,15 @@ class Edge:
         operation = f"{scope['method']} {path}" if path else _UNROUTED
         # A stream of events ends when its reader leaves: that says nothing about us.
         self._observe(operation, status, (watched.began or ended) - started)
+        if self._tracing is not None:
+            parent = Headers(scope=scope).get("traceparent")
+            shown: dict[str, str | int] = {
+                "http.response.status_code": status,
+                "who": str(scope.get("who") or ""),
+            }
+            self._tracing.note(
+                operation, ended - started, shown, parent=parent, failed=status >= _OURS
+            )
         left_out = self._lines.allow()
         if left_out is not None:
             log.info(

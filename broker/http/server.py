@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvicorn
@@ -22,6 +22,9 @@ from broker.http.connections import MOST_CONNECTIONS, BoundedProtocol
 from broker.http.edge import Edge, Observe
 from broker.http.limits import RateLimit
 from broker.http.refusal import Refusal
+
+if TYPE_CHECKING:
+    from broker.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -63,9 +66,16 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """Listens from `listen` on, answers while `run` runs, and ends in order on `close`."""
 
-    def __init__(self, app: ASGIApp, *, per_address: RateLimit, observe: Observe) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        per_address: RateLimit,
+        observe: Observe,
+        tracing: Tracing | None = None,
+    ) -> None:
         """Take the application, how often one address may come, and who is told of each request."""
-        edge = Edge(app, per_address=per_address, observe=observe)
+        edge = Edge(app, per_address=per_address, observe=observe, tracing=tracing)
         config = uvicorn.Config(
             edge,
             http=BoundedProtocol,

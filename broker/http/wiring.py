@@ -113,6 +113,7 @@ def http_server(
         app,
         per_address=_limit(settings.http_address_rate),
         observe=doors.metrics.note_http,
+        tracing=doors.tracing,
     )
     _listen_on_all(server, settings, ports)
     return server

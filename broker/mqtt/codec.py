@@ -66,6 +66,7 @@ __all__ = [
     "read_packets",
     "refusal",
     "topic_fault",
+    "traceparent_of",
 ]
 
 LARGEST_PACKET = 268_435_455
@@ -75,6 +76,8 @@ PINGREQ = PingReqPacket().write()
 _PUBACK = struct.Struct(">BBH")
 _PUBACK_TYPE = 0x40
 _PUBACK_BODY = struct.Struct(">HB")
+TRACEPARENT = "traceparent"
+_TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _QOS = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE)
 _MOST_SLASHES = 200
 _MOST_TOPIC_BYTES = 65_535
@@ -188,6 +191,7 @@ def encode_publish(
     packet_id: int | None = None,
     duplicate: bool = False,
     correlation_data: bytes | None = None,
+    traceparent: str | None = None,
 ) -> bytes:
     """Return a PUBLISH with QoS 0 or 1.
 
@@ -202,7 +206,16 @@ def encode_publish(
         packet_id=packet_id,
         duplicate=duplicate,
         correlation_data=correlation_data,
+        user_properties=None if traceparent is None else [(TRACEPARENT, traceparent)],
     ).write()
+
+
+def traceparent_of(user_properties: list[tuple[str, str]]) -> str | None:
+    """The first user property `traceparent` that is one (W3C Trace Context, 3.2); None without."""
+    for name, value in user_properties:
+        if name == TRACEPARENT and _TRACEPARENT.fullmatch(value) is not None:
+            return value
+    return None
 
 
 def encode_subscribe(packet_id: int, filters: list[str], *, qos: int = 1) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from broker.mqtt.codec import PublishPacket, encode_puback
+from broker.mqtt.codec import PublishPacket, encode_puback, traceparent_of
 from broker.mqtt.messages import Inbound, LinkClosedError
 
 
@@ -54,6 +54,7 @@ class Incoming:
                 self._epoch,
                 packet.response_topic,
                 packet.correlation_data,
+                traceparent_of(packet.user_properties),
             )
         )
         self._arrived.set()

@@ -13,7 +13,8 @@ class LinkClosedError(Exception):
 class Inbound(NamedTuple):
     """A message from the MQTT server. `epoch` numbers the connection that brought it.
 
-    `packet_id` is 0 with QoS 0. `duplicate` (DUP) says that an earlier connection may have
+    `packet_id` is 0 with QoS 0. `traceparent` is the user property of that name (W3C Trace Context).
+    `duplicate` (DUP) says that an earlier connection may have
     brought it before.
     """
 
@@ -25,6 +26,7 @@ class Inbound(NamedTuple):
     epoch: int
     response_topic: str | None
     correlation_data: bytes | None
+    traceparent: str | None = None
 
 
 class Outbound(NamedTuple):
@@ -34,6 +36,7 @@ class Outbound(NamedTuple):
     payload: bytes
     qos: int = 1
     correlation_data: bytes | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ class Outgoing:
                     packet_id=packet_id,
                     duplicate=duplicate,
                     correlation_data=message.correlation_data,
+                    traceparent=message.traceparent,
                 )
             except ValueError as error:
                 fault = str(error)
