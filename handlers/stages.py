@@ -24,7 +24,7 @@ from schema.sql import queries
 from schema.stages import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import asyncpg
 
@@ -165,16 +165,21 @@ async def write(job: HeldJob, staged: Staged) -> None:
         job.tenant_id,
         job.job_id,
         [*range(1, len(staged.rows) + 1)],
-        [row.started_at for row in staged.rows],
-        [row.reached_at for row in staged.rows],
+        _texts(row.started_at for row in staged.rows),
+        _texts(row.reached_at for row in staged.rows),
         [row.forgiven for row in staged.rows],
-        due,
+        _texts(due),
         staged.reasons,
         [stage.to_text() for stage in staged.stages],
     )
     await job.connection.execute(
         _SQL["set_running"], job.tenant_id, job.job_id, 0 if running is None else running + 1
     )
+
+
+def _texts(times: Iterable[datetime | None]) -> list[str | None]:
+    # As texts, since a connection has to look an array of times up in the catalog before it can send the first one.
+    return [None if at is None else str(at) for at in times]
 
 
 async def change_gates(job: HeldJob, staged: Staged | None, wanted: Sequence[Stage]) -> None:

@@ -102,7 +102,8 @@ SELECT job_id FROM job_stages WHERE tenant_id = $1 AND job_id = ANY ($2::text[])
 UPDATE job_stages s
 SET started_at = n.started_at, reached_at = n.reached_at, forgiven = n.forgiven, due_at = n.due_at, reason = n.reason,
     config = n.config
-FROM unnest($3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::bigint[], $7::timestamptz[], $8::text[], $9::text[])
+FROM unnest($3::bigint[], $4::text[]::timestamptz[], $5::text[]::timestamptz[], $6::bigint[], $7::text[]::timestamptz[],
+            $8::text[], $9::text[])
      AS n (stage, started_at, reached_at, forgiven, due_at, reason, config)
 WHERE s.tenant_id = $1 AND s.job_id = $2 AND s.stage = n.stage
   AND (s.started_at, s.reached_at, s.forgiven, s.due_at, s.reason, s.config)
@@ -125,7 +126,7 @@ UPDATE jobs SET look_at_gates = true WHERE tenant_id = $1 AND job_id = $2 AND st
 WITH locked AS MATERIALIZED (
     SELECT s.job_id, s.stage FROM job_stages s
     WHERE s.tenant_id = $1 AND s.job_id = ANY ($2::text[])
-      AND (s.job_id, s.stage) IN (SELECT d.job_id, d.stage FROM unnest($2::text[], $3::smallint[]) AS d (job_id, stage))
+      AND (s.job_id, s.stage) IN (SELECT d.job_id, d.stage FROM unnest($2::text[], $3::bigint[]) AS d (job_id, stage))
     ORDER BY s.job_id, s.stage
     FOR NO KEY UPDATE
 )
@@ -136,7 +137,7 @@ SET queued = s.queued + d.queued, in_progress = s.in_progress + d.in_progress, s
     forgiven = least(s.forgiven, s.failed + d.failed + s.timed_out + d.timed_out + s.rejected + d.rejected),
     due_at = '-infinity'
 FROM locked l
-JOIN unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+JOIN unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
             $9::bigint[], $10::bigint[], $11::bigint[])
      AS d (job_id, stage, queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled)
      USING (job_id, stage)
@@ -157,7 +158,7 @@ UPDATE job_stages SET waiting = 0 WHERE tenant_id = $1 AND job_id = $2 AND waiti
 -- Things that have come to jobs with stages wait in the stage that runs. The stages are held.
 -- params: tenant, job ids, stages, how many
 UPDATE job_stages s SET waiting = s.waiting + n.things, due_at = '-infinity'
-FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS n (job_id, stage, things)
+FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS n (job_id, stage, things)
 WHERE s.tenant_id = $1 AND s.job_id = n.job_id AND s.stage = n.stage AND s.job_id = ANY ($2::text[]);
 
 -- name: next_chunk_stage
