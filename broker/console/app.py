@@ -43,7 +43,7 @@ from broker.console.pages import (
 )
 from broker.console.session import Sessions
 from broker.console.shell import frame
-from broker.console.viewer import Viewer, viewer_of
+from broker.console.viewer import UNKNOWN, Viewer, viewer_of
 
 log = structlog.get_logger(__name__)
 
@@ -144,7 +144,7 @@ class Console:
             try:
                 viewer = await viewer_of(self.api, self.sessions, request, client)
             except ApiError as error:
-                if error.status == _UNKNOWN:
+                if error.status == UNKNOWN:
                     viewer = None
                 else:
                     heading("Not now")
@@ -153,7 +153,7 @@ class Console:
                     return None
             if viewer is None:
                 return RedirectResponse(f"{self.prefix}/sign-in", 303)
-            ui.timer(5.0, lambda: self._end_if_over(viewer), immediate=False)
+            ui.timer(2.0, lambda: self._end_if_over(viewer), immediate=False)
             with frame(viewer, place):
                 try:
                     await build(viewer, request.path_params, request.query_params)
@@ -169,7 +169,6 @@ class Console:
             ui.navigate.to("/sign-in")
 
 
-_UNKNOWN: Final = 401
 _PAGE_SECONDS: Final = 20.0
 _HEAD: Final = (
     '<link rel="stylesheet" href="{prefix}/console-static/console.css">'

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import html
+import time
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -11,9 +14,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from broker.console.api import Api, ApiError
-from broker.console.session import COOKIE, HOURS, Sessions
+from broker.console.session import COOKIE, HOURS, LONGEST, Sessions
 
 _MOST_BYTES: Final = 16_384
+_WRONG: Final = 10
+_WRONG_SECONDS: Final = 20.0
 _PAGE: Final = """<!doctype html>
 <html lang="en">
 <head>
@@ -51,6 +56,7 @@ class Door:
         self._api = api
         self._sessions = sessions
         self._prefix = prefix
+        self.wrong = WrongTokens()
 
     def routes(self) -> list[Route]:
         """The endpoints."""
@@ -76,14 +82,21 @@ class Door:
         token, wanted = given.get("token", "").strip(), _within(given.get("next", "/"))
         if not token or not token.isascii():
             return self._form(wanted, "this is no token", 401)
+        if self.wrong.are_too_many():
+            return self._form(wanted, "too many wrong tokens; try again in a moment", 429)
         try:
             await self._api.calling(token).call("operators/whoami")
         except ApiError as error:
+            if error.status == 401:  # noqa: PLR2004 - nobody's token
+                self.wrong.note()
             return self._form(wanted, error.message, error.status or 503)
+        cookie = self._sessions.seal(token)
+        if len(cookie) > LONGEST:
+            return self._form(wanted, "this token is too long for a cookie", 400)
         answer = RedirectResponse(self._prefix + wanted, 303)
         answer.set_cookie(
             COOKIE,
-            self._sessions.seal(token),
+            cookie,
             max_age=HOURS * 3600,
             path=self._prefix or "/",
             secure=_is_secure(request),
@@ -115,6 +128,26 @@ class Door:
             api=html.escape(self._api.url),
         )
         return HTMLResponse(page, status)
+
+
+class WrongTokens:
+    """How many wrong tokens were tried lately, by anybody: ten in twenty seconds are enough.
+
+    The API slows an address down that sends wrong ones, and the console's is that of all who are signed in.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take the clock."""
+        self._clock = clock
+        self._at: deque[float] = deque(maxlen=_WRONG)
+
+    def note(self) -> None:
+        """One more."""
+        self._at.append(self._clock())
+
+    def are_too_many(self) -> bool:
+        """Whether the next is not even tried."""
+        return len(self._at) == _WRONG and self._clock() - self._at[0] < _WRONG_SECONDS
 
 
 def _within(wanted: str) -> str:

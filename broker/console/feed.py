@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
+_UNKNOWN: Final = 401
 _AGAIN_SECONDS: Final = (1.0, 15.0)
 
 
@@ -75,6 +76,8 @@ class _Feed:
                     await self._read(answer)
             except ApiError as error:
                 log.info("console_events_lost", error=str(error))
+                if error.status == _UNKNOWN:
+                    return
                 if error.code == "InvalidRequest":
                     self._last = ""
             await asyncio.sleep(wait)

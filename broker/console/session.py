@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 COOKIE: Final = "jobbroker_console"
 HOURS: Final = 12
-_LONGEST: Final = 4096
+LONGEST: Final = 3900  # characters; browsers keep cookies of 4096 bytes, name and all
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Sessions:
 
     def open(self, cookie: str | None) -> Session | None:
         """The sign-in that a cookie holds; None for none, an old, a forged or an ended one."""
-        if not cookie or len(cookie) > _LONGEST:
+        if not cookie or len(cookie) > LONGEST:
             return None
         try:
             found = json.loads(self._box.decrypt(cookie.encode(), ttl=HOURS * 3600))

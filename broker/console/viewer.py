@@ -17,6 +17,8 @@ from broker.console.session import COOKIE, Session, Sessions
 from broker.console.words import in_utc, moment, zone_of
 from schema.rights import LEAST_ROLE, READS, Role
 
+UNKNOWN: Final = 401
+_AWAY: Final = frozenset({0, 429, 503})
 _THEMES: Final = {"dark": True, "light": False}
 
 
@@ -25,6 +27,7 @@ class Viewer:
     """One open page's reader. `lost` is what the API said when it last did not answer."""
 
     api: Api
+    sessions: Sessions
     calling: Calling
     session: Session
     name: str
@@ -40,13 +43,20 @@ class Viewer:
     on_lost: list[Callable[[], None]] = field(default_factory=list)
 
     async def call(self, verb: str, **given: object) -> Body:
-        """As `Calling.call`; notes whether the API answers, for the banner."""
+        """As `Calling.call`; notes whether the API answers, for the banner.
+
+        A token that it does not know any more ends the session: an address that goes on with wrong ones is slowed down
+        by the API, and the console's is everybody's.
+        """
+        if self.sessions.is_ended(self.session):
+            raise ApiError(UNKNOWN, "SignedOut", "this sign-in is over")
         try:
             body = await self.calling.call(verb, **given)
         except ApiError as error:
-            self._note(
-                error.message if error.status in {0, 429, 503} and error.code != "ReadOnly" else ""
-            )
+            if error.status == UNKNOWN:
+                self.sessions.end(self.session)
+            is_away = error.status in _AWAY and error.code != "ReadOnly"
+            self._note(error.message if is_away else "")
             raise
         self._note("")
         return body
@@ -94,9 +104,15 @@ async def viewer_of(
     if session is None:
         return None
     calling = api.calling(session.token)
-    who = await calling.call("operators/whoami")
+    try:
+        who = await calling.call("operators/whoami")
+    except ApiError as error:
+        if error.status == UNKNOWN:
+            sessions.end(session)
+        raise
     return Viewer(
         api=api,
+        sessions=sessions,
         calling=calling,
         session=session,
         name=who["operatorName"],

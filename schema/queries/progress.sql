@@ -37,7 +37,7 @@ WITH page AS MATERIALIZED (
 ), curves AS (
     SELECT kind, json_object_agg(bucket, things) AS curve FROM moments GROUP BY kind
 )
-SELECT (SELECT string_agg(substr($8, array_position($7::text[], status), 1), '' ORDER BY thing_name) FROM page) AS letters,
+SELECT (SELECT string_agg(substr($8, array_position($7::text[], status), 1), '') FROM page) AS letters, -- the page is in order
        (SELECT min(thing_name) FROM page) AS first_thing,
        (SELECT max(thing_name) FROM page) AS last_thing,
        (SELECT json_object_agg(kind, curve) FROM curves) AS curves;

@@ -154,6 +154,8 @@ async def cancel_another(found: Reader, scene: Scene) -> None:
     await go.click()
     await expect(page.locator(".jb-status.st-CANCELED").first).to_be_visible(timeout=PATIENCE)
     assert (await scene.desk.job("forlorn"))["status"] == "CANCELED"
+    await page.get_by_role("tab", name="Events").click()
+    await expect(page.get_by_role("log").get_by_text("away-1")).to_be_visible(timeout=PATIENCE)
 
 
 async def test_a_deprovisioning_runs_to_its_end(scene: Scene) -> None:
@@ -265,8 +267,19 @@ async def test_a_lost_api_is_shown_and_heals(scene: Scene) -> None:
         await expect(banner).to_be_hidden(timeout=PATIENCE)
         await scene.desk.accepted("jobs/create", aws_job("away-1", jobId="j2"))
         await expect(page.get_by_role("link", name="j2")).to_be_visible(timeout=PATIENCE)
-        await page.get_by_role("button", name="Signed in as").click()
-        await page.get_by_role("button", name="Sign out").click()
-        await expect(page.get_by_label("Operator token")).to_be_visible()
-        await page.goto(scene.console)
-        await expect(page.get_by_label("Operator token")).to_be_visible()
+        await end_by_revoking(scene, found)
+
+
+async def end_by_revoking(scene: Scene, found: Reader) -> None:
+    """Who is removed while a page is open is sent to the door; who signs out, too."""
+    made = {"operatorName": "briefly", "role": "viewer"}
+    token = (await scene.desk.accepted("operators/create", made))["token"]
+    async with reader(scene.browser, scene.console, token) as other:
+        await scene.desk.accepted("operators/delete", {"operatorName": "briefly"})
+        await expect(other.page.get_by_label("Operator token")).to_be_visible(timeout=PATIENCE)
+    page = found.page
+    await page.get_by_role("button", name="Signed in as").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_label("Operator token")).to_be_visible()
+    await page.goto(scene.console)
+    await expect(page.get_by_label("Operator token")).to_be_visible()

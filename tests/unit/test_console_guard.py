@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from broker.console.api import Api
-from broker.console.door import Door
+from broker.console.door import Door, WrongTokens
 from broker.console.guard import Guard
 from broker.console.session import COOKIE, Sessions
 
@@ -136,3 +136,17 @@ async def test_signing_out_forgets(http: httpx.AsyncClient, prefix: str) -> None
     assert f'{COOKIE}=""' in answer.headers["set-cookie"]
     http.cookies.update(cookie)
     assert (await http.get(f"{prefix}/")).status_code == 303
+
+
+def test_wrong_tokens_are_tried_ten_in_twenty_seconds() -> None:
+    """The console keeps below what the API takes of one address, whoever tries."""
+    now = 100.0
+    wrong = WrongTokens(lambda: now)
+    for _ in range(10):
+        assert not wrong.are_too_many()
+        wrong.note()
+    assert wrong.are_too_many()
+    now = 119.9
+    assert wrong.are_too_many()
+    now = 120.1
+    assert not wrong.are_too_many()

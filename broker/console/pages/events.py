@@ -41,9 +41,11 @@ class _Events:
         """The frame of the page."""
         with tag("div", "jb-head"):
             heading("Events").classes("jb-grow")
-            ui.input(placeholder="Filter: job, thing, operation  /", on_change=self._filter).props(
+            box = ui.input(placeholder="Filter: job, thing, operation  /", on_change=self._filter)
+            box.props(
                 'outlined dense clearable debounce=200 aria-label="Filter events" data-search'
             )
+            box.style("width: min(320px, 80vw)")
             self.hold = ui.button("Hold", icon="pause", on_click=self._hold).props(
                 "no-caps outline dense"
             )

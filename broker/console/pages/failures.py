@@ -85,7 +85,7 @@ async def show(viewer: Viewer) -> None:
                 cut = cut or "nextToken" in page
     with tag("div", "jb-head"):
         heading("Failures").classes("jb-grow")
-        said = f"of the {counted(len(bad), 'newest job')} with failures"
+        said = f"of {counted(len(bad), 'job')} with failures, the newest"
         words(said + (f", {_PAGE} of each kind at most" if cut else ""), "jb-quiet")
     groups = grouped_by_reason(found)
     live = frozenset(job["jobId"] for job in bad if job["status"] == "IN_PROGRESS")
