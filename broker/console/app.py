@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -188,8 +187,6 @@ async def serve_console(
     options: ConsoleOptions, *, on_ready: Callable[[str], None], stop: asyncio.Event
 ) -> None:
     """Show the console until `stop`; on_ready is called with its address. Raises OSError when the port is taken."""
-    # NiceGUI keeps what it is asked to store in files; nothing is, and nothing shall be.
-    os.environ.setdefault("NICEGUI_STORAGE_PATH", os.devnull)
     console = Console(options)
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     taken = socket.create_server((options.host, options.port), family=family)

@@ -10,8 +10,8 @@ from nicegui import ui
 from nicegui.events import ValueChangeEventArguments
 
 from broker.console.components import heading, tag, words
+from broker.console.event_log import event_line
 from broker.console.feed import Event, Feeds
-from broker.console.pages.job import event_line
 from broker.console.viewer import Viewer
 from broker.console.words import grouped
 

@@ -24,9 +24,9 @@ from broker.console.components import (
     words,
 )
 from broker.console.copies import job_as_created
+from broker.console.event_log import event_line
 from broker.console.feed import Event, Feeds
 from broker.console.links import job_path, thing_path
-from broker.console.pages.job import event_line
 from broker.console.viewer import Live, Viewer
 from broker.console.words import ENDED, lasting, word
 from schema.lifecycle import Status
