@@ -25,12 +25,12 @@ _SQL = queries("groups")
 
 
 async def associate_targets(context: Context, command: AssociateTargets, job_id: str) -> Outcome:
-    """Add targets to a CONTINUOUS job that is IN_PROGRESS; things that only they reach wait for the rollout.
+    """Add targets to a CONTINUOUS job that is not over; things that only they reach wait for the rollout.
 
     Targets that it has already are left as they are, so that a repeated command does nothing. A job that needs
     approvals needs them anew: what was approved is what it was for. Raises Rejected:
     ResourceNotFound for the job or targets, InvalidRequest for a SNAPSHOT job, InvalidStateTransition for one that is
-    not IN_PROGRESS, LimitExceeded above 100 targets.
+    over or whose endTime has come, LimitExceeded above 100 targets.
     """
     fleet = await reach.whole_fleet(context.connection, context.tenant_id, context.slot)
     found = {(one.kind, one.name): one for one in map(parse_target, command.targets)}

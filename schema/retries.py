@@ -27,6 +27,8 @@ from schema.limits import RETRIES, RETRY_CRITERIA
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# What neither a criterion nor an operator tries again: after it only a thing that came back has another execution.
+_SETTLED: Final = frozenset({Status.SUCCEEDED, Status.CANCELED, Status.REMOVED})
 _LIVE: Final = frozenset({JobStatus.IN_PROGRESS, JobStatus.SCHEDULED})
 
 
@@ -95,10 +97,13 @@ def attempts_of(ended: Iterable[Status]) -> Attempts:
 
 
 def since_target(statuses: Iterable[Status]) -> list[Status]:
-    """Those of a thing's executions of one job, in order, that count: after the last time it was taken out."""
+    """Those of a thing's executions of one job, in order, that count: after the last time it came to the job.
+
+    An execution that follows one which is not tried again is of a thing that left and came back.
+    """
     counted: list[Status] = []
     for status in statuses:
-        counted = [] if status is Status.REMOVED else [*counted, status]
+        counted = [] if status in _SETTLED else [*counted, status]
     return counted
 
 

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema.lifecycle import TERMINAL, JobStatus, Status
-from schema.retries import Attempts, Decision, JobNow, RetryConfig, attempts_of, decide
+from schema.retries import (
+    Attempts,
+    Decision,
+    JobNow,
+    RetryConfig,
+    attempts_of,
+    decide,
+    since_target,
+)
 from tests.unit.configs import told
 
 NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -110,6 +118,20 @@ def test_a_thing_that_comes_back_begins_anew() -> None:
     assert not decided(config(FAILED=1), F, F).retry
     assert decided(config(FAILED=1), F).retry
     assert (Attempts().retries, Attempts(1, 0).retries, Attempts(2, 3).retries) == (0, 0, 4)
+
+
+@pytest.mark.parametrize("last", [Status.REMOVED, Status.SUCCEEDED, Status.CANCELED])
+def test_what_is_not_tried_again_ends_what_is_counted(last: Status) -> None:
+    """An execution after a removed, succeeded or canceled one is of a thing that came back: it has all its retries."""
+    counted = since_target([F, last, F])
+    assert counted == [F]
+    assert decided(config(FAILED=1), *counted).retry
+
+
+@pytest.mark.parametrize("last", [F, T, Status.REJECTED])
+def test_what_may_be_tried_again_goes_on_being_counted(last: Status) -> None:
+    """An execution after one that failed or was rejected may be a retry: the attempts before it count."""
+    assert since_target([F, last, F]) == [F, last, F]
 
 
 @given(
