@@ -105,14 +105,15 @@ class Outcome:
     """One call's end, after all its attempts.
 
     status: None when there was no answer; failure then says why, and unsent that nothing can have reached the server.
-    body: the JSON object of a 200. total: X-Total-Count. snippet: at most 400 characters without keys, of a failure.
+    body: the JSON object of a 200; it may hold a key, so no repr shows it. total: X-Total-Count. snippet: at most 400
+    characters without keys, of a failure.
     elapsed: seconds from the first attempt, waiting for its turn not counted.
     """
 
     endpoint: str
     status: int | None = None
     error: StackError = NO_ERROR
-    body: Mapping[str, object] = field(default_factory=dict)
+    body: Mapping[str, object] = field(default_factory=dict, repr=False)
     total: int | None = None
     snippet: str | None = None
     failure: str = ""

@@ -262,6 +262,9 @@ async def _clear(connection: Connection, run: Run, status: RunStatus) -> Step:
     target = ("db", str(run.organization_id))
     if not run.action.takes_application:
         return quiet(StepName.CLEAR_LOCAL_DB, _SKIPPED, "one_device", target=target)
+    if run.canceled_by is not None and status is not RunStatus.SUCCEEDED:
+        # Whoever cancels keeps what there is, as with a run that nobody had begun.
+        return quiet(StepName.CLEAR_LOCAL_DB, _SKIPPED, "canceled", target=target)
     if status is not RunStatus.SUCCEEDED and not run.force:
         return quiet(StepName.CLEAR_LOCAL_DB, _SKIPPED, "not_succeeded", target=target)
     purged = run.results.get(StepName.PURGE_APPLICATION, Result(_SKIPPED)).status is _OK

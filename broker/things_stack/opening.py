@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from broker.things_stack.devices import LISTED, Registry
@@ -135,7 +135,7 @@ async def list_devices(driver: Driver) -> None:
     recorded = await driver.recorded()
     of_one = driver.run.action is Action.DEVICE
     if not (driver.has_application or of_one or driver.run.dry_run) and recorded:
-        await _bring_back(driver)
+        await _bring_back(driver, recorded)
     if of_one:
         step = await _find_one(driver)
         wanted = driver.run.device_id
@@ -155,16 +155,19 @@ async def list_devices(driver: Driver) -> None:
     )
 
 
-async def _bring_back(driver: Driver) -> None:
-    """Devices may be left under an application that is deleted: only with it can they be taken out (9, items 3, 4)."""
+async def _bring_back(driver: Driver, recorded: Sequence[FoundDevice]) -> None:
+    """Devices may be left under an application that is deleted: only with it can they be taken out (9, items 3, 4).
+
+    One that is there after all was brought back before: the answer was lost, or the process that had it.
+    """
     application = driver.application_id
     target = ("application", application)
     outcome = await driver.stack.applications.restore(application)
     driver.note(judged(StepName.RESTORE_APPLICATION, outcome, Target.APPLICATION, target=target))
     if not outcome.ok:
         outcome = await _recreate(driver, application)
-    if outcome.ok:
-        await driver.save(has_application=True)
+    if outcome.ok or await driver.presence() is Presence.PRESENT:
+        await driver.save(Changes(found=recorded), has_application=True)
 
 
 async def _recreate(driver: Driver, application: str) -> Outcome:
@@ -199,7 +202,9 @@ async def _find_one(driver: Driver) -> Step:
         await driver.save()
         raise Stopped(f"list_devices: {said(outcome)}")
     found = _device_of(outcome.body) if outcome.ok else None
-    await driver.save(Changes(found=[found or FoundDevice(device_id)]))
+    # One that is there is not done with, whatever an earlier attempt of the run verified.
+    reopened = [device_id] if outcome.ok else []
+    await driver.save(Changes(found=[found or FoundDevice(device_id)], reopened=reopened))
     status = STATUS_OF[verdict] if driver.has_application else _SKIPPED
     meta = {} if outcome.ok else {"reason": "not_in_identity_server"}
     return step_of(StepName.LIST_DEVICES, outcome, status, target=("device", device_id), meta=meta)

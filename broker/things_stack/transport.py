@@ -9,7 +9,7 @@ import random
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlencode
@@ -70,7 +70,7 @@ class Call:
     host: str
     path: str
     query: Query | None = None
-    body: Mapping[str, object] | None = None
+    body: Mapping[str, object] | None = field(default=None, repr=False)
     repeatable: bool = True
     private: bool = False
 

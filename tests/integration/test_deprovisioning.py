@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from broker.things_stack.transport import Call
 from handlers import retention, run_ledger
 from handlers.database import Connection, Pool
 from handlers.run_ledger import Changes, RunLostError
+from handlers.store import Told
 from schema.things_stack_runs import DEPROVISION_VERSION, JOBS_VERSION
 from tests.conftest import Database
 from tests.integration.run_site import ORGANIZATION, Killed, Site, run_site
@@ -388,6 +389,33 @@ async def test_leftovers_of_a_deleted_application(pool: Pool, database: Database
         assert site.server.stack.find("application", site.application) is None
 
 
+@pytest.mark.parametrize("purged", [False, True])
+async def test_an_application_that_was_brought_back_unheard_goes_too(
+    pool: Pool, database: Database, *, purged: bool
+) -> None:
+    """The answer to restoring it, or to making it again, is lost: it is there, and is not taken for gone."""
+    async with run_site(pool, database) as site:
+        stack = site.server.stack
+        left = (site.application, "left-1")
+        seeding.device(stack, left, seeding.eui_of(1), registries=("ns", "as", "js"))
+        await site.connect()
+        await site.record("left-1", seeding.eui_of(1))
+        application = stack.get("application", site.application)
+        path = "/applications/*/restore"
+        if purged:
+            stack.purge(application)
+            path = "/organizations/*/applications"
+        else:
+            application.deleted_at = stack.clock.now()
+        site.server.faults.next("POST", path, Kind.DROP_AFTER)
+        run_id = await site.deprovision(application_id=site.application)
+        await site.work()
+        assert (await site.run(run_id))["status"] == "SUCCEEDED"
+        assert await statuses(site, run_id, "delete_application") == ["OK"]
+        assert site.held() == set()
+        assert stack.find("application", site.application) is None
+
+
 async def test_leftovers_of_an_application_that_is_gone_for_good(
     pool: Pool, database: Database
 ) -> None:
@@ -524,6 +552,34 @@ async def test_one_device_is_a_job_of_its_own(pool: Pool, database: Database) ->
         assert not await is_cleared(site)
 
 
+async def test_a_device_that_came_back_is_not_done_with(pool: Pool, database: Database) -> None:
+    """Verified, canceled, registered again, resumed: it is taken out once more before it counts as released."""
+    async with run_site(pool, database, devices=1) as site:
+        await site.connect()
+        run_id = await site.deprovision(device="sensor-0001")
+        worker = site.worker()
+        hear = worker._tell
+
+        def until_verified(told: Iterable[Told]) -> None:
+            hear(told)
+            if not site.held():
+                raise Killed
+
+        worker._tell = until_verified
+        with pytest.raises(Killed):
+            await site.work(worker)
+        await site.desk.accepted(f"ttn/runs/{run_id}/cancel")
+        await site.work()
+        canceled = await site.run(run_id)
+        assert (canceled["status"], canceled["released_euis"]) == ("PARTIAL", [seeding.eui_of(1)])
+        key = (site.application, "sensor-0001")
+        seeding.device(site.server.stack, key, seeding.eui_of(1))
+        await site.desk.accepted(f"ttn/runs/{run_id}/resume")
+        await site.work()
+        assert (await site.run(run_id))["status"] == "SUCCEEDED"
+        assert site.held() == set()
+
+
 async def test_a_dry_run_changes_nothing(pool: Pool, database: Database) -> None:
     """It reads, and says what there is."""
     async with run_site(pool, database, devices=3) as site:
@@ -558,6 +614,20 @@ async def test_cancel(pool: Pool, database: Database) -> None:
         assert (run["status"], run["error"]) == ("PARTIAL", "canceled by ann")
         assert 0 < len(run["released_euis"]) < 20
         assert not set(run["released_euis"]) & site.held()
+
+
+async def test_a_canceled_run_clears_nothing_by_force(pool: Pool, database: Database) -> None:
+    """Force is for a run that comes to its end: whoever cancels keeps the credentials."""
+    async with run_site(pool, database, devices=3) as site:
+        await site.connect()
+        run_id = await site.deprovision(force=True)
+        with pytest.raises(Killed):
+            await site.work(site.worker(before=killing(8)))
+        await site.desk.accepted(f"ttn/runs/{run_id}/cancel")
+        await site.work()
+        run = await site.run(run_id)
+        assert (run["error"], run["summary"]["db_cleared"]) == ("canceled by ann", False)
+        assert not await is_cleared(site)
 
 
 async def test_a_run_goes_on_after_a_kill_at_any_call(pool: Pool, database: Database) -> None:
