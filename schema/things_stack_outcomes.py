@@ -17,6 +17,10 @@ SNIPPET_CHARS: Final = 400
 _KEY: Final = re.compile(r"NNSXS\.[A-Z2-7.]*", re.IGNORECASE)
 _BEARER: Final = re.compile(r"(?i)(bearer\s+)[^\s\"',;]+")
 _HIDDEN: Final = "[key]"
+# What an error's name and correlation id are made of. Both are written down as they are: what else stands there could
+# be a key, or what no row takes.
+_NAME: Final = re.compile(r"[a-z0-9_]{1,100}")
+_CORRELATION: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
 
 _OK: Final = 200
 _UNAUTHENTICATED: Final = 401
@@ -143,9 +147,13 @@ def parse_error(content: bytes) -> StackError:
     )
     details = body.get("details")
     for one in details if isinstance(details, list) else []:
-        if isinstance(one, dict) and isinstance(one.get("name"), str):
+        if isinstance(one, dict) and _is_made_of(_NAME, one.get("name")):
             return _detailed(known, one)
     return known
+
+
+def _is_made_of(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _detailed(known: StackError, detail: Mapping[str, object]) -> StackError:
@@ -157,7 +165,7 @@ def _detailed(known: StackError, detail: Mapping[str, object]) -> StackError:
         str(detail.get("namespace") or ""),
         code if isinstance(code, int) else known.code,
         attributes if isinstance(attributes, dict) else {},
-        correlation if isinstance(correlation, str) else None,
+        str(correlation) if _is_made_of(_CORRELATION, correlation) else None,
         known.message,
     )
 

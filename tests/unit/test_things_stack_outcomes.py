@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -246,3 +248,14 @@ def test_details_with_gaps_are_read() -> None:
     assert (error.name, error.namespace, error.code) == ("device_not_found", "", 5)
     assert error.correlation_id is None
     assert error.attributes == {}
+
+
+@pytest.mark.parametrize("name", [KEY, "device_not_found\0", "", "x" * 101, "Not Found"])
+def test_a_name_that_is_none_is_not_written_down(name: str) -> None:
+    """An error's name goes into rows and answers as it is: one with a key, U+0000 or a page's words counts as none."""
+    detail = {"name": name, "namespace": "pkg/redis", "correlation_id": name}
+    found = answer(404, json.dumps({"code": 5, "details": [detail]}).encode())
+    assert (found.error.name, found.error.correlation_id) == ("", None)
+    assert not any(is_gone(found, target) for target in Target)
+    known = json.dumps({"code": 5, "details": [{**detail, "name": "device_not_found"}]}).encode()
+    assert parse_error(known).name == "device_not_found"
