@@ -29,13 +29,13 @@ SELECT tenant_id, job_id, count(*) FROM executions GROUP BY 1, 2
 
 async def updates(stage: Stage) -> dict[str, Any]:
     """Durable IN_PROGRESS updates: 200 devices, 4 requests each on their way, answers awaited."""
-    await _begin(stage)
-    done = await _updates(stage, stage.devices, [JOB], "updates")
+    await begin(stage)
+    done = await updates_of(stage, stage.devices, [JOB], "updates")
     stage.most_updates = done["per_s"]
     return done
 
 
-async def _begin(stage: Stage) -> None:
+async def begin(stage: Stage) -> None:
     """Have one broker serve, and each device connected with one execution."""
     await stage.need_brokers(1)
     await stage.empty()
@@ -44,7 +44,10 @@ async def _begin(stage: Stage) -> None:
     await stage.settle()
 
 
-async def _updates(stage: Stage, devices: list[str], jobs: list[str], what: str) -> dict[str, Any]:
+async def updates_of(
+    stage: Stage, devices: list[str], jobs: list[str], what: str
+) -> dict[str, Any]:
+    """Progress reports by these devices for these jobs, as `throughput` measures them."""
     return await throughput(
         stage,
         what,
@@ -57,9 +60,9 @@ async def _updates(stage: Stage, devices: list[str], jobs: list[str], what: str)
 
 async def two(stage: Stage) -> dict[str, Any]:
     """The same updates with two broker processes that share them; then one of them is killed."""
-    await _begin(stage)
+    await begin(stage)
     await stage.need_brokers(2)
-    done = await _updates(stage, stage.devices, [JOB], "two processes")
+    done = await updates_of(stage, stage.devices, [JOB], "two processes")
     return done | {"takeover": await takeover(stage)}
 
 
@@ -109,7 +112,7 @@ async def latency(stage: Stage) -> dict[str, Any]:
         remark("  the loads are shares of what can be done at most:")
         await updates(stage)
     ceiling = stage.most_updates or 1.0
-    await _begin(stage)
+    await begin(stage)
     creators = stage.things[-stage.plan.creators :]
     await stage.connect(creators, operator=True)
     levels: dict[str, Any] = {}
@@ -172,7 +175,7 @@ async def _grown(stage: Stage, executions: int, jobs: int) -> dict[str, Any]:
     await stage.admin.execute(_COUNT_GROWTH)
     await stage.settle()
     await stage.need_brokers(1)
-    done = await _updates(stage, stage.things, names, f"{executions:,} in {jobs:,}")
+    done = await updates_of(stage, stage.things, names, f"{executions:,} in {jobs:,}")
     took = [run["took_ms"]["p99"] for run in done["runs"]]
     return {
         "executions": executions,

@@ -33,6 +33,7 @@ class Plan:
         (1_000_000, 1000),
     )
     takeover_per_second: float = 500.0
+    slow_clients: int = 100
     database_url: str | None = None
     migration_url: str | None = None
     mqtt_url: str | None = None

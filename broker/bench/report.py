@@ -32,6 +32,7 @@ def _rates(result: Result) -> Iterator[Row]:
         "seed_design_per_s": ("seed", "the seeds' design, updates a second"),
         "fanout_things_per_s": ("fanout", "fan-out, things a second"),
         "two_processes_per_s": ("two", "two processes, updates a second"),
+        "slow_http_updates_per_s": ("slow_http", "updates a second beside slow HTTP clients"),
     }
     for key, (part, words) in names.items():
         if key in result:
@@ -48,6 +49,9 @@ def _ratios(result: Result) -> Iterator[Row]:
     if "two_processes_to_one" in result["ratios"]:
         value = f"{result['ratios']['two_processes_to_one']:.2f}"
         yield "two processes, as a multiple of one", value, "updates two"
+    if "updates_with_slow_http" in result["ratios"]:
+        value = f"{result['ratios']['updates_with_slow_http']:.2f}"
+        yield "updates beside slow HTTP clients, as a multiple of without", value, "slow_http"
 
 
 def _latencies(result: Result) -> Iterator[Row]:
@@ -147,6 +151,9 @@ _MEANING: Final = (
     "- **Growth**: all things update, each among executions of its own and others', after a fresh start of",
     "  the broker.",
     "- **Taken over**: from SIGKILL of one of two processes until its last request was answered by the other.",
+    "- **Slow HTTP clients**: the same updates while 100 connections never finish their headers or their",
+    "  body, a byte a second, and one client sends 1 GB again and again, refused with 413; against the runs",
+    "  before and after. All of them are one more process on the same cores (slow_clients below).",
 )
 
 
@@ -154,7 +161,7 @@ def _cpu(result: Result) -> Iterator[str]:
     """Where the CPU time went: seconds of each process in a run, and what that is for one request."""
     parts = {
         name: result["parts"][name]
-        for name in ("echo", "seed", "updates", "cycles", "two")
+        for name in ("echo", "seed", "updates", "cycles", "two", "slow_http")
         if name in result["parts"]
     }
     if not parts:

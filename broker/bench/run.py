@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from broker.bench import ceilings, device_plane, fleet_wide
+from broker.bench import ceilings, device_plane, fleet_wide, slow_http
 from broker.bench.figures import ratio
 from broker.bench.machine import describe
 from broker.bench.plan import Plan
@@ -28,6 +28,7 @@ PARTS: Final[dict[str, tuple[str, Callable[[Stage], Awaitable[Any]]]]] = {
     "fanout": ("one job for very many things", fleet_wide.fanout),
     "growth": ("updates with up to a million executions", device_plane.growth),
     "two": ("two broker processes, and one killed", device_plane.two),
+    "slow_http": ("updates beside slow HTTP clients and a 1 GB body", slow_http.slow_http),
 }
 Result = dict[str, Any]
 
@@ -84,6 +85,7 @@ def _headlines(parts: Result) -> Result:
         "fanout_things_per_s": parts["fanout"]["things_per_s"] if "fanout" in parts else None,
         "growth": parts.get("growth"),
         "two_processes_per_s": _rate(parts, "two"),
+        "slow_http_updates_per_s": _rate(parts, "slow_http"),
         "takeover_s": parts["two"]["takeover"]["takeover_s"] if "two" in parts else None,
     }
     for name in ("create_to_notify_ms", "update_to_accepted_ms"):
@@ -106,6 +108,7 @@ def _ratios(parts: Result) -> Result:
         ),
         "updates_to_postgres": ratio(ours, _rate(parts, "postgres")),
         "two_processes_to_one": ratio(_rate(parts, "two"), ours),
+        "updates_with_slow_http": parts["slow_http"]["ratio"] if "slow_http" in parts else None,
         "most_executions_to_fewest": _grown(parts.get("growth")),
     }
     return {name: value for name, value in found.items() if value is not None}

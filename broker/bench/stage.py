@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from broker.bench import annoying
 from broker.bench.answering import DATABASE, MQTT
 from broker.bench.children import LoadProcess, Served, load_process
 from broker.bench.plan import Plan
@@ -17,6 +18,7 @@ from broker.cli.callers import DatabaseCaller
 from broker.cli.kinds import target_arn
 from broker.cli.outcome import Failure, remark
 from broker.embedded.directory import Secrets
+from broker.embedded.ports import LOOPBACK
 from broker.embedded.postgres import connected
 from broker.embedded.servers import EmbeddedServers, UpOptions
 from broker.embedded.up import settings_for
@@ -47,6 +49,7 @@ class Stage:
     """Everything that parts measure with; made by `staged`.
 
     most_updates: what was done a second at most, once that has been measured.
+    http_port: where brokers that are started from now on listen for HTTP; None for nowhere.
     """
 
     plan: Plan
@@ -60,6 +63,8 @@ class Stage:
     operator_token: str
     brokers: list[Served] = field(default_factory=list)
     answerer: Served | None = None
+    annoyer: Served | None = None
+    http_port: int | None = None
     most_updates: float | None = None
 
     @property
@@ -86,6 +91,8 @@ class Stage:
         pids["load"] = self.load.pid
         if self.answerer is not None:
             pids["answerer"] = self.answerer.process_id
+        if self.annoyer is not None:
+            pids["slow_clients"] = self.annoyer.process_id
         for number, broker in enumerate(self.brokers, start=1):
             pids["broker" if number == 1 else f"broker_{number}"] = broker.process_id
         return pids
@@ -125,6 +132,25 @@ class Stage:
         if self.answerer is not None:
             await self.answerer.finish()
             self.answerer = None
+
+    async def annoy(self) -> None:
+        """Have clients hold connections for HTTP and send a huge body; to be ended by `stop_annoying`."""
+        self.annoyer = Served("slow HTTP clients", self.directory / "annoying.log")
+        told = {
+            annoying.PORT: self.http_port,
+            annoying.TOKEN: self.operator_token,
+            annoying.HOLDERS: self.plan.slow_clients,
+        }
+        env = {name: str(value) for name, value in told.items()}
+        await self.annoyer.serve(["broker.bench.annoying"], env)
+
+    async def stop_annoying(self) -> Path:
+        """End them; returns their log, which says what became of them. Raises Failure."""
+        if self.annoyer is None:
+            raise Failure("there are no slow HTTP clients")
+        annoyer, self.annoyer = self.annoyer, None
+        await annoyer.finish()
+        return annoyer.log
 
     async def empty(self) -> None:
         """Remove all jobs, so that each part begins with the same tables."""
@@ -178,6 +204,8 @@ class Stage:
             "CA_DIR": self.settings.ca_dir,
             "MQTT_PID_FILE": self.settings.mqtt_pid_file,
             "LOG_LEVEL": "warning",
+            "HTTP_HOST": self.http_port and LOOPBACK,
+            "HTTP_PORT": self.http_port,
         }
         return {f"JOBBROKER_{name}": str(value) for name, value in instead.items() if value}
 

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from broker.bench.plan import Plan
     from broker.bench.run import Result
 
-_PARTS = ("postgres", "echo", "seed", "updates", "cycles", "latency", "fanout", "growth", "two")
+_PARTS = (
+    "postgres",
+    "echo",
+    "seed",
+    "updates",
+    "cycles",
+    "latency",
+    "fanout",
+    "growth",
+    "two",
+    "slow_http",
+)
 
 
 @click.command(short_help="Measure what this machine does with it.")
@@ -62,6 +73,7 @@ def bench(
       cycles    start-next, SUCCEEDED latency at 1, 10, 50, 80 % of updates
       fanout    a job for 100,000     growth  to a million executions
       two       two processes, and one of them killed
+      slow_http updates beside 100 slow HTTP clients and a 1 GB body
 
     \b
     Example:

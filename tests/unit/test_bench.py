@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.bench import report, usage
+from broker.bench.annoying import Annoyance
 from broker.bench.figures import (
     difference,
     latency,
@@ -25,6 +28,7 @@ from broker.bench.run import PARTS
 from broker.bench.schedule import Schedule, arrivals
 from broker.cli.bench import bench
 from broker.mqtt.codec import PublishPacket, encode_publish, read_packets
+from tests.helpers import eventually
 
 
 @pytest.mark.parametrize(
@@ -151,6 +155,50 @@ def test_the_command_knows_all_parts() -> None:
     only = next(parameter for parameter in bench.params if parameter.name == "only")
     assert list(getattr(only.type, "choices", ())) == list(PARTS)
     assert all(f" {name} " in (bench.help or "") for name in PARTS)
+
+
+def test_updates_beside_slow_http_clients_are_told_with_what_they_are_compared_to() -> None:
+    """The rate, its ratio to the runs without, and the clients' own CPU seconds each have their place."""
+    part = {"per_s": 8700.0, "cpu_s": {"broker": 1.4, "slow_clients": 0.2}, "ratio": 0.97}
+    measured = {
+        **RESULT,
+        "slow_http_updates_per_s": 8700.0,
+        "ratios": {"updates_with_slow_http": 0.97},
+        "parts": {"slow_http": part},
+    }
+    page = report.markdown(measured)
+    again = "`jobbroker bench --quick --only slow_http`"
+    assert f"| updates a second beside slow HTTP clients | 8,700 | {again} |" in page
+    assert f"updates beside slow HTTP clients, as a multiple of without | 0.97 | {again} |" in page
+    assert "| | broker | slow_clients | all | at most |" in page
+
+
+async def test_slow_clients_hold_on_and_a_refused_huge_body_comes_again() -> None:
+    """A server that hangs up on all has them back; what it answers to the huge body is counted."""
+    seen: Counter[str] = Counter()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"Bearer secret\r\nContent-Type: application/json\r\n")
+        huge = await reader.read(100)
+        seen["huge" if b"1000000000" in huge or b"chunked" in huge else "held"] += len(head) > 0
+        writer.write(b"HTTP/1.1 413 Too Large\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        clients, holding = Annoyance(port, "secret"), asyncio.Event()
+        tasks = [
+            asyncio.create_task(clients.hold(headers_done=False, holding=holding)),
+            asyncio.create_task(clients.hold(headers_done=True, holding=holding)),
+            asyncio.create_task(clients.send_huge()),
+        ]
+        await eventually(lambda: seen["held"] >= 4 and clients.told["huge_answered_413"] >= 2)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert holding.is_set()
+    assert clients.told["huge_bodies"] >= 2
+    assert not clients.told["huge_taken_whole"]
 
 
 RESULT = {
