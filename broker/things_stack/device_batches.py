@@ -36,12 +36,14 @@ class DeviceBatches:
         self._pool = pool
         self._locks = locks
         self._means = means
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def run_once(self) -> bool:
         """Work on batches that are due, some at once, for some hundred lines each; returns whether any was."""
         due = await batch_ledger.due(self._pool)
         done = await asyncio.gather(
-            *(self._one(tenant_id, batch_id) for tenant_id, batch_id in due[:_AT_ONCE]),
+            # All of them: those that wait for another's lock must not keep the others from their turn.
+            *(self._one(tenant_id, batch_id) for tenant_id, batch_id in due),
             return_exceptions=True,
         )
         for one in done:
@@ -57,14 +59,18 @@ class DeviceBatches:
         async with self._locks.holding(names) as held:
             if not held:
                 return False
-            batch = await batch_ledger.claim(self._pool, self._means.sealer, tenant_id, batch_id)
-            if batch is None:
-                return False
-            try:
-                await self._carry_on(batch)
-            except BatchLostError:
-                log.warning("ttn_batch_lost", batch=str(batch_id))
-            return True
+            async with self._turns:
+                return await self._hold_and_go(tenant_id, batch_id)
+
+    async def _hold_and_go(self, tenant_id: str, batch_id: UUID) -> bool:
+        batch = await batch_ledger.claim(self._pool, self._means.sealer, tenant_id, batch_id)
+        if batch is None:
+            return False
+        try:
+            await self._carry_on(batch)
+        except BatchLostError:
+            log.warning("ttn_batch_lost", batch=str(batch_id))
+        return True
 
     async def _carry_on(self, batch: Batch) -> None:
         connection = await batch.connection()

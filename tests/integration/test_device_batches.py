@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from broker.simulator.things_stack import Kind
 from broker.simulator.things_stack.seeding import JOIN_EUI, application, device
 from broker.simulator.things_stack.state import REGISTRIES
+from broker.things_stack.run_locks import RunLocks
 from handlers import batch_ledger
 from handlers.database import Pool
 from tests.conftest import Database
@@ -273,3 +275,27 @@ async def test_what_ended_long_ago_is_forgotten(site: Site, admin: asyncpg.Conne
     assert await site.desk.rows("SELECT action FROM ttn_device_batches") == [{"action": "remove"}]
     assert len(await site.desk.rows("SELECT 1 FROM ttn_batch_lines")) == 1
     assert await site.desk.rows("SELECT device_id FROM ttn_devices") == [{"device_id": "pump-2"}]
+
+
+async def test_batches_that_wait_for_a_lock_keep_nobody_waiting(
+    site: Site, database: Database
+) -> None:
+    """Many for one organization, which another process works on: the others have their turn all the same."""
+    first = (await site.desk.rows("SELECT organization_id FROM ttn_connections"))[0]
+    other = str(UUID(int=8))
+    await site.bring(organization_id=other)
+    status = await site.provisioned(organization_id=other)
+    assert status["provisioning_status"] == "ready", status
+    mine = str(first["organization_id"])
+    for n in range(1, 7):
+        payload = {"organization_id": mine, "devices": devices(1, n)}
+        await site.desk.accepted("ttn/devices/register", payload)
+    locks = RunLocks(database.url)
+    async with locks.holding((f"organization default {mine}",)) as held:
+        assert held
+        payload = {"organization_id": other, "devices": devices(1, 7)}
+        made = await site.desk.accepted("ttn/devices/register", payload)
+        assert (await site.batch_done(made["batch_id"]))["status"] == "SUCCEEDED"
+        waiting = await site.desk.rows("SELECT status FROM ttn_device_batches")
+        assert sorted(one["status"] for one in waiting) == ["QUEUED"] * 6 + ["SUCCEEDED"]
+    await locks.close()
