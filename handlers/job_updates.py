@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from handlers import approvals, stages, store
 from handlers.context import Context, Outcome, told_of
 from handlers.holds import lock_live
+from handlers.jobs import usual_rate
 from schema.counts import Counts
-from schema.rollout import RolloutConfig
 from schema.sql import queries
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ async def update_job(context: Context, command: UpdateJob, job_id: str) -> Outco
     """Replace what the command names. It holds from now on: for who is not told yet, not started, not failed yet.
 
     AWS lets retries only be set to 0; here all of them may change. An abort criterion that is met already aborts at
-    once. A job that needs approvals needs them anew for another rate, other brakes, retries or gates. Raises Rejected:
-    ResourceNotFound, InvalidStateTransition for a job that is over, InvalidRequest for stages of other sizes.
+    once. A rate without a maximum has the installation's, as at creation. A job that needs approvals needs them anew
+    for another rate, other brakes, retries or gates. Raises Rejected: ResourceNotFound, InvalidStateTransition for a
+    job that is over, InvalidRequest for stages of other sizes.
     """
     connection, tenant_id = context.connection, context.tenant_id
     # The counters before the job's row, as everyone does.
@@ -48,9 +49,9 @@ async def update_job(context: Context, command: UpdateJob, job_id: str) -> Outco
         else command.timeout_config.in_progress_timeout_in_minutes,
         context.now,
     )
-    if (rate := command.job_executions_rollout_config) is not None:
-        text = None if rate == RolloutConfig() else rate.to_text()
-        await connection.execute(_SQL["change_rate"], tenant_id, job_id, text)
+    if command.job_executions_rollout_config is not None:
+        rate = usual_rate(context, command.job_executions_rollout_config)
+        await connection.execute(_SQL["change_rate"], tenant_id, job_id, _text(rate))
         await connection.execute(_SQL["announce_work"])
     if command.stages is not None:
         await stages.change_gates(job, staged, command.stages)

@@ -175,7 +175,7 @@ async def _new_job(
             timeout_minutes=command.timeout_config.in_progress_timeout_in_minutes,
             description=command.description,
             presigned_urls=command.presigned_url_config.to_text(),
-            rollout=_rate(context, command.job_executions_rollout_config),
+            rollout=usual_rate(context, command.job_executions_rollout_config),
             abort=command.abort_config,
             retry=command.job_executions_retry_config,
             scheduling=command.scheduling_config,
@@ -192,7 +192,7 @@ async def _new_job(
         job_documents.checked(context, command.document),
         targets,
         digest,
-        rollout=_rate(context, None),
+        rollout=usual_rate(context, None),
         expires_at=None if hours is None else context.now + timedelta(hours=hours),
         begun=approvals.held_back(AT_WORK) if count else AT_WORK,
         approvals=count,
@@ -208,7 +208,7 @@ def _begun(command: CreateJob, now: datetime) -> Begun:
     return standing(check(command.scheduling_config, now, selection=command.target_selection), now)
 
 
-def _rate(context: Context, config: RolloutConfig | None) -> RolloutConfig | None:
+def usual_rate(context: Context, config: RolloutConfig | None) -> RolloutConfig | None:
     """With the usual maximum where it names none. None also for one that says nothing: such a job needs no pace."""
     found = config or RolloutConfig()
     if found.maximum_per_minute is None and context.per_minute is not None:

@@ -108,6 +108,10 @@ async def test_a_job_without_a_rate_has_the_usual_one(desk: Desk) -> None:
     assert (await desk.accepted("jobs/preview", aws_job("t00000")))["rollout"]["byMinute"] == [
         {"minute": 0, "things": 1}
     ]
+    for sent in (ramp, {}):
+        await usual.accepted("jobs/own/update", {"jobExecutionsRolloutConfig": sent})
+        now = (await usual.job("own"))["jobExecutionsRolloutConfig"]
+        assert now == {**sent, "maximumPerMinute": 70}
 
 
 async def test_a_stop_is_not_made_up_for(desk: Desk) -> None:
