@@ -67,6 +67,6 @@ async def show_progress(context: Context, command: JobProgress, job_id: str) -> 
         body["bucketSeconds"] = command.bucket_seconds
     if letters:
         body |= {"firstThing": row["first_thing"], "lastThing": row["last_thing"]}
-    if len(letters) == command.most_things:
+    if row["looked"] == command.most_things:
         body["nextToken"] = paging.encode(listing, row["last_thing"])
     return Outcome(body)
