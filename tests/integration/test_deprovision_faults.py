@@ -189,7 +189,10 @@ async def _says_nothing_untrue(site: Site, run_id: str) -> None:
 
 
 def _says_what_is_left(site: Site, case: Case, number: int, run: dict[str, Any]) -> None:
-    """Every EUI is told as released or as failed, none as both, and what is held is among the failed."""
+    """Every EUI is told as released or as failed, none as both, and what is held is among the failed.
+
+    A run that failed before it had listed a device knows of none: it says why, and that nothing is released.
+    """
     planted = {
         seeding.eui_of(number * 100 + index)
         for index, each in enumerate(case.devices, start=1)
@@ -197,6 +200,11 @@ def _says_what_is_left(site: Site, case: Case, number: int, run: dict[str, Any])
     }
     failed, released = set(run["failed_euis"]), set(run["released_euis"])
     assert not failed & released
+    if run["status"] == "FAILED" and not run["summary"]["devices_found"]:
+        assert run["error"], run
+        assert not released
+        assert run["summary"]["db_cleared"] is False
+        return
     assert (planted & site.held()) <= failed, run
     if run["status"] == "SUCCEEDED":
         assert (failed, released) == (set(), planted)
