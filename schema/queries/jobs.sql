@@ -385,13 +385,14 @@ FROM sweep_next_rollout() AS due_at WHERE due_at IS NOT NULL;
 SELECT pg_try_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0));
 
 -- name: get_work
--- What is owed to a job now that it is ours: an expiry is owed when nothing else is or can be done, and whoever must be
--- told that the job is shown or hidden is told before new ones come.
+-- What is owed to a job now that it is ours: a job that has expired rolls out no further, and whoever must be told that
+-- the job is shown or hidden is told before new ones come.
 -- params: tenant, job id
 SELECT CASE
+           WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp()
+                AND (pending_work IS NULL OR pending_work = 'ROLLOUT') THEN 'EXPIRE'
            WHEN tell_mark IS NOT NULL AND (pending_work IS NULL OR pending_work IN ('ROLLOUT', 'REACH')) THEN 'TELL'
            WHEN pending_work <> 'ROLLOUT' OR pending_work = 'ROLLOUT' AND holds = '{}' THEN pending_work
-           WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp() THEN 'EXPIRE'
        END AS work,
        force_canceled, job_uid, CASE WHEN tell_mark IS NOT NULL THEN tell_mark ELSE reach_mark END AS mark,
        rollout_config IS NOT NULL AS has_rate, scheduling_config, stage

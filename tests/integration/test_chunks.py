@@ -217,6 +217,20 @@ async def test_what_a_process_remembers_is_only_a_hint(desk: Desk) -> None:
     assert await desk.counts("j") == {"Canceled": NUMBER}
 
 
+async def test_an_expired_job_tells_nobody_else(desk: Desk) -> None:
+    """A job that expires while it rolls out at a rate queues nobody any more, and completes."""
+    await desk.accepted("jobs/create", {**_ALL, "expires_in_hours": 1})
+    await desk.accepted("jobs/j/update", {"jobExecutionsRolloutConfig": {"maximumPerMinute": 60}})
+    await desk.work()
+    queued = (await desk.counts("j"))["Queued"]
+    assert queued < NUMBER
+    await desk.rows("UPDATE jobs SET expires_at = now() - interval '1 second'")
+    await desk.rows("UPDATE rollout_paces SET due_at = now() - interval '1 minute'")
+    await desk.work()
+    assert await desk.counts("j") == {"TimedOut": queued}
+    assert (await desk.job("j"))["status"] == "COMPLETED"
+
+
 async def test_expiry_times_out_what_is_queued_and_lets_the_rest_finish(desk: Desk) -> None:
     """At expires_at QUEUED executions become TIMED_OUT; an IN_PROGRESS one may finish, and completes the job."""
     await desk.accepted("jobs/create", {**_ALL, "expires_in_hours": 1})
