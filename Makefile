@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 PYTHON ?=
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test chaos soak check fuzz screenshots
@@ -17,8 +18,8 @@ demo: install ## 25 simulated things do one job, on servers of its own
 up: install ## PostgreSQL, Mosquitto and jobbroker, data in one directory; ctrl-C stops all
 	@$(BIN)/jobbroker up $(ARGS)
 
-test: install ## all tests, some at a time; ARGS="-k name" selects, JOBBROKER_TEST_SERVERS=docker|local chooses the servers
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+test: install ## all tests, WORKERS (3) at a time; ARGS="-k name" selects, JOBBROKER_TEST_SERVERS=docker|local chooses the servers
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 chaos: install ## hurt servers and brokers under load, hold them to every promise; ARGS=--short takes 2 minutes
 	@$(BIN)/python -m tests.chaos $(ARGS)
