@@ -13,7 +13,11 @@ _KEYS: Final = ("main_key", "org_api_key", "app_api_key")
 
 
 class CredentialsError(Exception):
-    """There is no connection or no key, or the key cannot be read; the text says which, and no secret."""
+    """There is no connection or no key; the text says which, and no secret."""
+
+
+class UnreadableCredentialsError(CredentialsError):
+    """There is a key, and none of ours opens it: another process, or an older secret key, may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +37,13 @@ class Credentials:
 
 
 def credentials_of(connection: StackConnection | None) -> Credentials:
-    """What a stored connection comes to. Raises CredentialsError; one that does not decrypt is never taken for none."""
+    """What a stored connection comes to. Raises CredentialsError: no key, or one that does not decrypt."""
     if connection is None:
         raise CredentialsError("the organization has no connection to The Things Stack any more")
     try:
         found = [key for name in _KEYS if (key := connection.secret(name)) is not None]
     except UnreadableSecretError as error:
-        raise CredentialsError(str(error)) from error
+        raise UnreadableCredentialsError(str(error)) from error
     if not found:
         raise CredentialsError("the organization's connection has no API key")
     hosts = connection.hosts

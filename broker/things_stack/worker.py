@@ -17,7 +17,12 @@ import structlog
 from broker.things_stack.clearing import clean_devices, clear_state, delete_keys
 from broker.things_stack.client import ThingsStack
 from broker.things_stack.closing import close_application, close_organization, decide_end
-from broker.things_stack.credentials import Credentials, CredentialsError, credentials_of
+from broker.things_stack.credentials import (
+    Credentials,
+    CredentialsError,
+    UnreadableCredentialsError,
+    credentials_of,
+)
 from broker.things_stack.driver import Driver, Pauses, Stopped, Suspended
 from broker.things_stack.opening import list_devices, start
 from broker.things_stack.run_locks import RunLocks
@@ -128,7 +133,8 @@ class Worker:
         try:
             credentials = await self._credentials(run)
         except CredentialsError as error:
-            await self._end(run, str(error))
+            unreadable = isinstance(error, UnreadableCredentialsError)
+            await self._end(run, str(error), unreadable=unreadable)
             return
         async with self._connect(credentials) as stack:
             driver = Driver(
@@ -172,9 +178,9 @@ class Worker:
             self._pool, driver.run, Changes(wait=_AFTER_A_FAILURE_SECONDS), slot=self._slot
         )
 
-    async def _end(self, run: Run, error: str | None) -> None:
+    async def _end(self, run: Run, error: str | None, *, unreadable: bool = False) -> None:
         async def decide(connection: Connection, tally: Tally) -> Ending:
-            return await decide_end(connection, run, tally, error)
+            return await decide_end(connection, run, tally, error, unreadable=unreadable)
 
         told = await run_ledger.end(self._pool, run, decide, slot=self._slot)
         if told is not None:

@@ -773,18 +773,21 @@ async def test_no_key_is_written_down(
 async def test_a_key_that_does_not_decrypt_is_no_missing_key(
     pool: Pool, database: Database
 ) -> None:
-    """The run FAILED and says so; the server is not asked anything."""
+    """The run FAILED and says so; the server is not asked anything, and the key stays, also with force."""
     async with run_site(pool, database, devices=1) as site:
         await site.connect()
         await site.desk.rows(
             "UPDATE ttn_connections SET main_key_sealed = set_byte(main_key_sealed, 30, 0)"
             " RETURNING organization_id"
         )
-        run_id = await site.deprovision()
+        run_id = await site.deprovision(force=True)
         await site.work()
         run = await site.run(run_id)
         assert run["status"] == "FAILED"
         assert "cannot be decrypted" in run["error"]
+        assert run["summary"]["db_cleared"] is False
+        kept = await site.desk.rows("SELECT main_key_sealed FROM ttn_connections")
+        assert kept[0]["main_key_sealed"] is not None
 
 
 async def test_runs_that_wait_for_a_lock_keep_nobody_waiting(
