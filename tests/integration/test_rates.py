@@ -214,16 +214,11 @@ async def test_several_processes_keep_one_pace(desk: Desk, database: Database) -
     assert await counts_equal_rows(desk.pool)
 
 
-def assert_paced(
-    times: list[float], rate: int, *, least: float = 0.95, stopped: float = 0.0
-) -> None:
-    """No stretch has more things than the rate with what may be made up for; all of it no less than 5 % below.
-
-    stopped: seconds without anybody at work, which were not made up for yet when the last thing was told.
-    """
+def assert_paced(times: list[float], rate: int, least: float = 0.95) -> None:
+    """No stretch has more things than the rate with what may be made up for; all of it no less than 5 % below."""
     speed = per_second(rate)
     for first, begin in enumerate(times):
         for last in range(first, len(times)):
             most = 1 + speed * (times[last] - begin + LATE)
             assert last - first + 1 <= most + 1, (first, last)
-    assert len(times) >= least * rate / 60 * (times[-1] - times[0] - stopped)
+    assert len(times) >= least * rate / 60 * (times[-1] - times[0])
