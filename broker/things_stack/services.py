@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.outside import sealer_for
+from broker.service import every
 from broker.things_stack.device_batches import DeviceBatches
 from broker.things_stack.provisioning import Means, Provisioner
 from broker.things_stack.run_locks import RunLocks
 from schema.things_stack_hosts import StackHosts
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from broker.settings import LocalSettings
     from handlers.database import Pool
 
@@ -31,6 +34,13 @@ class StackServices:
         self._locks = RunLocks(url)
         self.provisioner = Provisioner(pool, self._locks, means)
         self.batches = DeviceBatches(pool, self._locks, means)
+
+    def services(self) -> dict[str, Coroutine[None, None, None]]:
+        """By name: each runs until it is cancelled."""
+        return {
+            "ttn_provisioning": every("ttn_provisioning", self.provisioner.run_once, seconds=1),
+            "ttn_batches": every("ttn_batches", self.batches.run_once, seconds=1),
+        }
 
     async def close(self) -> None:
         """Let go of everything."""
