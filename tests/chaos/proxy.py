@@ -15,7 +15,7 @@ _END = b""  # in the place of data: this side will send no more
 
 
 class Proxy:
-    """Forwards what comes to `port` to `target`, both on loopback.
+    """Forwards what comes to `port` (0: a free one, known once it listens) to `target`, both on loopback.
 
     Silent means what a network without a route does: nothing is forwarded, nothing is closed, and
     what was sent meanwhile arrives when it is healed, as TCP would send it again.
@@ -44,6 +44,7 @@ class Proxy:
         if self._server is None:
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(lambda: _Side(self), LOOPBACK, self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         """Cut all connections without a word and refuse new ones, until `heal`."""
@@ -76,13 +77,21 @@ class Proxy:
             side.adjust()
 
     async def close(self) -> None:
-        """End it with all connections."""
+        """End it with all connections; nothing of it is left when this returns."""
         await self.cut()
-        for task in self._tasks:
+        dialling = list(self._tasks)
+        for task in dialling:
             task.cancel()
+        await asyncio.gather(*dialling, return_exceptions=True)
+        while self.pairs:
+            self.drop()
+            await asyncio.sleep(0)  # in which the loop lets go of what was cut
 
     def dial(self, side: _Side) -> None:
         """Connect the other side of a connection that was taken."""
+        if self._server is None:  # accepted before the cut and made after it
+            side.abort()
+            return
         task = asyncio.create_task(self._dial(side))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

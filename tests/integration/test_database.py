@@ -10,7 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from broker.embedded.ports import LOOPBACK
 from handlers.database import TRANSIENT, Connection, create_pool, tenant_transaction
+from tests.chaos.proxy import Proxy
 from tests.conftest import Database
 from tests.factories import add_things
 from tests.helpers import eventually
@@ -73,44 +75,18 @@ def _is_taken_back(connection: Connection) -> bool:
     return False
 
 
-_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
 @asynccontextmanager
-async def _silenced(url: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """The database behind a line that goes dead, without a word, when the event is set; and its URL there."""
+async def _silenced(url: str) -> AsyncIterator[tuple[str, Proxy]]:
+    """The database behind a line that goes dead, without a word, when it is told to stall; and its URL there."""
     parts = urlsplit(url)
-    silent = asyncio.Event()
-    lines: set[asyncio.Task[None]] = set()
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            if silent.is_set():
-                await asyncio.Event().wait()
-            writer.write(data)
-
-    async def connect_through(near: _Streams) -> None:
-        ends = [near[1]]
-        try:
-            far = await asyncio.open_connection(parts.hostname, parts.port)
-            ends.append(far[1])
-            await asyncio.gather(pass_on(near[0], far[1]), pass_on(far[0], near[1]))
-        finally:
-            for end in ends:
-                end.transport.abort()
-
-    def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines.add(asyncio.create_task(connect_through((reader, writer))))
-
-    server = await asyncio.start_server(meet, "127.0.0.1", 0)
-    login = parts.netloc.rpartition("@")[0]
-    port = server.sockets[0].getsockname()[1]
-    yield urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{port}")), silent
-    server.close()
-    for line in lines:
-        line.cancel()
-    await asyncio.wait(lines)
-    await asyncio.sleep(0)  # in which the loop lets go of what was aborted
+    assert parts.port
+    proxy = Proxy("database", 0, parts.port)
+    await proxy.open()
+    try:
+        login = parts.netloc.rpartition("@")[0]
+        yield urlunsplit(parts._replace(netloc=f"{login}@{LOOPBACK}:{proxy.port}")), proxy
+    finally:
+        await proxy.close()
 
 
 async def test_a_server_that_fell_silent_is_not_waited_for(
@@ -118,12 +94,12 @@ async def test_a_server_that_fell_silent_is_not_waited_for(
 ) -> None:
     """A dead line is noticed by the statement that has no answer, and is then a failure that heals."""
     monkeypatch.setattr("handlers.database._ROLLBACK_SECONDS", 0.2)
-    async with _silenced(database.url) as (url, silent):
-        pool = await create_pool(url, size=1, statement_seconds=0.2)
+    async with _silenced(database.url) as (url, line):
+        pool = await create_pool(url, size=1, statement_seconds=2)
         await add_things(pool, "t1")
-        silent.set()
+        line.stall()
         with pytest.raises(TRANSIENT):
-            await asyncio.wait_for(add_things(pool, "t2"), 10)
+            await asyncio.wait_for(add_things(pool, "t2"), 60)
         pool.terminate()
 
 
@@ -132,14 +108,13 @@ async def test_a_transaction_can_be_stopped_when_the_server_fell_silent(
 ) -> None:
     """A process that shall end does so, whatever its transactions wait for."""
     monkeypatch.setattr("handlers.database._ROLLBACK_SECONDS", 0.2)
-    async with _silenced(database.url) as (url, silent):
+    async with _silenced(database.url) as (url, line):
         pool = await create_pool(url, size=1)
         await add_things(pool, "t1")
-        silent.set()
+        line.stall()
         waiting = asyncio.create_task(add_things(pool, "t2"))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await eventually(lambda: pool.get_idle_size() == 0)  # it has a connection, and asks
         waiting.cancel()
-        await asyncio.wait({waiting}, timeout=10)
+        await asyncio.wait({waiting}, timeout=60)
         assert waiting.cancelled()
         pool.terminate()
