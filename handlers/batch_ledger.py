@@ -97,6 +97,20 @@ class Batch:
             return None
         return RecordedDevice(**{**dict(row), "registered_in": tuple(row["registered_in"])})
 
+    async def known_hosts(self) -> dict[str, list[str]]:
+        """By registry (ns, as, js), every host that our record names for a device of the application."""
+        async with (
+            self.pool.acquire() as raw,
+            tenant_transaction(raw, self.tenant_id) as connection,
+        ):
+            rows = await connection.fetch(
+                _SQL["recorded_hosts"], self.tenant_id, self.organization_id, self.application_id
+            )
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            found.setdefault(row["registry"], []).append(row["host"])
+        return found
+
     async def state(self, device_id: str, state: str, registries: Sequence[str]) -> None:
         """How far a device is."""
         await self._write(("device_state", (*self._of(device_id), state, list(registries))))

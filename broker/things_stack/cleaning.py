@@ -30,11 +30,16 @@ _OK, _ERROR, _SKIPPED = StepStatus.OK, StepStatus.ERROR, StepStatus.SKIPPED
 
 @dataclass(slots=True)
 class Cleaned:
-    """What became of a device: its steps in order, its state, and the refusal of our key if that is what ended it."""
+    """What became of a device: its steps in order, its state, and the refusal of our key if that is what ended it.
+
+    still_in: registries that were asked at the end, and have it. failed_with: the HTTP status of what went wrong first.
+    """
 
     state: DeviceState
     steps: list[Step]
     refused: Outcome | None = None
+    still_in: list[str] = field(default_factory=list)
+    failed_with: int | None = None
 
 
 @dataclass(slots=True)
@@ -50,6 +55,8 @@ class Cleaning:
     _statuses: dict[str, StepStatus | None] = field(default_factory=dict)
     _elsewhere: dict[Registry, list[Place]] = field(default_factory=dict)
     _problem: str | None = None
+    _failed_with: int | None = None
+    _still_in: list[str] = field(default_factory=list)
     _may_heal: bool = True
     _refused: Outcome | None = None
 
@@ -90,7 +97,7 @@ class Cleaning:
             self._problem if failed else None,
             failed and self._may_heal,
         )
-        return Cleaned(state, self._steps, self._refused)
+        return Cleaned(state, self._steps, self._refused, self._still_in, self._failed_with)
 
     async def _delete(self, registry: Registry, name: StepName, target: Target) -> StepStatus:
         places = self.places.of(registry, self.device.hosts)
@@ -124,12 +131,14 @@ class Cleaning:
         target = ("device", self.device.device_id)
         self._steps.append(step_of(name, outcome, status, target=target, meta=meta))
         if status is _ERROR:
-            self._fail(f"{name}: {_words(outcome)}", may_heal=may_heal(outcome, verdict))
+            words = f"{name}: {_words(outcome)}"
+            self._fail(words, outcome.status, may_heal=may_heal(outcome, verdict))
         if verdict is Verdict.UNAUTHENTICATED:
             self._refused = outcome
 
-    def _fail(self, problem: str, *, may_heal: bool) -> None:
-        self._problem = self._problem or problem
+    def _fail(self, problem: str, status: int | None, *, may_heal: bool) -> None:
+        if self._problem is None:
+            self._problem, self._failed_with = problem, status
         self._may_heal = self._may_heal and may_heal
 
     async def _unclaimed(self) -> bool:
@@ -153,7 +162,8 @@ class Cleaning:
         )
         if status is _ERROR:
             where = f" of {foreign[0]}" if foreign else ""
-            self._fail(f"claim{where}: {_words(outcome)}", may_heal=may_heal(outcome, verdict))
+            words = f"claim{where}: {_words(outcome)}"
+            self._fail(words, outcome.status, may_heal=may_heal(outcome, verdict))
         return status is not _ERROR
 
     def _unverified(self) -> StepStatus:
@@ -183,7 +193,8 @@ class Cleaning:
                     continue
                 asked[f"{name} {place.host}"] = outcome.status
                 if verdict is not Verdict.GONE:
-                    held = held or self._doubt(name, outcome, verdict)
+                    doubt = self._doubt(name, outcome, verdict)
+                    held = held or doubt
         held = held or await self._search(asked)
         return self._conclude(held, asked)
 
@@ -193,7 +204,9 @@ class Cleaning:
         # Still there: it was registered again meanwhile, and the next round takes it out.
         healing = verdict is Verdict.DONE or may_heal(outcome, verdict)
         words = "still has it" if verdict is Verdict.DONE else _words(outcome)
-        self._fail(f"verify_dev_eui: {name}: {words}", may_heal=healing)
+        if verdict is Verdict.DONE and name in self._statuses:
+            self._still_in.append(name)
+        self._fail(f"verify_dev_eui: {name}: {words}", outcome.status, may_heal=healing)
         return outcome
 
     async def _search(self, asked: dict[str, object]) -> Outcome | None:

@@ -29,7 +29,8 @@ async def clean_devices(driver: Driver) -> None:
         await _after_devices(driver)
         return
     places = await driver.places()
-    claimable = {one.join_eui: await driver.takes_claims(one.join_eui, places) for one in batch}
+    join = places.usual(Registry.JS)
+    claimable = {one.join_eui: await driver.claims.are_taken(one.join_eui, join) for one in batch}
     cleaned: list[Cleaned] = await together(
         Cleaning(
             driver.stack, places, driver.application_id, one, claimable[one.join_eui]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from broker.things_stack.driver import Driver, Stopped, said
-from broker.things_stack.opening import devices_of, page_step
+from broker.things_stack.found import devices_of
+from broker.things_stack.opening import page_step
 from broker.things_stack.own_keys import delete_all_keys
 from broker.things_stack.paging import Page
 from broker.things_stack.recording import STATUS_OF, quiet, step_of

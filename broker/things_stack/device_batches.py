@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
 
-from broker.things_stack.device_registration import DeviceWork, LineFailed
+from broker.things_stack.claims import Claims
+from broker.things_stack.device_lines import LineFailed, LineWork
+from broker.things_stack.device_registration import DeviceRegistration
+from broker.things_stack.device_removal import DeviceRemoval
+from broker.things_stack.found import ADDRESSES, hosts_of
+from broker.things_stack.places import Places
 from broker.things_stack.provision_work import with_key
 from broker.things_stack.provisioning import Locks, Means
 from handlers import batch_ledger
@@ -91,21 +97,13 @@ class DeviceBatches:
     ) -> float:
         """Do lines, so many at once; returns after how many seconds the batch goes on."""
         gate, stopped = asyncio.Semaphore(self._means.concurrency), asyncio.Event()
+        work_of = await self._workers(batch, connection, stack)
         waits: list[float] = [0]
 
         async def one(line: Line) -> None:
             async with gate:
-                if stopped.is_set():
-                    return
-                work = DeviceWork(stack, batch, line, connection.hosts, _is_fresh(connection))
-                try:
-                    await self._line(work)
-                except LineFailed as failure:
-                    if failure.stops:
-                        stopped.set()
-                        await batch.stop(f"{failure}; nothing more was tried")
-                    else:
-                        waits.append(await self._failed(work, failure))
+                if not stopped.is_set():
+                    waits.append(await self._line(work_of(line), stopped))
 
         async with asyncio.TaskGroup() as group:
             for line in lines:
@@ -113,16 +111,37 @@ class DeviceBatches:
         # Lines that were not tried yet do not wait for those that were.
         return 0 if len(lines) == _STINT_LINES else max(waits)
 
-    async def _line(self, work: DeviceWork) -> None:
-        if work.batch.action == "register":
-            await work.register()
-            state = "registered"
-        else:
-            await work.remove()
-            state = "removed"
-        await work.batch.end_line(work.line, state=(state, work.has), http_status=200, error=None)
+    async def _workers(
+        self, batch: Batch, connection: StackConnection, stack: ThingsStack
+    ) -> Callable[[Line], DeviceRegistration | DeviceRemoval]:
+        """What does a line of the batch."""
+        fresh, hosts = _is_fresh(connection), connection.hosts
+        if batch.action == "register":
+            return lambda line: DeviceRegistration(stack, batch, line, fresh, hosts)
+        known = await batch.known_hosts()
+        says = await stack.applications.get(batch.application_id, [*ADDRESSES.values()])
+        for name, more in (hosts_of(says.body) if says.ok else {}).items():
+            known[name] = [*known.get(name, ()), *more]
+        places, claims = Places(hosts, self._means.allowed, known), Claims(stack)
+        return lambda line: DeviceRemoval(stack, batch, line, fresh, places, claims)
 
-    async def _failed(self, work: DeviceWork, failure: LineFailed) -> float:
+    async def _line(
+        self, work: DeviceRegistration | DeviceRemoval, stopped: asyncio.Event
+    ) -> float:
+        """Do one; after how many seconds it is tried again, 0 when it is done. stopped is set when all are to end."""
+        try:
+            await work.carry_out()
+        except LineFailed as failure:
+            if not failure.stops:
+                return await self._failed(work, failure)
+            stopped.set()
+            await work.batch.stop(f"{failure}; nothing more was tried")
+            return 0
+        state = "registered" if work.batch.action == "register" else "removed"
+        await work.batch.end_line(work.line, state=(state, work.has), http_status=200, error=None)
+        return 0
+
+    async def _failed(self, work: LineWork, failure: LineFailed) -> float:
         """After how many seconds the line is tried again; 0 when it has failed for good."""
         line = work.line
         if failure.may_heal and line.attempts < ATTEMPTS_MOST:

@@ -1,25 +1,20 @@
-"""One device into all four registries, or out of them: verified, undone when one refuses it, resumed when half-made.
+"""One device into all four registries: verified, undone when one refuses it, gone on with when half-made.
 
-Into: identity server, join, network, application server; out of them the other way round, since the identity server is
-the one that can list, and that gives the rights (reference/the-things-stack.md 2.4, 2.5, 6.2).
+Identity server first, then join, network and application server; undone the other way round, since the identity server
+is the one that can list, and that gives the rights (reference/the-things-stack.md 2.4, 2.5, 6.2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
-from broker.things_stack.client import ThingsStack
+from broker.things_stack.device_lines import LineFailed, LineWork
 from broker.things_stack.devices import Registry
-from broker.things_stack.provision_work import said
 from schema.secrets import SecretStatus
 from schema.things_stack_hosts import Hosts
-from schema.things_stack_outcomes import Outcome, Target, Verdict, is_gone, judge
-
-if TYPE_CHECKING:
-    from handlers.batch_ledger import Batch, Line
-    from handlers.stack_connections import RecordedDevice
+from schema.things_stack_outcomes import Outcome, Target, is_gone
 
 MADE_BY: Final = "jobbroker-batch"
 """The attribute that says in which batch a device was made, so that only what this one made is undone."""
@@ -40,42 +35,19 @@ _TAKEN: Final = 409
 _WORDS: Final = {Registry.IS: "is", Registry.NS: "ns", Registry.AS: "as", Registry.JS: "js"}
 
 
-class LineFailed(Exception):
-    """A line that cannot be done: why, the HTTP status, whether time may heal it, whether it concerns all lines."""
-
-    def __init__(
-        self,
-        message: str,
-        status: int | None = None,
-        *,
-        may_heal: bool = False,
-        stops: bool = False,
-    ) -> None:
-        super().__init__(message[:400])
-        self.status = status
-        self.may_heal = may_heal
-        self.stops = stops
-
-
 @dataclass(slots=True)
-class DeviceWork:
-    """One line at work. has: the registries that have the device as far as we know; fresh_rights as in `require`."""
+class DeviceRegistration(LineWork):
+    """A line that registers a device; `carry_out` once."""
 
-    stack: ThingsStack
-    batch: Batch
-    line: Line
     hosts: Hosts
-    fresh_rights: bool
-    has: list[str] = field(default_factory=list)
-    ours: bool = False
 
-    async def register(self) -> None:
+    async def carry_out(self) -> None:
         """Into all four, and read back from each. Raises LineFailed, having undone what this batch made of it.
 
         What time may heal is not undone: the next try goes on with it.
         """
         self._require_keys()
-        known = await self.batch.recorded(self.line.device_id)
+        known = await self.batch.recorded(self.device_id)
         self.has = list(known.registered_in) if known is not None else []
         await self.batch.record(self.line, self.hosts)
         try:
@@ -88,44 +60,28 @@ class DeviceWork:
                 raise
             raise await self._undone(failure) from failure
 
-    async def remove(self) -> None:
-        """Out of all four on every host that is known, and each asked whether it is gone. Raises LineFailed."""
-        known = await self.batch.recorded(self.line.device_id)
-        listed = await self._listed()
-        self.has = list(known.registered_in) if known is not None else []
-        places = self._places(known, listed)
-        if known is not None:
-            await self.batch.state(self.line.device_id, "removing", self.has)
-        for registry in _OUT:
-            for host in places[registry]:
-                await self._out(registry, host)
-        for registry in _OUT:
-            for host in places[registry]:
-                await self._verify_gone(registry, host)
-            self._forget(registry)
-
     async def _into(self, registry: Registry) -> None:
         if registry is Registry.IS:
-            outcome = await self.stack.devices.create(self._application, self._for_identity())
+            outcome = await self.stack.devices.create(self.application, self._for_identity())
             self.ours = outcome.ok
             if outcome.status == _TAKEN:
                 await self._require_same(outcome)
             elif not outcome.ok:
-                raise self._failed("is", outcome)
+                raise self.failed("is", outcome)
         else:
             device, mask = self._for_region(registry)
             outcome = await self.stack.devices.set(
-                registry, self._host(registry), self._application, self.line.device_id, device, mask
+                registry, self._host(registry), self.application, self.device_id, device, mask
             )
             if not outcome.ok:
-                raise self._failed(_WORDS[registry], outcome)
+                raise self.failed(_WORDS[registry], outcome)
         if _WORDS[registry] not in self.has:
             self.has.append(_WORDS[registry])
-        await self.batch.state(self.line.device_id, "registering", self.has)
+        await self.batch.state(self.device_id, "registering", self.has)
 
     async def _require_same(self, refused: Outcome) -> None:
         """A 409 of the identity server is all right when what it has is this very device (9, item 10)."""
-        where = (Registry.IS, self.hosts.identity, self._application, self.line.device_id)
+        where = (Registry.IS, self.hosts.identity, self.application, self.device_id)
         found = await self.stack.devices.get(*where, ["ids", "attributes"])
         if found.ok:
             ids, attributes = _object(found.body.get("ids")), _object(found.body.get("attributes"))
@@ -133,21 +89,21 @@ class DeviceWork:
                 self.ours = attributes.get(MADE_BY) == str(self.batch.batch_id)
                 return
             raise LineFailed(
-                f"is: {self.line.device_id} is registered with DevEUI {ids.get('dev_eui')} and JoinEUI"
+                f"is: {self.device_id} is registered with DevEUI {ids.get('dev_eui')} and JoinEUI"
                 f" {ids.get('join_eui')}, which cannot be changed; remove it first",
                 _TAKEN,
             )
         if not is_gone(found, Target.IS_DEVICE):
-            raise self._failed("is", found)
+            raise self.failed("is", found)
         held = refused.error.attributes
         holder = f"{held.get('application_id', '?')}/{held.get('device_id', '?')}"
         raise LineFailed(f"is: the EUIs are taken by {holder} ({refused.error.name})", _TAKEN)
 
     async def _verify(self, registry: Registry) -> None:
-        where = (registry, self._host(registry), self._application, self.line.device_id)
+        where = (registry, self._host(registry), self.application, self.device_id)
         outcome = await self.stack.devices.get(*where)
         if not outcome.ok:
-            raise self._failed(f"verify {_WORDS[registry]}", outcome)
+            raise self.failed(f"verify {_WORDS[registry]}", outcome)
         if not self._has_our_euis(_object(outcome.body.get("ids"))):
             raise LineFailed(f"verify {_WORDS[registry]}: it has other EUIs", outcome.status)
 
@@ -170,48 +126,10 @@ class DeviceWork:
         return LineFailed(f"{failure}; undone", failure.status)
 
     async def _out(self, registry: Registry, host: str) -> None:
-        outcome = await self.stack.devices.delete(
-            registry, host, self._application, self.line.device_id
-        )
+        outcome = await self.stack.devices.delete(registry, host, self.application, self.device_id)
         if not outcome.ok and not is_gone(outcome, _TARGETS[registry]):
-            raise self._failed(f"delete {_WORDS[registry]}", outcome)
+            raise self.failed(f"delete {_WORDS[registry]}", outcome)
         self._forget(registry)
-
-    async def _verify_gone(self, registry: Registry, host: str) -> None:
-        outcome = await self.stack.devices.get(
-            registry, host, self._application, self.line.device_id
-        )
-        if is_gone(outcome, _TARGETS[registry]):
-            return
-        if outcome.ok:
-            self.has.append(_WORDS[registry])
-            raise LineFailed(f"verify {_WORDS[registry]}: it is still there", 200, may_heal=True)
-        raise self._failed(f"verify {_WORDS[registry]}", outcome)
-
-    async def _listed(self) -> Mapping[str, Any]:
-        """The device as the identity server has it; nothing when it has none."""
-        where = (Registry.IS, self.hosts.identity, self._application, self.line.device_id)
-        outcome = await self.stack.devices.get(*where, ["ids", *_ADDRESSES.values()])
-        if outcome.ok:
-            return outcome.body
-        if is_gone(outcome, Target.IS_DEVICE):
-            return {}
-        raise self._failed("is", outcome)
-
-    def _places(
-        self, known: RecordedDevice | None, listed: Mapping[str, Any]
-    ) -> dict[Registry, Sequence[str]]:
-        """On which hosts it may be: those on record, ours or the identity server's; else the connection's."""
-        recorded = {
-            Registry.NS: known and known.network_host,
-            Registry.AS: known and known.application_host,
-            Registry.JS: known and known.join_host,
-        }
-        places: dict[Registry, Sequence[str]] = {Registry.IS: [self.hosts.identity]}
-        for registry, name in _ADDRESSES.items():
-            named = [one for one in (recorded[registry], listed.get(name)) if one]
-            places[registry] = list(dict.fromkeys(named)) or [self._host(registry)]
-        return places
 
     def _for_identity(self) -> dict[str, Any]:
         addresses = {name: self._host(registry) for registry, name in _ADDRESSES.items()}
@@ -248,8 +166,8 @@ class DeviceWork:
 
     def _ids(self) -> dict[str, Any]:
         return {
-            "device_id": self.line.device_id,
-            "application_ids": {"application_id": self._application},
+            "device_id": self.device_id,
+            "application_ids": {"application_id": self.application},
             "dev_eui": self.line.device["dev_eui"],
             "join_eui": self.line.device["join_eui"],
         }
@@ -267,16 +185,6 @@ class DeviceWork:
         if self.line.app_key.status is SecretStatus.EMPTY:
             raise LineFailed("app_key: there is none")
 
-    def _failed(self, what: str, outcome: Outcome) -> LineFailed:
-        verdict = judge(outcome, Target.IS_DEVICE)
-        denied_for_now = verdict is Verdict.DENIED and self.fresh_rights and not what.endswith("is")
-        return LineFailed(
-            f"{what}: {said(outcome, verdict)}",
-            outcome.status,
-            may_heal=verdict is Verdict.AWAY or denied_for_now,
-            stops=verdict is Verdict.UNAUTHENTICATED,
-        )
-
     def _forget(self, registry: Registry) -> None:
         if _WORDS[registry] in self.has:
             self.has.remove(_WORDS[registry])
@@ -289,10 +197,6 @@ class DeviceWork:
             Registry.JS: self.hosts.join,
         }
         return hosts[registry]
-
-    @property
-    def _application(self) -> str:
-        return self.batch.application_id
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from broker.things_stack.claims import Claims
 from broker.things_stack.client import ThingsStack
 from broker.things_stack.credentials import Credentials
-from broker.things_stack.devices import Registry
 from broker.things_stack.places import Places
 from handlers import run_connections, run_ledger
 from handlers.database import Pool
@@ -64,7 +64,11 @@ class Driver:
     slot: int | None
     tell: Callable[[Iterable[Told]], None]
     _steps: list[Step] = field(default_factory=list)
-    _claimable: dict[str, bool] = field(default_factory=dict)
+    claims: Claims = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without what the server says of claims."""
+        self.claims = Claims(self.stack)
 
     @property
     def application_id(self) -> str:
@@ -145,17 +149,6 @@ class Driver:
         """Our key is refused: no answer means anything now. Raises Stopped, after what is noted is kept."""
         await self.save()
         raise Stopped(f"the key is refused: {said(outcome)}")
-
-    async def takes_claims(self, join_eui: str | None, places: Places) -> bool:
-        """Whether devices of a JoinEUI may be claimed; so it is when the server does not say (reference 2.8)."""
-        if join_eui is None:
-            return False
-        if join_eui not in self._claimable:
-            outcome = await self.stack.devices.claiming(places.usual(Registry.JS), join_eui)
-            no_server = outcome.status in (404, 501) and not outcome.error.name
-            says_no = outcome.ok and not outcome.body.get("supports_claiming")
-            self._claimable[join_eui] = not (no_server or says_no)
-        return self._claimable[join_eui]
 
     async def recorded(self) -> list[FoundDevice]:
         """Devices of the application that we know beside the list: those we registered, and what earlier runs left."""

@@ -7,7 +7,8 @@ from typing import Final
 
 from broker.things_stack.devices import LISTED, Registry
 from broker.things_stack.driver import Driver, Stopped, said
-from broker.things_stack.paging import Item, Page
+from broker.things_stack.found import ADDRESSES, device_of, devices_of, hosts_of
+from broker.things_stack.paging import Page
 from broker.things_stack.recording import STATUS_OF, judged, quiet, step_of
 from handlers.run_ledger import Changes, FoundDevice
 from schema.things_stack_outcomes import Outcome, Presence, Target, Verdict, judge, read_probe
@@ -20,11 +21,6 @@ from schema.things_stack_runs import (
     StepStatus,
 )
 
-_ADDRESSES: Final = {
-    "ns": "network_server_address",
-    "as": "application_server_address",
-    "js": "join_server_address",
-}
 _LISTINGS_MOST: Final = 3
 _OK, _ERROR, _SKIPPED = StepStatus.OK, StepStatus.ERROR, StepStatus.SKIPPED
 
@@ -121,13 +117,8 @@ async def _find_application(driver: Driver) -> bool:
 
 async def _application_hosts(driver: Driver) -> dict[str, list[str]]:
     """Where the application says its servers are; none when it says nothing, or not to us."""
-    outcome = await driver.stack.applications.get(driver.application_id, [*_ADDRESSES.values()])
-    return _hosts_of(outcome.body) if outcome.ok else {}
-
-
-def _hosts_of(item: Mapping[str, object]) -> dict[str, list[str]]:
-    found = {name: item.get(member) for name, member in _ADDRESSES.items()}
-    return {name: [host] for name, host in found.items() if isinstance(host, str) and host}
+    outcome = await driver.stack.applications.get(driver.application_id, [*ADDRESSES.values()])
+    return hosts_of(outcome.body) if outcome.ok else {}
 
 
 async def list_devices(driver: Driver) -> None:
@@ -201,7 +192,7 @@ async def _find_one(driver: Driver) -> Step:
         driver.note(step_of(StepName.LIST_DEVICES, outcome, _ERROR, target=("device", device_id)))
         await driver.save()
         raise Stopped(f"list_devices: {said(outcome)}")
-    found = _device_of(outcome.body) if outcome.ok else None
+    found = device_of(outcome.body) if outcome.ok else None
     # One that is there is not done with, whatever an earlier attempt of the run verified.
     reopened = [device_id] if outcome.ok else []
     await driver.save(Changes(found=[found or FoundDevice(device_id)], reopened=reopened))
@@ -257,29 +248,3 @@ async def _list_failed(driver: Driver, page: Page) -> Step:
     driver.note(step_of(StepName.LIST_DEVICES, page.outcome, _ERROR, target=("device", None)))
     await driver.save()
     raise Stopped(f"list_devices: {said(page.outcome)}")
-
-
-def devices_of(page: Page) -> list[FoundDevice]:
-    """The devices on a page."""
-    return [one for one in map(_device_of, page.items) if one is not None]
-
-
-def _device_of(item: Item) -> FoundDevice | None:
-    ids = item.get("ids")
-    device_id = ids.get("device_id") if isinstance(ids, dict) else None
-    if not isinstance(ids, dict) or not isinstance(device_id, str):
-        return None
-    return FoundDevice(
-        device_id,
-        eui_of(ids.get("dev_eui")),
-        eui_of(ids.get("join_eui")),
-        _hosts_of(item),
-        bool(item.get("claim_authentication_code")),
-    )
-
-
-def eui_of(value: object) -> str | None:
-    """An EUI as it is kept, 16 capital hex digits; None for what is none."""
-    text = value.upper() if isinstance(value, str) else ""
-    is_eui = len(text) == 16 and all(one in "0123456789ABCDEF" for one in text)  # noqa: PLR2004 - digits of 64 bits
-    return text if is_eui else None

@@ -32,6 +32,15 @@ FROM ttn_devices
 WHERE tenant_id = $1 AND organization_id = $2 AND application_id = $3 AND device_id > $4 AND state <> 'removed'
 ORDER BY device_id LIMIT $5;
 
+-- name: recorded_hosts
+-- By registry, every host that a device of an application was registered on.
+-- params: tenant, organization, application
+SELECT DISTINCT h.registry, h.host
+FROM ttn_devices d, LATERAL (VALUES ('ns', d.network_host), ('as', d.application_host), ('js', d.join_host))
+     AS h (registry, host)
+WHERE d.tenant_id = $1 AND d.organization_id = $2 AND d.application_id = $3 AND h.host IS NOT NULL
+ORDER BY 1, 2;
+
 -- name: insert_connection
 -- A connection's first row, with its four hosts and a mark of its own.
 -- params: tenant, organization, region, identity host, regional host

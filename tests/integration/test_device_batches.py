@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from broker.simulator.things_stack import Kind
+from broker.simulator.things_stack import Kind, Options, masks
 from broker.simulator.things_stack.seeding import JOIN_EUI, application, device
 from broker.simulator.things_stack.state import REGISTRIES
 from broker.things_stack.run_locks import RunLocks
@@ -178,15 +178,61 @@ async def test_a_device_is_taken_out_of_the_hosts_that_are_named_for_it(site: Si
     assert site.server.record.of("DELETE", "/ns/*", host="nam1")
 
 
+@pytest.mark.parametrize("said", ["nothing", "another"])
+async def test_a_host_that_nobody_recorded_is_asked_as_well(site: Site, said: str) -> None:
+    """No address, or that of another cluster, which says "no such device": it is looked for wherever it could be."""
+    stack = site.server.stack
+    entry = device(stack, (app(site), "lost-1"), "70B3D57ED1000009", host="au1", addresses=False)
+    if said == "another":
+        entry |= dict.fromkeys(masks.SERVER_ADDRESSES, site.server.hosts["nam1"].address)
+    done = await site.batch("remove", {"device_ids": ["lost-1"]})
+    assert (done["status"], errors(done)) == ("SUCCEEDED", {})
+    assert holders(site, "lost-1") == []
+
+
+async def test_a_host_that_cannot_be_asked_leaves_the_line_undone(site: Site) -> None:
+    """It has the device, nobody recorded it, and it fails: not OK, and the line says why."""
+    stack = site.server.stack
+    device(stack, (app(site), "lost-1"), "70B3D57ED1000009", host="au1", addresses=False)
+    site.server.faults.next("DELETE", "/ns/*/lost-1", Kind.INTERNAL, None, host="au1")
+    done = await site.batch("remove", {"device_ids": ["lost-1"]})
+    assert done["status"] == "FAILED"
+    assert "delete_device_ns: 500" in errors(done)["lost-1"]
+    assert holders(site, "lost-1") == ["is", "ns"]
+    site.server.faults.stop()
+    assert (await site.batch("remove", {"device_ids": ["lost-1"]}))["status"] == "SUCCEEDED"
+    assert holders(site, "lost-1") == []
+
+
+async def test_a_claimed_device_is_given_back_by_a_batch_too(
+    pool: Pool, database: Database
+) -> None:
+    """Before the identity server forgets it; a claim that stays keeps the line from being OK."""
+    options = Options(claimable_join_euis=frozenset({JOIN_EUI}))
+    async with stack_site(pool, database, options) as site:
+        await site.bring()
+        await site.provisioned()
+        assert (await site.batch("register", {"devices": devices(1)}))["status"] == "SUCCEEDED"
+        key = (app(site), "pump-1")
+        site.server.stack.claims[key] = {"join_eui": JOIN_EUI, "dev_eui": "70B3D57ED1000001"}
+        site.server.faults.next("DELETE", "/edcs/claim/*/pump-1", Kind.INTERNAL, times=None)
+        kept = await site.batch("remove", {"device_ids": ["pump-1"]})
+        assert "claim: 500" in errors(kept)["pump-1"]
+        assert holders(site, "pump-1") == ["is"]
+        site.server.faults.stop()
+        assert (await site.batch("remove", {"device_ids": ["pump-1"]}))["status"] == "SUCCEEDED"
+        assert site.server.stack.claims == {}
+
+
 async def test_a_device_stays_listed_while_a_registry_keeps_it(site: Site) -> None:
     """When the network server fails, the identity server still has it, the line says so, a later batch ends it."""
     await site.batch("register", {"devices": devices(1)})
     site.server.faults.next("DELETE", "/ns/*/pump-1", Kind.INTERNAL, None)
     done = await site.batch("remove", {"device_ids": ["pump-1"]})
     assert done["status"] == "FAILED"
-    assert "delete ns: 500" in errors(done)["pump-1"]
-    assert holders(site, "pump-1") == ["is", "ns", "js"]
-    assert "it is in: is, js, ns" in errors(done)["pump-1"]
+    assert "delete_device_ns: 500" in errors(done)["pump-1"]
+    assert holders(site, "pump-1") == ["is", "ns"]
+    assert "it is in: is, ns" in errors(done)["pump-1"]
     site.server.faults.stop()
     assert (await site.batch("remove", {"device_ids": ["pump-1"]}))["status"] == "SUCCEEDED"
     assert holders(site, "pump-1") == []
