@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PREFIX: Final = "JOBBROKER_"
+_OFF: Final = "off"
 UrlName = Literal["database_url", "migration_url", "mqtt_url", "operator_url"]
 
 
@@ -244,10 +245,11 @@ class Settings(LocalSettings):
     mqtt_key_file: Path | None = Field(None, description="the key (PEM) of MQTT_CERT_FILE")
     http_host: str = Field("127.0.0.1", description="the address to listen on for HTTP")
     http_port: int | None = Field(
-        None,
+        8000,
         ge=0,
         le=65535,
-        description="the port to listen on for HTTP, 0 for a free one; unset: no HTTP, but 8000 with `up`",
+        description="the port to listen on for HTTP, 0 for a free one, off for none; unset: 8000, with `up` another"
+        " when that is taken",
     )
     http_iot_port: int | None = Field(
         None,
@@ -335,6 +337,11 @@ class Settings(LocalSettings):
         description="jobs that ended longer ago are deleted with their executions, and audit lines"
         " of that age; 730 as on AWS",
     )
+
+    @field_validator("http_port", mode="before")
+    @classmethod
+    def _may_be_off(cls, value: object) -> object:
+        return None if value == _OFF else value
 
     @field_validator("mqtt_ca_file", "mqtt_cert_file", "mqtt_key_file")
     @classmethod

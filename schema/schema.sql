@@ -732,14 +732,20 @@ CREATE FUNCTION sweep_counts()
                sum(timed_out)::bigint, sum(rejected)::bigint, sum(removed)::bigint, sum(canceled)::bigint
         FROM job_counts GROUP BY 1';
 
-CREATE FUNCTION sweep_lateness() RETURNS TABLE (timeouts timestamptz, expiries timestamptz, rollouts timestamptz)
+CREATE FUNCTION sweep_lateness()
+    RETURNS TABLE (timeouts timestamptz, expiries timestamptz, rollouts timestamptz, schedules timestamptz, gates timestamptz)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT
         (SELECT min(timeout_at) FROM executions WHERE timeout_at <= (SELECT clock_timestamp()) AND timeout_at IS NOT NULL),
         (SELECT min(expires_at) FROM jobs WHERE expires_at <= (SELECT clock_timestamp()) AND expires_at IS NOT NULL
             AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''),
         (SELECT min(p.due_at) FROM jobs j JOIN rollout_paces p ON p.tenant_id = j.tenant_id AND p.job_id = j.job_id
-            WHERE j.pending_work IS NOT NULL AND j.pending_work = ''ROLLOUT'' AND p.due_at <= clock_timestamp())';
+            WHERE j.pending_work IS NOT NULL AND j.pending_work = ''ROLLOUT'' AND p.due_at <= clock_timestamp()),
+        (SELECT min(schedule_due_at) FROM jobs
+            WHERE schedule_due_at <= (SELECT clock_timestamp()) AND schedule_due_at IS NOT NULL),
+        -- -infinity says that its counts have changed, not since when
+        (SELECT min(due_at) FROM job_stages
+            WHERE due_at <= (SELECT clock_timestamp()) AND due_at > ''-infinity'' AND due_at IS NOT NULL)';
 
 CREATE FUNCTION sweep_ttn_provisioning() RETURNS TABLE (tenant_id text, organization_id uuid)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -940,12 +946,22 @@ CREATE FUNCTION sweep_ttn_runs(most integer) RETURNS TABLE (tenant_id text, id u
         WHERE status IN (''QUEUED'', ''RUNNING'') AND next_try_at <= clock_timestamp()
         ORDER BY next_try_at LIMIT most';
 
+-- Runs by status, of each tenant that has any, and when the oldest of each was asked for.
+CREATE FUNCTION sweep_ttn_run_states()
+    RETURNS TABLE (tenant_id text, status text, runs bigint, oldest timestamptz)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    AS 'SELECT tenant_id, status, count(*), min(created_at) FROM ttn_deprovision_runs GROUP BY 1, 2';
+
 DO $$
+DECLARE
+    sweep text;
 BEGIN
     GRANT USAGE, CREATE ON SCHEMA public TO jobbroker_sweep; -- CREATE only while ownership changes hands
-    ALTER FUNCTION sweep_ttn_runs(integer) OWNER TO jobbroker_sweep;
-    REVOKE ALL ON FUNCTION sweep_ttn_runs(integer) FROM PUBLIC;
-    GRANT EXECUTE ON FUNCTION sweep_ttn_runs(integer) TO jobbroker_serve;
+    FOREACH sweep IN ARRAY ARRAY['sweep_ttn_runs(integer)', 'sweep_ttn_run_states()'] LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO jobbroker_sweep', sweep);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', sweep);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO jobbroker_serve', sweep);
+    END LOOP;
     REVOKE CREATE ON SCHEMA public FROM jobbroker_sweep;
 END
 $$;

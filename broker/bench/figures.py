@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -54,6 +55,35 @@ def median(values: Iterable[float]) -> float:
     """Return the middle one of some runs, or 0 when there were none."""
     found = list(values)
     return statistics.median(found) if found else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where a median lies: between low and high, with this confidence (0 to 1)."""
+
+    low: float
+    high: float
+    confidence: float
+
+
+def interval_of_median(values: Iterable[float], confidence: float = 0.95) -> Interval:
+    """Return the narrowest pair of measured values that holds the true median with at least this confidence.
+
+    By order statistics, whatever the distribution is: each value is as likely above the median as below. With too few
+    values for it (5 and fewer for 0.95) smallest and largest are returned, with the confidence that those give.
+    Raises ValueError without values.
+    """
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("no values to find a median of")
+    count = len(ordered)
+    outside, beyond, found = 0.0, 0, 0.0
+    for left_out in range((count - 1) // 2 + 1):
+        outside += 2 * math.comb(count, left_out) / 2**count
+        if left_out and 1 - outside < confidence:
+            break
+        beyond, found = left_out, max(0.0, 1 - outside)
+    return Interval(ordered[beyond], ordered[count - 1 - beyond], found)
 
 
 def spread(values: Iterable[float]) -> float:

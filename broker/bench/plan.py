@@ -10,6 +10,8 @@ from typing import Final
 class Plan:
     """Sizes and times of a bench; times in seconds, loads as shares of what can be done at most.
 
+    pairs: how often something is measured in turn with and without something else, for pair_seconds each.
+
     The URLs name running servers to use instead of starting some.
     """
 
@@ -34,6 +36,8 @@ class Plan:
     )
     takeover_per_second: float = 500.0
     slow_clients: int = 100
+    pairs: int = 9
+    pair_seconds: float = 5.0
     database_url: str | None = None
     migration_url: str | None = None
     mqtt_url: str | None = None
@@ -49,5 +53,7 @@ QUICK: Final = replace(
     seconds=2.0,
     fanout_things=10_000,
     load_seconds=4.0,
+    pairs=6,
+    pair_seconds=1.0,
     growth=((1_000, 1), (10_000, 1), (10_000, 100)),
 )

@@ -52,7 +52,9 @@ def _ratios(result: Result) -> Iterator[Row]:
         yield "two processes, as a multiple of one", value, "updates two"
     if "updates_with_slow_http" in result["ratios"]:
         value = f"{result['ratios']['updates_with_slow_http']:.2f}"
-        yield "updates beside slow HTTP clients, as a multiple of without", value, "slow_http"
+        low, high = result["parts"]["slow_http"]["ratio_interval"]
+        words = "updates beside slow HTTP clients, as a multiple of without (where its median lies)"
+        yield words, f"{value} ({low:.2f} to {high:.2f})", "slow_http"
 
 
 def _latencies(result: Result) -> Iterator[Row]:
@@ -123,6 +125,7 @@ def markdown(result: Result) -> str:
         *_MEANING,
         "",
         *_cpu(result),
+        *_slow_http(result),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -153,9 +156,23 @@ _MEANING: Final = (
     "  the broker.",
     "- **Taken over**: from SIGKILL of one of two processes until its last request was answered by the other.",
     "- **Slow HTTP clients**: the same updates while 100 connections never finish their headers or their",
-    "  body, a byte a second, and one client sends 1 GB again and again, refused with 413; against the runs",
-    "  before and after. All of them are one more process on the same cores (slow_clients below).",
+    "  body, a byte a second, and one client sends 1 GB again and again, refused with 413; in windows that",
+    "  take turns with others without them, each compared with its two neighbours. All of them are one more",
+    "  process on the same cores (slow_clients below), whose CPU time is not the broker's.",
 )
+
+
+def _slow_http(result: Result) -> Iterator[str]:
+    """What the pairs of windows prove, and what the clients cost a broker that has nothing else to do."""
+    part = result["parts"].get("slow_http")
+    if part is None:
+        return
+    rest, cost = part["at_rest_cpu"], part["broker_us"]
+    yield ""
+    yield f"Slow HTTP clients, {len(part['ratios'])} pairs: {part['verdict']}."
+    yield f"The broker's CPU time for one update was {cost['beside']:.0f} microseconds beside them,"
+    yield f"{cost['without']:.0f} without. A broker that devices leave in peace"
+    yield f"used {100 * rest['without']:.1f} % of a core, {100 * rest['beside']:.1f} % with all of them there."
 
 
 def _cpu(result: Result) -> Iterator[str]:

@@ -2,54 +2,73 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from broker.bench.children import LoadError
-from broker.bench.device_plane import begin, updates_of
-from broker.bench.figures import median, ratio, spread
-from broker.bench.stage import JOB, Stage
+from broker.bench.device_plane import begin
+from broker.bench.figures import difference, interval_of_median, median, medians, spread
+from broker.bench.measuring import Alternated, alternating, summary
+from broker.bench.stage import JOB, Stage, usage
+from broker.cli.outcome import remark
 from broker.embedded.ports import free_port
 
 
 async def slow_http(stage: Stage) -> dict[str, Any]:
-    """Durable updates of a broker that listens for HTTP as well: alone, annoyed over HTTP, and alone again.
+    """Durable updates of a broker that listens for HTTP as well, in turn alone and annoyed over HTTP.
 
-    What is without is the median over the runs before and after, so that a machine that gets slower
-    or faster is not taken for the clients' doing. Raises LoadError when the clients were not refused.
+    Windows of the two take turns, so that a machine that gets slower or faster is not taken for the clients' doing;
+    `verdict` says what the pairs prove. The clients' own CPU seconds are reckoned apart: on a machine that is busy with
+    them and the load, they take what they use from everybody. Raises LoadError when the clients were not refused.
     """
     await stage.need_brokers(0)
     stage.http_port = free_port()
+    annoyed = _Annoyed(stage)
     try:
         await begin(stage)
-        before = await updates_of(stage, stage.devices, [JOB], "without slow HTTP clients")
-        during, clients = await _annoyed(stage)
-        after = await updates_of(stage, stage.devices, [JOB], "without them again")
+        at_rest = await _at_rest(stage, annoyed)
+        windows = await alternating(
+            stage,
+            "slow HTTP clients",
+            annoyed.around,
+            kind="updates",
+            things=stage.devices,
+            jobs=[JOB],
+            outstanding=stage.plan.outstanding,
+        )
     finally:
         await stage.need_brokers(0)
         stage.http_port = None
-    rates = [run["per_s"] for run in (*before["runs"], *after["runs"])]
-    without = round(median(rates), 1)
-    return during | {
-        "without_per_s": without,
-        "without_spread": round(spread(rates), 3),
-        "ratio": ratio(during["per_s"], without),
-        "clients": clients,
-        "before": before,
-        "after": after,
-    }
+    return told(windows) | {"at_rest_cpu": at_rest, "clients": annoyed.refused()}
 
 
-async def _annoyed(stage: Stage) -> tuple[dict[str, Any], dict[str, int]]:
-    try:
-        await stage.annoy()
-        done = await updates_of(stage, stage.devices, [JOB], "with slow HTTP clients")
-    finally:
-        log = await stage.stop_annoying()
-    clients = _told(log.read_text(errors="replace"))
-    if not clients.get("huge_answered_413") or clients.get("huge_taken_whole"):
-        raise LoadError(f"a body of 10^9 bytes was not refused with 413: {clients}")
-    return done, clients
+class _Annoyed:
+    """Has the clients come and go, and counts what became of them."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._clients: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def around(self) -> AsyncIterator[None]:
+        """Have them there, all of them, while the block runs."""
+        try:
+            await self._stage.annoy()
+            yield
+        finally:
+            log = await self._stage.stop_annoying()
+        self._clients.update(_told(log.read_text(errors="replace")))
+
+    def refused(self) -> dict[str, int]:
+        """What became of them. Raises LoadError when a huge body was taken, or not refused as it should be."""
+        clients = dict(self._clients)
+        if not clients.get("huge_answered_413") or clients.get("huge_taken_whole"):
+            raise LoadError(f"a body of 10^9 bytes was not refused with 413: {clients}")
+        return clients
 
 
 def _told(log: str) -> dict[str, int]:
@@ -58,5 +77,72 @@ def _told(log: str) -> dict[str, int]:
         raise LoadError(
             f"the slow HTTP clients did not end in order; their log ends:\n{log[-2000:]}"
         )
-    told: dict[str, int] = json.loads(lines[-1])
-    return told
+    found: dict[str, int] = json.loads(lines[-1])
+    return found
+
+
+async def _at_rest(stage: Stage, annoyed: _Annoyed) -> dict[str, float]:
+    """CPU seconds of the broker in a second without any devices' requests: alone, and with the clients there."""
+    alone = await _broker_cpu(stage)
+    async with annoyed.around():
+        beside = await _broker_cpu(stage)
+    remark(
+        f"  slow HTTP clients: a broker at rest uses {alone:.3f} of a core, {beside:.3f} with them"
+    )
+    return {"without": alone, "beside": beside}
+
+
+async def _broker_cpu(stage: Stage) -> float:
+    before = usage(stage)
+    await asyncio.sleep(stage.plan.pair_seconds)
+    return round(difference(usage(stage), before)["broker"] / stage.plan.pair_seconds, 4)
+
+
+def told(windows: Alternated) -> dict[str, Any]:
+    """What the windows come to: rates, CPU seconds, and the ratio of the two with how sure that is."""
+    beside, without = summary(windows.beside), summary(windows.without)
+    ratios = windows.ratios()
+    sure = interval_of_median(ratios)
+    harness = _share(windows.beside, "slow_clients")
+    return beside | {
+        "without_per_s": without["per_s"],
+        "without_spread": without["spread"],
+        "without": without,
+        "ratio": round(median(ratios), 3),
+        "ratio_interval": [round(sure.low, 3), round(sure.high, 3)],
+        "ratio_confidence": round(sure.confidence, 3),
+        "ratio_spread": round(spread(ratios), 3),
+        "ratios": [round(one, 3) for one in ratios],
+        "clients_cpu_share": round(harness, 4),
+        "broker_us": {
+            "beside": _microseconds(windows.beside),
+            "without": _microseconds(windows.without),
+        },
+        "verdict": _verdict(sure.low, sure.high, sure.confidence, harness),
+    }
+
+
+def _verdict(low: float, high: float, confidence: float, harness: float) -> str:
+    """In words: what is proven with this confidence, the clients' own use of the cores put apart."""
+    own_low, own_high = low / (1 - harness), high / (1 - harness)
+    sure = f"with {100 * confidence:.0f} % confidence"
+    apart = f"(the clients themselves take {100 * harness:.1f} % of the CPU time used)"
+    if own_high < 1:
+        return f"slower by {100 * (1 - own_high):.1f} to {100 * (1 - own_low):.1f} % {sure} {apart}"
+    if own_low > 1:
+        return f"not slower {sure} {apart}"
+    return f"no difference shown; slower by at most {100 * (1 - own_low):.1f} % {sure} {apart}"
+
+
+def _share(runs: list[dict[str, Any]], name: str) -> float:
+    """The part of all CPU seconds that this process used."""
+    spent = medians(runs, "cpu_s")
+    total = sum(spent.values())
+    return spent.get(name, 0.0) / total if total else 0.0
+
+
+def _microseconds(runs: list[dict[str, Any]]) -> float:
+    """The broker's CPU time for one request."""
+    return round(
+        median(1e6 * run["cpu_s"]["broker"] / (run["per_s"] * run["seconds"]) for run in runs), 1
+    )

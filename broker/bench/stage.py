@@ -205,7 +205,7 @@ class Stage:
             "MQTT_PID_FILE": self.settings.mqtt_pid_file,
             "LOG_LEVEL": "warning",
             "HTTP_HOST": self.http_port and LOOPBACK,
-            "HTTP_PORT": self.http_port,
+            "HTTP_PORT": self.http_port or "off",
         }
         return {f"JOBBROKER_{name}": str(value) for name, value in instead.items() if value}
 

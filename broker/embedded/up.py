@@ -146,13 +146,20 @@ def settings_for(servers: EmbeddedServers, secrets: Secrets) -> Settings:
             "mqtt_pid_file": servers.pid_file,
         }
     found = load_settings(**instead)
-    wanted = servers.options.http_port or found.http_port
-    port = choose_http_port(servers.data_dir, wanted) if servers.options.http else None
-    instead["http_port"] = port
+    instead["http_port"] = _http_port(servers, found)
     found = load_settings(**instead)
     if found.secret_key is not None:
         return found
     return load_settings(**instead, secret_key=secrets.made(_SECRET_KEY))
+
+
+def _http_port(servers: EmbeddedServers, settings: Settings) -> int | None:
+    """Where to listen: as the command says, else JOBBROKER_HTTP_PORT, else 8000 or a free port."""
+    said = settings.http_port if "http_port" in settings.model_fields_set else None
+    is_off = settings.http_port is None
+    if not servers.options.http or (is_off and servers.options.http_port is None):
+        return None
+    return choose_http_port(servers.data_dir, servers.options.http_port or said)
 
 
 async def _admin_token(settings: Settings, secrets: Secrets) -> str:

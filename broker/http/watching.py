@@ -201,3 +201,22 @@ def _of_database(found: Figures) -> Iterator[Metric]:
     for timer, seconds in found.late.items():
         late.add_metric([timer], seconds)
     yield from (executions, rows, ages, late)
+    yield from _of_runs(found)
+
+
+def _of_runs(found: Figures) -> Iterator[Metric]:
+    runs = GaugeMetricFamily(
+        "jobbroker_ttn_runs",
+        "Runs at The Things Stack by tenant and status",
+        labels=["tenant", "status"],
+    )
+    for (tenant, status), count in found.runs.items():
+        runs.add_metric([tenant, status], count)
+    oldest = GaugeMetricFamily(
+        "jobbroker_ttn_run_oldest_seconds",
+        "Age of the oldest run at The Things Stack that has not ended, 0 without one",
+        labels=["tenant"],
+    )
+    for tenant, seconds in found.run_age.items():
+        oldest.add_metric([tenant], seconds)
+    yield from (runs, oldest)

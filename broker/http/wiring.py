@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,7 @@ def http_server(
 ) -> HttpServer:
     """The listener with all doors, which has the port from here on; `more` are routes that others bring along.
 
-    Raises OSError when the port is taken.
+    Raises OSError when a port is taken.
     """
     per_key = _limit(settings.http_token_rate)
     identity = Identity(doors.pool, per_key=per_key, foreign=_issuer_of(settings))
@@ -138,7 +139,10 @@ def _listen(server: HttpServer, host: str, port: int) -> int:
     try:
         return server.listen(host, port)
     except OSError as error:
-        raise OSError(error.errno, f"HTTP on {host}:{port}: {error.strerror}") from error
+        remedy = "JOBBROKER_HTTP_HOST and JOBBROKER_HTTP_PORT say where to listen: 0 is a free port, off is nowhere"
+        # Not its own strerror, which says the address once more.
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(f"HTTP on {host}:{port}: {why}; {remedy}") from error
 
 
 def _issuer_of(settings: Settings) -> Foreign | None:

@@ -10,4 +10,8 @@ SELECT tenant_id, oldest, depth FROM sweep_outbox();
 
 -- name: find_lateness
 -- Since when each timer's oldest work is due; null where nothing is.
-SELECT timeouts, expiries, rollouts, clock_timestamp() AS now FROM sweep_lateness();
+SELECT timeouts, expiries, rollouts, schedules, gates, clock_timestamp() AS now FROM sweep_lateness();
+
+-- name: sum_runs
+-- Runs at The Things Stack by status, of each tenant that has any, and when the oldest was asked for.
+SELECT tenant_id, status, runs, oldest FROM sweep_ttn_run_states();

@@ -119,6 +119,7 @@ class Site:
             "JOBBROKER_MQTT_URL": f"mqtt://127.0.0.1:{self.internal_port}",
             "JOBBROKER_MQTT_TOPICS": "plain" if self.plain else "mounted",
             "JOBBROKER_LOG_FORMAT": "json",
+            "JOBBROKER_HTTP_PORT": "off",
             **(settings or {}),
         }
         if pause_at is not None:

@@ -64,6 +64,15 @@ async def test_check_fails_where_http_does_not_answer(served: RunningBroker) -> 
         assert ended.code == 1
 
 
+async def test_a_second_broker_says_that_the_port_for_http_is_taken(served: RunningBroker) -> None:
+    """It ends with the address and what to set, before it takes any request."""
+    ended = await served.run("serve")
+    assert ended.code == 1
+    address = f"127.0.0.1:{served.environment['JOBBROKER_HTTP_PORT']}"
+    assert f"HTTP on {address}: Address already in use; JOBBROKER_HTTP_HOST and" in ended.err
+    assert "Traceback" not in ended.err
+
+
 async def test_migrate_again_changes_nothing(served: RunningBroker) -> None:
     """`migrate` on a current database applies nothing, and --check agrees."""
     assert await served.cli("migrate") == {"applied": [], "current": True}

@@ -10,12 +10,11 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from handlers.database import Pool
+from tests.acceptance.aws_site import aws_site, call
 from tests.acceptance.devices import devices
-from tests.acceptance.http_site import http_site
 from tests.conftest import Database, StartMosquitto
 from tests.helpers import eventually
-from tests.integration.operator_desk import Desk, aws_job
+from tests.integration.operator_desk import aws_job
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
 Samples = dict[str, list[tuple[dict[str, str], float]]]
@@ -53,16 +52,34 @@ def require_answered(query: str, samples: Samples) -> None:
             assert label in labels, f"{label} of {query}"
 
 
+async def by_seeds_rest(http: httpx.AsyncClient, token: str) -> None:
+    """A device takes its execution and ends it in the seeds' words."""
+    own = {"X-Provision-Token": token}
+    for status in ("IN_PROGRESS", "SUCCEEDED"):
+        path = "/device/v1/jobs/j1/execution"
+        answer = await http.put(path, json={"status": status}, headers=own)
+        assert answer.status_code == 200, answer.text
+
+
+async def by_aws_over_http(device: Any) -> None:  # noqa: ANN401 - boto3's clients have no types
+    """A device does the same with AWS's SDK over HTTP."""
+    taken = await call(device.start_next_pending_job_execution, thingName="t3")
+    job_id = taken["execution"]["jobId"]
+    await call(device.update_job_execution, jobId=job_id, thingName="t3", status="SUCCEEDED")
+
+
 async def test_what_a_process_tells_of_itself(
-    mosquitto_server: StartMosquitto, database: Database, pool: Pool, tmp_path: Path
+    mosquitto_server: StartMosquitto, database: Database, tmp_path: Path
 ) -> None:
-    """Figures move with what is done; the dashboard's queries find theirs; no token is in the log."""
-    async with http_site(mosquitto_server, database, tmp_path) as served:
-        desk = Desk(pool)
+    """Figures move with what is done, however devices report; dashboards find theirs; no token is in the log."""
+    async with aws_site(mosquitto_server, database, tmp_path) as aws:
+        desk, served = aws.desk, aws.http
         token = (
             await desk.accepted("operators/create", {"operatorName": "bob", "role": "manager"})
         )["token"]
         thing = await desk.accepted("things/create", {"thingName": "t1", "issueToken": True})
+        seeds = await desk.accepted("things/create", {"thingName": "t2", "issueToken": True})
+        await aws.thing("t3")
         bearer = {"Authorization": f"Bearer {token}"}
         async with (
             httpx.AsyncClient(base_url=served.url) as http,
@@ -70,7 +87,9 @@ async def test_what_a_process_tells_of_itself(
         ):
             assert (await http.get("/healthz")).json() == {"status": "ok"}
             assert (await http.get("/readyz")).json() == {"status": "ready"}
-            made = await http.post("/api/v1/jobs", json=aws_job("t1", jobId="j1"), headers=bearer)
+            made = await http.post(
+                "/api/v1/jobs", json=aws_job("t1", "t2", "t3", jobId="j1"), headers=bearer
+            )
             assert made.status_code == 201, made.text
             await fleet.accepted("$aws/things/t1/jobs/start-next")
             await fleet.accepted("$aws/things/t1/jobs/j1/update", {"status": "SUCCEEDED"})
@@ -93,6 +112,11 @@ async def test_what_a_process_tells_of_itself(
             assert value(samples, "jobbroker_batch_requests_sum") == 3
             assert value(samples, "jobbroker_queue_wait_seconds_count") == 1
             assert value(samples, "jobbroker_run_seconds_count") == 1
+            await by_seeds_rest(http, str(seeds["token"]))
+            await by_aws_over_http(aws.client("iot-jobs-data", "t3"))
+            samples = await told()
+            assert value(samples, "jobbroker_queue_wait_seconds_count") == 3
+            assert value(samples, "jobbroker_run_seconds_count") == 3
             assert value(samples, "jobbroker_executions", status="SUCCEEDED", tenant="default") == 1
             assert value(samples, "jobbroker_mqtt_connected") == 1
             created = {"operation": "POST /api/v1/jobs", "status": "201"}

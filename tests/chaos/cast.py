@@ -270,6 +270,7 @@ def _environment(directory: Path, admin_url: str, *, mqtt: int, database: int) -
         "JOBBROKER_ACCESS_DIR": str(directory / "mosquitto"),
         "JOBBROKER_MQTT_PID_FILE": str(directory / "mosquitto" / "mosquitto.pid"),
         "JOBBROKER_LOG_FORMAT": "json",
+        "JOBBROKER_HTTP_PORT": "off",
     }
 
 

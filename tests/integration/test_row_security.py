@@ -223,7 +223,8 @@ async def test_sweeps_give_keys_only(filled: Pool, admin: Connection) -> None:
         "followed_until",
         *("queued", "in_progress", "succeeded", "failed", "timed_out", "rejected", "removed"),
         *("organization_id", "batch_id", "id"),
-        *("canceled", "timeouts", "expiries", "rollouts"),
+        *("canceled", "timeouts", "expiries", "rollouts", "schedules", "gates"),
+        *("status", "runs"),  # of runs at The Things Stack: how many are in each
     }
     functions = await admin.fetch(
         "SELECT proname, coalesce(proargnames, '{}') AS names FROM pg_proc "

@@ -109,10 +109,24 @@ def test_nothing_printed_shows_a_password(environment: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("name", ["HTTP_PORT", "HTTP_IOT_PORT", "HTTP_JOBS_DATA_PORT"])
 def test_any_port_for_http_is_http(environment: pytest.MonkeyPatch, name: str) -> None:
-    """Whichever is set is listened on; without any there is none."""
+    """Whichever is set is listened on; with HTTP_PORT off and no other there is none."""
+    environment.setenv("JOBBROKER_HTTP_PORT", "off")
     assert not load_settings().has_http
     environment.setenv(f"JOBBROKER_{name}", "0")
     assert load_settings().has_http
+
+
+@pytest.mark.parametrize("said", [None, ""])
+def test_http_is_on_8000_unless_somebody_says_otherwise(
+    environment: pytest.MonkeyPatch, said: str | None
+) -> None:
+    """Unset or empty is the default; `off` alone turns it off, any other word is refused by name."""
+    if said is not None:
+        environment.setenv("JOBBROKER_HTTP_PORT", said)
+    assert (load_settings().http_port, load_settings().http_host) == (8000, "127.0.0.1")
+    environment.setenv("JOBBROKER_HTTP_PORT", "none")
+    with pytest.raises(SettingsError, match="JOBBROKER_HTTP_PORT 'none'"):
+        load_settings()
 
 
 def test_a_store_is_set_up_as_a_whole(environment: pytest.MonkeyPatch) -> None:
@@ -223,12 +237,13 @@ def test_an_issuer_is_named_whole(
 
 def test_where_http_is_reached(environment: pytest.MonkeyPatch) -> None:
     """Listening everywhere is reached on loopback; a free port is not known before."""
-    assert load_settings().http_url is None
+    assert load_settings().http_url == "http://127.0.0.1:8000"
     for host, port, url in (
         ("127.0.0.1", "8000", "http://127.0.0.1:8000"),
         ("0.0.0.0", "8000", "http://127.0.0.1:8000"),  # noqa: S104 - a setting of somebody's
         ("::", "80", "http://[::1]:80"),
         ("127.0.0.1", "0", None),
+        ("127.0.0.1", "off", None),
     ):
         environment.setenv("JOBBROKER_HTTP_HOST", host)
         environment.setenv("JOBBROKER_HTTP_PORT", port)

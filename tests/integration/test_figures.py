@@ -1,0 +1,58 @@
+"""What the database says for /metrics, over all tenants."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from handlers.database import Connection, Pool
+from handlers.watching import figures
+from tests.integration.operator_desk import Desk, aws_job
+
+RUN = """
+INSERT INTO ttn_deprovision_runs (tenant_id, organization_id, ttn_application_id, status, created_at)
+VALUES ($1, gen_random_uuid(), $2, $3, now() - $4::interval)
+"""
+
+
+async def test_nothing_waits_where_nothing_was_ever_done(pool: Pool) -> None:
+    """All timers are there, none is late; a tenant without anything has no rows."""
+    found = await figures(pool)
+    assert found.late == dict.fromkeys(
+        ("timeouts", "expiries", "rollouts", "schedules", "gates"), 0.0
+    )
+    assert not found.runs
+    assert not found.run_age
+
+
+async def test_schedules_and_gates_that_nobody_looks_at_are_late(
+    pool: Pool, admin: Connection
+) -> None:
+    """From when they were due, whichever of startTime, endTime, a window or a gate's time it is."""
+    desk = Desk(pool)
+    await desk.accepted("things/create", {"thingName": "t1"})
+    stages = [{"numberOfThings": 1}, {}]
+    await desk.accepted("jobs/create", aws_job("t1", jobId="j1", stages=stages))
+    await admin.execute("UPDATE jobs SET schedule_due_at = now() - interval '90 s'")
+    await admin.execute("UPDATE job_stages SET due_at = '-infinity'")
+    late = (await figures(pool)).late
+    assert 90 <= late["schedules"] < 900
+    assert late["gates"] == 0.0, "counts have changed: nobody knows since when"
+    await admin.execute("UPDATE job_stages SET due_at = now() - interval '2000 s' WHERE stage = 1")
+    assert 2000 <= (await figures(pool)).late["gates"] < 9000
+
+
+async def test_a_run_that_does_not_end_is_seen_by_its_age(pool: Pool, admin: Connection) -> None:
+    """By tenant: the oldest that is QUEUED or RUNNING, not those that ended; and all of them by status."""
+    for number, (status, hours) in enumerate(
+        [("RUNNING", 3), ("QUEUED", 1), ("FAILED", 9), ("FAILED", 8)]
+    ):
+        await admin.execute(RUN, "default", f"app-{number}", status, timedelta(hours=hours))
+    found = await figures(pool)
+    assert 3 * 3600 <= found.run_age["default"] < 4 * 3600
+    assert {status: count for (_, status), count in found.runs.items()} == {
+        "QUEUED": 1,
+        "RUNNING": 1,
+        "SUCCEEDED": 0,
+        "FAILED": 2,
+        "PARTIAL": 0,
+    }
