@@ -35,6 +35,7 @@ from broker.things_stack.wiring import worker_of
 from handlers.database import Pool, create_pool
 from handlers.documents import Documents
 from handlers.migrate import require_current
+from handlers.telling import Teller
 from schema.topics import TopicMode, subscriptions
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ class Broker:
             audience=self._audience,
             retained=timedelta(days=settings.retention_days),
         )
-        self._stack = StackServices(pool, self._url, stack_means(settings))
+        self._stack = StackServices(
+            pool, self._url, stack_means(settings), Teller(slot.number, self.notifier.tell)
+        )
         self._door = OperatorDoor(
             pool,
             mode=settings.mqtt_topics,

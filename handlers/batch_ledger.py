@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -16,18 +17,24 @@ from handlers.stack_connections import (
     StackConnection,
     load_connection,
 )
+from schema import stack_messages
 from schema.sql import queries
+from schema.stack_messages import Moment
 
 if TYPE_CHECKING:
     import asyncpg
 
     from handlers.database import Connection, Pool
+    from handlers.store import Told
+    from handlers.telling import Teller
     from schema.secrets import Opened, Sealer
     from schema.things_stack_hosts import Hosts
 
 _SQL = queries("provisioning")
 ATTEMPTS_MOST: Final = 10
 """How often a line is tried that time may heal."""
+LINES_A_MESSAGE: Final = 25
+"""After so many lines each it is told how far a batch is."""
 
 
 class BatchLostError(Exception):
@@ -58,6 +65,7 @@ class Batch:
     application_id: str
     action: str
     work_token: UUID
+    teller: Teller
 
     async def lines(self, most: int) -> list[Line]:
         """The next lines that wait, in their order."""
@@ -84,7 +92,7 @@ class Batch:
         """That a device is about to be registered, and on which hosts."""
         euis = (line.device["dev_eui"], line.device["join_eui"])
         where = (hosts.network, hosts.application, hosts.join)
-        await self._write(("record_device", (*self._of(line.device_id), *euis, *where)))
+        await self._write("record_device", *self._of(line.device_id), *euis, *where)
 
     async def recorded(self, device_id: str) -> RecordedDevice | None:
         """A device on record."""
@@ -113,7 +121,7 @@ class Batch:
 
     async def state(self, device_id: str, state: str, registries: Sequence[str]) -> None:
         """How far a device is."""
-        await self._write(("device_state", (*self._of(device_id), state, list(registries))))
+        await self._write("device_state", *self._of(device_id), state, list(registries))
 
     async def end_line(
         self,
@@ -125,31 +133,55 @@ class Batch:
     ) -> None:
         """That a line is done, with the device's state and the registries that have it."""
         status = "OK" if error is None else "ERROR"
-        await self._write(
-            ("device_state", (*self._of(line.device_id), state[0], list(state[1]))),
-            ("end_line", (*self._at(line), status, http_status, error)),
-        )
+        told: list[Told] = []
+        async with self._ours() as connection:
+            device = (*self._of(line.device_id), state[0], list(state[1]))
+            await connection.execute(_SQL["device_state"], *device)
+            ended = (*self._at(line), status, http_status, error)
+            row = await connection.fetchrow(_SQL["end_line"], *ended)
+            # The last lines are told of by `rest`.
+            done = 0 if row is None else row["lines_ok"] + row["lines_failed"]
+            if row is not None and done % LINES_A_MESSAGE == 0 and done < row["lines"]:
+                told = await self._told(connection, row, Moment.PROGRESS)
+        self.teller.tell(told)
 
     async def try_again(self, line: Line, http_status: int | None, error: str) -> None:
         """That a line waits for better times."""
-        await self._write(("try_line_again", (*self._at(line), http_status, error)))
+        await self._write("try_line_again", *self._at(line), http_status, error)
 
     async def rest(self, seconds: float) -> str:
         """Come back in so many seconds, unless all lines are done; the batch's status then."""
+        row = await self._turn("rest_batch", seconds)
+        return str(row["status"])
+
+    async def postpone(self, problem: str, seconds: float) -> None:
+        """It broke for a reason of ours: come back in so many seconds, and later each time in a row."""
+        await self._turn("postpone_batch", seconds, problem)
+
+    async def stop(self, error: str) -> None:
+        """End every line that waits, for one reason that concerns them all."""
+        await self._write("stop_batch", self.tenant_id, self.batch_id, self.work_token, error)
+
+    async def _turn(self, query: str, *values: object) -> asyncpg.Record:
+        """End our turn, and tell how far the batch is. Raises BatchLostError, and nothing is written then."""
         async with (
             self.pool.acquire() as raw,
             tenant_transaction(raw, self.tenant_id) as connection,
         ):
-            status = await connection.fetchval(
-                _SQL["rest_batch"], self.tenant_id, self.batch_id, self.work_token, seconds
-            )
-        if status is None:
-            raise BatchLostError
-        return str(status)
+            key = (self.tenant_id, self.batch_id, self.work_token)
+            row = await connection.fetchrow(_SQL[query], *key, *values)
+            if row is None:
+                raise BatchLostError
+            moment = Moment.PROGRESS if row["finished_at"] is None else Moment.FINISHED
+            told = await self._told(connection, row, moment)
+        self.teller.tell(told)
+        return row
 
-    async def stop(self, error: str) -> None:
-        """End every line that waits, for one reason that concerns them all."""
-        await self._write(("stop_batch", (self.tenant_id, self.batch_id, self.work_token, error)))
+    async def _told(
+        self, connection: Connection, row: asyncpg.Record, moment: Moment
+    ) -> list[Told]:
+        messages = stack_messages.of_batch(dict(row), moment)
+        return await self.teller.write(connection, self.tenant_id, messages)
 
     def _line(self, row: asyncpg.Record) -> Line:
         number = row["line"]
@@ -174,21 +206,23 @@ class Batch:
     def _at(self, line: Line) -> tuple[object, ...]:
         return (self.tenant_id, self.batch_id, line.number)
 
-    async def _write(self, *statements: tuple[str, tuple[object, ...]]) -> None:
+    async def _write(self, query: str, *values: object) -> None:
+        async with self._ours() as connection:
+            await connection.execute(_SQL[query], *values)
+
+    @asynccontextmanager
+    async def _ours(self) -> AsyncIterator[Connection]:
+        """A transaction in which the batch is ours to write. Raises BatchLostError."""
         async with (
             self.pool.acquire() as raw,
             tenant_transaction(raw, self.tenant_id) as connection,
         ):
-            await self._require_claim(connection)
-            for name, values in statements:
-                await connection.execute(_SQL[name], *values)
-
-    async def _require_claim(self, connection: Connection) -> None:
-        held = await connection.fetchval(
-            _SQL["lock_claim"], self.tenant_id, self.batch_id, self.work_token
-        )
-        if held is None:
-            raise BatchLostError
+            held = await connection.fetchval(
+                _SQL["lock_claim"], self.tenant_id, self.batch_id, self.work_token
+            )
+            if held is None:
+                raise BatchLostError
+            yield connection
 
 
 async def due(pool: Pool) -> list[tuple[str, UUID]]:
@@ -203,10 +237,17 @@ async def find(pool: Pool, tenant_id: str, batch_id: UUID) -> tuple[UUID, str] |
     return None if row is None else (row["organization_id"], row["application_id"])
 
 
-async def claim(pool: Pool, sealer: Sealer, tenant_id: str, batch_id: UUID) -> Batch | None:
-    """Take a batch that is due; None when it is not any more."""
+async def claim(
+    pool: Pool, sealer: Sealer, tenant_id: str, batch_id: UUID, teller: Teller
+) -> Batch | None:
+    """Take a batch that is due, and tell when it begins; None when it is not due any more."""
+    told: list[Told] = []
     async with pool.acquire() as raw, tenant_transaction(raw, tenant_id) as connection:
         row = await connection.fetchrow(_SQL["claim_batch"], tenant_id, batch_id)
+        if row is not None and not row["lines_ok"] + row["lines_failed"]:
+            messages = stack_messages.of_batch(dict(row), Moment.STARTED)
+            told = await teller.write(connection, tenant_id, messages)
+    teller.tell(told)
     if row is None:
         return None
     return Batch(
@@ -218,6 +259,7 @@ async def claim(pool: Pool, sealer: Sealer, tenant_id: str, batch_id: UUID) -> B
         row["application_id"],
         row["action"],
         row["work_token"],
+        teller,
     )
 
 

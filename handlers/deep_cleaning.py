@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from handlers.context import Context, Outcome
 from handlers.deprovisioning import Wanted, begin_run
-from handlers.stack_desk import require_connection
+from handlers.stack_guards import require_connection
 from schema.errors import Code, Rejected
 from schema.secrets import SecretStatus
 from schema.things_stack_runs import Action

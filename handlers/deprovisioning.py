@@ -1,25 +1,23 @@
-"""Operators' commands on deprovisioning runs: ask for one, see them, cancel one, let one go on (seed 000)."""
+"""Operators' commands that change deprovisioning runs: ask for one, cancel one, let one go on (seed 000)."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
 from handlers import run_ledger, store
-from handlers.context import Context, Outcome, not_found, told_of
-from handlers.stack_desk import require_connection, require_settled
-from schema import paging, run_messages
-from schema.errors import Code, Rejected, shorten
+from handlers.context import Context, Outcome, told_of
+from handlers.run_views import find_run
+from handlers.stack_guards import require_connection, require_settled
+from schema import run_messages
+from schema.errors import Code, Rejected
 from schema.sql import queries
 from schema.things_stack_runs import (
-    JOBS_VERSION,
     LIVE,
     Action,
     RunStatus,
     conclude,
-    response,
     summarize,
 )
 
@@ -28,12 +26,9 @@ if TYPE_CHECKING:
 
     from handlers.stack_connections import StackConnection
     from schema.commands import Command
-    from schema.run_commands import Deprovision, GetRun, ListRuns
+    from schema.run_commands import Deprovision
 
 _SQL = queries("runs")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_NEWEST: Final = datetime.max.replace(tzinfo=UTC)  # PostgreSQL's infinity
-_MICROSECONDS: Final = 1_000_000
 
 
 class Wanted(NamedTuple):
@@ -75,31 +70,8 @@ async def begin_run(context: Context, connection: StackConnection, wanted: Wante
         raise Rejected(
             Code.INVALID_REQUEST, "application_id: required, since the connection names none"
         )
-    key = (context.tenant_id, connection.organization_id)
-    live = await context.connection.fetchval(_SQL["find_live"], *key, application, wanted.device_id)
-    if live is not None:
-        raise Rejected(
-            Code.RESOURCE_ALREADY_EXISTS, f"run {live} for the same has not ended; see ttn/runs"
-        )
-    row = await context.connection.fetchrow(
-        _SQL["insert_run"],
-        *key,
-        context.actor,
-        "operator",
-        wanted.action,
-        uuid4().hex[:12],
-        connection.row["ttn_region"],
-        connection.ttn_org_id if wanted.action.takes_organization else None,
-        application,
-        wanted.device_id,
-        wanted.force,
-        wanted.dry_run,
-    )
-    assert row is not None  # noqa: S101 - an INSERT with RETURNING gives its row
-    if wanted.action is Action.DEVICE:
-        await context.connection.execute(
-            _SQL["insert_job"], *key, row["id"], application, wanted.device_id
-        )
+    await _require_no_other(context, connection, application, wanted.device_id)
+    row = await _insert(context, connection, application, wanted)
     await context.connection.execute("NOTIFY jobbroker_work")
     return Outcome(
         {
@@ -119,63 +91,42 @@ async def begin_run(context: Context, connection: StackConnection, wanted: Wante
     )
 
 
-async def list_runs(context: Context, command: ListRuns) -> Outcome:
-    """Runs, newest first; of one organization, or with some statuses, if asked."""
-    after = paging.decode("ttn_runs", command.next_token, (int, str))
-    rows = await context.connection.fetch(
-        _SQL["list_runs"],
-        context.tenant_id,
-        None if command.organization_id is None else UUID(command.organization_id),
-        None if command.status is None else [one.strip() for one in command.status.split(",")],
-        _moment(after[0]) if after else _NEWEST,
-        _uuid(after[1]) if after else UUID(int=2**128 - 1),
-        command.limit + 1,
+async def _require_no_other(
+    context: Context, connection: StackConnection, application: str | None, device: str | None
+) -> None:
+    live = await context.connection.fetchval(
+        _SQL["find_live"], context.tenant_id, connection.organization_id, application, device
     )
-    shown = rows[: command.limit]
-    body: dict[str, object] = {
-        "success": True,
-        "version": JOBS_VERSION,
-        "jobs": [_shown(row) for row in shown],
-    }
-    if len(rows) > len(shown):
-        last = shown[-1]
-        body["next_token"] = paging.encode(
-            "ttn_runs", _microseconds(last["created_at"]), str(last["id"])
+    if live is not None:
+        raise Rejected(
+            Code.RESOURCE_ALREADY_EXISTS, f"run {live} for the same has not ended; see ttn/runs"
         )
-    return Outcome(body)
 
 
-async def get_run(context: Context, command: GetRun, run_id: str) -> Outcome:
-    """A run with a page of its steps in their order, and while it goes on, what is known of its devices."""
-    row = await _find(context, run_id, lock=False)
-    after = paging.decode("ttn_steps", command.next_token, (int, int))
-    key = (context.tenant_id, row["id"])
-    steps = await context.connection.fetch(
-        _SQL["list_steps"],
+async def _insert(
+    context: Context, connection: StackConnection, application: str | None, wanted: Wanted
+) -> asyncpg.Record:
+    """The run's row, and its job's where it is about one device."""
+    key = (context.tenant_id, connection.organization_id)
+    row = await context.connection.fetchrow(
+        _SQL["insert_run"],
         *key,
-        _moment(after[0]) if after else _EPOCH,
-        after[1] if after else 0,
-        command.limit + 1,
+        context.actor,
+        "operator",
+        wanted.action,
+        uuid4().hex[:12],
+        connection.row["ttn_region"],
+        connection.ttn_org_id if wanted.action.takes_organization else None,
+        application,
+        wanted.device_id,
+        wanted.force,
+        wanted.dry_run,
     )
-    shown = steps[: command.limit]
-    job = _shown(row)
-    if row["finished_at"] is None:
-        job["summary"] = await _summary_so_far(context, row)
-    body: dict[str, object] = {
-        "success": True,
-        "version": JOBS_VERSION,
-        "job": job,
-        "steps": [_step(one) for one in shown],
-    }
-    device_job = await context.connection.fetchrow(_SQL["find_job"], *key)
-    if device_job is not None:
-        body["device_job"] = _plain(device_job)
-    if len(steps) > len(shown):
-        last = shown[-1]
-        body["next_token"] = paging.encode(
-            "ttn_steps", _microseconds(last["created_at"]), last["step_number"]
-        )
-    return Outcome(body)
+    assert row is not None  # noqa: S101 - an INSERT with RETURNING gives its row
+    if wanted.action is Action.DEVICE:
+        job = (*key, row["id"], application, wanted.device_id)
+        await context.connection.execute(_SQL["insert_job"], *job)
+    return row
 
 
 async def cancel_run(context: Context, _command: Command, run_id: str) -> Outcome:
@@ -183,7 +134,7 @@ async def cancel_run(context: Context, _command: Command, run_id: str) -> Outcom
 
     Raises Rejected: ResourceNotFound, InvalidStateTransition for one that has ended.
     """
-    row = await _find(context, run_id, lock=True)
+    row = await find_run(context, run_id, lock=True)
     if row["status"] not in LIVE:
         if row["cancel_requested_at"] is not None and context.duplicate:
             return Outcome({"job_id": run_id, "status": row["status"]})
@@ -228,7 +179,7 @@ async def resume_run(context: Context, _command: Command, run_id: str) -> Outcom
     Raises Rejected: ResourceNotFound, InvalidStateTransition for one that SUCCEEDED, ResourceAlreadyExists while
     another for the same has not ended.
     """
-    row = await _find(context, run_id, lock=True)
+    row = await find_run(context, run_id, lock=True)
     key = (context.tenant_id, row["id"])
     if row["status"] in LIVE:
         row = await _changed(context, "wake_run", *key)
@@ -252,82 +203,8 @@ def _ended(row: asyncpg.Record) -> Rejected:
     )
 
 
-async def _find(context: Context, run_id: str, *, lock: bool) -> asyncpg.Record:
-    try:
-        key = UUID(run_id)
-    except ValueError:
-        raise not_found("run", run_id) from None
-    query = _SQL["lock_run" if lock else "find_run"]
-    row = await context.connection.fetchrow(query, context.tenant_id, key)
-    if row is None:
-        raise not_found("run", run_id)
-    return row
-
-
 async def _changed(context: Context, query: str, *arguments: object) -> asyncpg.Record:
     """A locked run after a change."""
     row = await context.connection.fetchrow(_SQL[query], *arguments)
     assert row is not None  # noqa: S101 - it is locked
     return row
-
-
-async def _summary_so_far(context: Context, row: asyncpg.Record) -> dict[str, object]:
-    tally = await run_ledger.tally(context.connection, context.tenant_id, row["id"])
-    results = run_ledger.run_of(row).results
-    return summarize(tally, results, db_cleared=False, dry_run=row["dry_run"])
-
-
-def _shown(row: asyncpg.Record) -> dict[str, Any]:
-    """A run as it is answered: the seed's columns, and how long it has been without progress while it goes on."""
-    run = _plain(row)
-    for name in ("facts", "claim", "now", "tenant_id"):
-        del run[name]
-    run["job_id"] = run["id"]
-    if row["finished_at"] is None:
-        run["idle_seconds"] = max(0, int((row["now"] - row["updated_at"]).total_seconds()))
-        run["age_seconds"] = max(0, int((row["now"] - row["created_at"]).total_seconds()))
-    else:
-        status = RunStatus(row["status"])
-        found = response(run["id"], status, row["request_id"], run["summary"])
-        run |= {name: found[name] for name in ("success", "failed_euis", "released_euis")}
-    return run
-
-
-def _step(row: asyncpg.Record) -> dict[str, Any]:
-    step = _plain(row)
-    del step["tenant_id"], step["step_number"]
-    return step
-
-
-def _plain(row: asyncpg.Record) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
-    for name, value in row.items():
-        if name in ("summary", "meta", "facts"):
-            shown[name] = json.loads(value)
-        elif isinstance(value, UUID):
-            shown[name] = str(value)
-        else:
-            shown[name] = value.isoformat() if hasattr(value, "isoformat") else value
-    return shown
-
-
-def _microseconds(moment: datetime) -> int:
-    return int(moment.timestamp()) * _MICROSECONDS + moment.microsecond
-
-
-def _moment(microseconds: int | str) -> datetime:
-    try:
-        return _EPOCH + timedelta(microseconds=int(microseconds))
-    except OverflowError:
-        raise Rejected(
-            Code.INVALID_REQUEST, f"next_token: {shorten(microseconds)} is no token of ttn/runs"
-        ) from None
-
-
-def _uuid(text: object) -> UUID:
-    try:
-        return UUID(str(text))
-    except ValueError:
-        raise Rejected(
-            Code.INVALID_REQUEST, f"next_token: {shorten(text)} is no token of ttn/runs"
-        ) from None

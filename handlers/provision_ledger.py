@@ -10,12 +10,16 @@ from uuid import UUID
 
 from handlers.database import tenant_transaction
 from handlers.stack_connections import StackConnection, load_connection, place_of
+from schema import stack_messages
 from schema.secrets import CONNECTION_SECRETS, SEALED_SUFFIX
 from schema.sql import queries
+from schema.stack_messages import Moment
 from schema.things_stack_connection import ProvisioningStatus, ProvisioningStep, Remedy
 
 if TYPE_CHECKING:
     from handlers.database import Pool
+    from handlers.store import Told
+    from handlers.telling import Teller
     from schema.secrets import Sealer
 
 _SQL = queries("provisioning")
@@ -41,6 +45,7 @@ class Ledger:
     tenant_id: str
     organization_id: UUID
     work_token: UUID | None
+    teller: Teller
 
     async def load(self) -> StackConnection:
         """The connection as it is now. Raises ProvisioningLostError when it is another attempt's."""
@@ -57,7 +62,9 @@ class Ledger:
 
     async def begin(self, step: ProvisioningStep) -> None:
         """That a step is under way."""
-        await self._write("provisioning_step = $4", step)
+        first = step is ProvisioningStep.AUTH_INFO
+        moment = Moment.STARTED if first else Moment.PROGRESS
+        await self._write("provisioning_step = $4", step, moment=moment)
 
     async def note(
         self, changes: Mapping[str, object], details: Mapping[str, object] | None = None
@@ -91,6 +98,7 @@ class Ledger:
             "provisioning_status = $4, provisioning_step = NULL, provisioning_error = NULL,"
             " next_try_at = NULL, provisioned_at = coalesce(provisioned_at, clock_timestamp())",
             ProvisioningStatus.READY,
+            moment=Moment.FINISHED,
         )
 
     async def fail(self, error: str, remedy: Remedy, taken: list[str]) -> None:
@@ -100,6 +108,7 @@ class Ledger:
             " provisioning_details = provisioning_details || $5::jsonb",
             error,
             json.dumps({"remedy": remedy, **({"taken": taken} if taken else {})}),
+            moment=Moment.FINISHED,
         )
 
     async def postpone(self, error: str, seconds: float, tries: int) -> None:
@@ -110,6 +119,7 @@ class Ledger:
             error,
             json.dumps({"tries": tries}),
             seconds,
+            moment=Moment.PROGRESS,
         )
 
     def _stored(self, name: str, value: object) -> object:
@@ -117,23 +127,29 @@ class Ledger:
             return value
         return self.sealer.seal(str(value), place_of(self.tenant_id, self.organization_id, name))
 
-    async def _write(self, sets: str, *values: object) -> None:
+    async def _write(self, sets: str, *values: object, moment: Moment | None = None) -> None:
+        """Write it, and tell of it. Raises ProvisioningLostError, and nothing is written then."""
+        told: list[Told] = []
         async with (
             self.pool.acquire() as raw,
             tenant_transaction(raw, self.tenant_id) as connection,
         ):
             # What is set is made of this module's own words.
-            done = await connection.execute(
+            row = await connection.fetchrow(
                 f"UPDATE ttn_connections SET {sets}, updated_at = clock_timestamp()"  # noqa: S608 - see above
                 " WHERE tenant_id = $1 AND organization_id = $2 AND work_token = $3"
-                " AND provisioning_status = 'provisioning'",
+                " AND provisioning_status = 'provisioning' RETURNING *, clock_timestamp() AS now",
                 self.tenant_id,
                 self.organization_id,
                 self.work_token,
                 *values,
             )
-        if done != "UPDATE 1":
-            raise ProvisioningLostError
+            if row is None:
+                raise ProvisioningLostError
+            if moment is not None:
+                messages = stack_messages.of_provisioning(dict(row), moment)
+                told = await self.teller.write(connection, self.tenant_id, messages)
+        self.teller.tell(told)
 
 
 async def due(pool: Pool) -> list[tuple[str, UUID]]:
@@ -143,7 +159,7 @@ async def due(pool: Pool) -> list[tuple[str, UUID]]:
 
 
 async def take(
-    pool: Pool, sealer: Sealer, tenant_id: str, organization_id: UUID
+    pool: Pool, sealer: Sealer, tenant_id: str, organization_id: UUID, teller: Teller
 ) -> tuple[Ledger, StackConnection] | None:
     """The attempt that is under way for an organization; None when there is none any more."""
     async with pool.acquire() as raw, tenant_transaction(raw, tenant_id) as connection:
@@ -151,7 +167,7 @@ async def take(
     if found is None or found.status is not ProvisioningStatus.PROVISIONING:
         return None
     token: UUID | None = found.row["work_token"]
-    return Ledger(pool, sealer, tenant_id, organization_id, token), found
+    return Ledger(pool, sealer, tenant_id, organization_id, token, teller), found
 
 
 def _is_current(found: StackConnection, token: UUID | None) -> bool:

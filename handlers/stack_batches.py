@@ -13,7 +13,8 @@ from uuid import UUID
 
 from handlers.context import Context, Outcome, not_found
 from handlers.stack_connections import StackConnection
-from handlers.stack_desk import require_connection, require_no_run, subject_of
+from handlers.stack_guards import require_connection, require_no_run
+from handlers.stack_status import subject_of
 from schema import paging
 from schema.device import seconds
 from schema.errors import Code, Rejected

@@ -55,12 +55,20 @@ class Deprovision(StackCommand):
 
 
 class ListRuns(RunCommand):
-    """ttn/runs/list: newest first; status may name several, by commas."""
+    """ttn/runs/list: newest first; status may name several, by commas. With job_id, that run as ttn/runs/{id}/get."""
 
+    job_id: OrganizationId | None = None
     organization_id: OrganizationId | None = None
     status: Statuses | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_MOST)] = 50
     next_token: PageToken | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> ListRuns:
+        if self.job_id is not None and (self.organization_id or self.status):
+            msg = "job_id goes without organization_id and status"
+            raise ValueError(msg)
+        return self
 
 
 class GetRun(RunCommand):

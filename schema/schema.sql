@@ -513,6 +513,7 @@ CREATE TABLE ttn_connections (
     credentials_changed_at timestamptz,
     created_at             timestamptz NOT NULL DEFAULT now(),
     updated_at             timestamptz NOT NULL DEFAULT now(),
+    requested_by           text, -- the operator of the attempt that is under way
     PRIMARY KEY (tenant_id, organization_id)
 );
 CREATE INDEX ttn_connections_work_idx ON ttn_connections (next_try_at) WHERE provisioning_status = 'provisioning';
@@ -558,6 +559,8 @@ CREATE TABLE ttn_device_batches (
     created_at      timestamptz NOT NULL DEFAULT now(),
     started_at      timestamptz,
     finished_at     timestamptz,
+    -- how often in a row it broke for a reason of ours
+    failures        integer     NOT NULL DEFAULT 0 CHECK (failures >= 0),
     PRIMARY KEY (tenant_id, batch_id),
     CONSTRAINT ttn_device_batches_connection_fkey FOREIGN KEY (tenant_id, organization_id)
         REFERENCES ttn_connections ON DELETE CASCADE
@@ -756,8 +759,9 @@ CREATE FUNCTION sweep_ttn_provisioning() RETURNS TABLE (tenant_id text, organiza
 CREATE FUNCTION sweep_ttn_batches() RETURNS TABLE (tenant_id text, batch_id uuid)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, batch_id FROM ttn_device_batches
-        WHERE status IN (''QUEUED'', ''RUNNING'') AND next_try_at <= clock_timestamp()
-        ORDER BY next_try_at LIMIT 100';
+        WHERE status IN (''QUEUED'', ''RUNNING'') AND next_try_at <= (SELECT clock_timestamp())
+        ORDER BY row_number() OVER (PARTITION BY tenant_id, organization_id ORDER BY next_try_at), next_try_at
+        LIMIT 100';
 
 DO $$
 DECLARE
@@ -939,12 +943,14 @@ $$;
 CREATE POLICY ttn_deprovision_runs_sweep ON ttn_deprovision_runs FOR SELECT TO jobbroker_sweep USING (true);
 GRANT SELECT ON ttn_deprovision_runs TO jobbroker_sweep;
 
--- Runs that there is something to do for, and what no two of them may work on at once.
+-- Runs that there is something to do for: the first of each organization, then the second. Of one that has
+-- much to do, or whose lock another holds, only one can be worked on at a time anyway.
 CREATE FUNCTION sweep_ttn_runs(most integer) RETURNS TABLE (tenant_id text, id uuid)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, id FROM ttn_deprovision_runs
-        WHERE status IN (''QUEUED'', ''RUNNING'') AND next_try_at <= clock_timestamp()
-        ORDER BY next_try_at LIMIT most';
+        WHERE status IN (''QUEUED'', ''RUNNING'') AND next_try_at <= (SELECT clock_timestamp())
+        ORDER BY row_number() OVER (PARTITION BY tenant_id, organization_id ORDER BY next_try_at), next_try_at
+        LIMIT most';
 
 -- Runs by status, of each tenant that has any, and when the oldest of each was asked for.
 CREATE FUNCTION sweep_ttn_run_states()

@@ -95,6 +95,7 @@ class StepName(StrEnum):
     DELETE_WEBHOOKS = "delete_webhooks"
     DELETE_PUBSUBS = "delete_pubsubs"
     DELETE_LINK = "delete_link"
+    DELETE_PACKAGES = "delete_packages"
     DELETE_JOIN_SETTINGS = "delete_join_settings"
     DELETE_API_KEYS = "delete_api_keys"
     DELETE_ORGANIZATION_KEYS = "delete_organization_keys"
@@ -104,6 +105,7 @@ STATE_STEPS: Final = (
     StepName.DELETE_WEBHOOKS,
     StepName.DELETE_PUBSUBS,
     StepName.DELETE_LINK,
+    StepName.DELETE_PACKAGES,
     StepName.DELETE_JOIN_SETTINGS,
 )
 # Which steps of a run without devices' must have been OK or SKIPPED, by how much it takes away.

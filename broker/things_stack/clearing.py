@@ -11,6 +11,7 @@ from broker.things_stack.driver import Driver, Suspended, said
 from broker.things_stack.own_keys import delete_all_keys
 from broker.things_stack.paging import items_of
 from broker.things_stack.recording import STATUS_OF, may_heal, quiet, step_of
+from broker.things_stack.regional import Regional
 from broker.things_stack.together import together
 from handlers import run_ledger
 from handlers.run_ledger import Changes
@@ -80,41 +81,9 @@ async def clear_state(driver: Driver) -> None:
         await driver.save(Changes(steps=steps, phase=Phase.KEYS), results=steps)
         return
     places = await driver.places()
-    servers, joins = places.all_of(Registry.AS), places.all_of(Registry.JS)
-    regional = driver.stack.regional
     done = [
-        await _everywhere(
-            driver,
-            StepName.DELETE_WEBHOOKS,
-            servers,
-            lambda host: _empty(
-                lambda: regional.webhooks(host, application),
-                ("webhooks", "webhook_id"),
-                lambda name: regional.delete_webhook(host, application, name),
-            ),
-        ),
-        await _everywhere(
-            driver,
-            StepName.DELETE_PUBSUBS,
-            servers,
-            lambda host: _empty(
-                lambda: regional.pubsubs(host, application),
-                ("pubsubs", "pub_sub_id"),
-                lambda name: regional.delete_pubsub(host, application, name),
-            ),
-        ),
-        await _everywhere(
-            driver,
-            StepName.DELETE_LINK,
-            servers,
-            lambda host: regional.delete_link(host, application),
-        ),
-        await _everywhere(
-            driver,
-            StepName.DELETE_JOIN_SETTINGS,
-            joins,
-            lambda host: regional.delete_join_settings(host, application),
-        ),
+        await _everywhere(driver, name, places.all_of(registry), carry_out)
+        for name, registry, carry_out in _state_of(driver.stack.regional, application)
     ]
     failed = [one for one in done if one.status is _ERROR]
     if any(one.meta.get("may_heal") for one in failed):
@@ -123,11 +92,51 @@ async def clear_state(driver: Driver) -> None:
     await driver.save(Changes(phase=following), results=done)
 
 
+_OnHost = Callable[[str], Awaitable[Outcome]]
+
+
+def _state_of(regional: Regional, application: str) -> Sequence[tuple[StepName, Registry, _OnHost]]:
+    """What is to be deleted, of which registry's hosts, and how on one of them."""
+
+    def webhooks(host: str) -> Awaitable[Outcome]:
+        return _empty(
+            lambda: regional.webhooks(host, application),
+            ("webhooks", "webhook_id"),
+            lambda name: regional.delete_webhook(host, application, name),
+        )
+
+    def pubsubs(host: str) -> Awaitable[Outcome]:
+        return _empty(
+            lambda: regional.pubsubs(host, application),
+            ("pubsubs", "pub_sub_id"),
+            lambda name: regional.delete_pubsub(host, application, name),
+        )
+
+    def packages(host: str) -> Awaitable[Outcome]:
+        return _empty(
+            lambda: regional.default_packages(host, application),
+            ("defaults", "f_port"),
+            lambda port: regional.delete_default_package(host, application, port),
+        )
+
+    return (
+        (StepName.DELETE_WEBHOOKS, Registry.AS, webhooks),
+        (StepName.DELETE_PUBSUBS, Registry.AS, pubsubs),
+        (StepName.DELETE_LINK, Registry.AS, lambda host: regional.delete_link(host, application)),
+        (StepName.DELETE_PACKAGES, Registry.AS, packages),
+        (
+            StepName.DELETE_JOIN_SETTINGS,
+            Registry.JS,
+            lambda host: regional.delete_join_settings(host, application),
+        ),
+    )
+
+
 async def _everywhere(
     driver: Driver,
     name: StepName,
     hosts: Sequence[str],
-    carry_out: Callable[[str], Awaitable[Outcome]],
+    carry_out: _OnHost,
 ) -> Step:
     """Do it on each host, a step each; the worst of them is how it ended."""
     steps = [await _on_host(driver, name, await carry_out(host)) for host in hosts]

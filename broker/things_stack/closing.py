@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.things_stack.driver import Driver, Stopped, said
 from broker.things_stack.found import devices_of
+from broker.things_stack.last_call import APPLICATION, ORGANIZATION, announce, went_with_it
 from broker.things_stack.opening import page_step
 from broker.things_stack.own_keys import delete_all_keys
 from broker.things_stack.paging import Page
@@ -71,16 +72,18 @@ async def _delete_application(driver: Driver) -> Step | None:
     target = ("application", application)
     if not driver.has_application:
         return quiet(StepName.DELETE_APPLICATION, _SKIPPED, "application_gone", target=target)
-    if await _has_new_devices(driver):
+    found = await _new_devices(driver)
+    if found.key_went:
+        return _went(driver, found.outcome)
+    if found.are_there:
         return None
+    await announce(driver, APPLICATION)
     outcome = await driver.stack.applications.delete(application)
     if has_devices(outcome):
         await _again(driver, outcome)
         return None
-    verdict = judge(outcome, Target.APPLICATION)
-    if verdict is Verdict.UNAUTHENTICATED and _key_went_with_it(driver, outcome):
-        meta = {"reason": "the key in use went with the application"}
-        return step_of(StepName.DELETE_APPLICATION, outcome, _SKIPPED, target=target, meta=meta)
+    if await went_with_it(driver, APPLICATION, outcome):
+        return _went(driver, outcome)
     verdict = await driver.judge_about_application(outcome, Target.APPLICATION)
     if verdict is Verdict.AWAY:
         driver.note(step_of(StepName.DELETE_APPLICATION, outcome, _ERROR, target=target))
@@ -91,22 +94,34 @@ async def _delete_application(driver: Driver) -> Step | None:
     )
 
 
-def _key_went_with_it(driver: Driver, outcome: Outcome) -> bool:
-    """A lost answer to the deletion by the application's own key, asked for again (reference 9, item 12)."""
-    own = driver.run.facts.get("key_entity") == f"application:{driver.run.application_id}"
-    return own and outcome.attempts > 1
+def _went(driver: Driver, outcome: Outcome) -> Step:
+    target = ("application", driver.application_id)
+    meta = {"reason": "the key in use went with the application"}
+    return step_of(StepName.DELETE_APPLICATION, outcome, _SKIPPED, target=target, meta=meta)
 
 
-async def _has_new_devices(driver: Driver) -> bool:
+class _Relisted(NamedTuple):
+    """What listing once more came to: devices that are new; or, with its answer, that our key went at the last try."""
+
+    are_there: bool
+    key_went: bool
+    outcome: Outcome
+
+
+async def _new_devices(driver: Driver) -> _Relisted:
     """Devices may have come since the list; they are seen to before the application goes (9, item 8)."""
+    outcome = Outcome("")
     async for page in driver.stack.devices.list(driver.application_id):
-        if not page.outcome.ok:
-            await _relist_failed(driver, page)
-            return False
+        outcome = page.outcome
+        if not outcome.ok:
+            key_went = await went_with_it(driver, APPLICATION, outcome)
+            if not key_went:
+                await _relist_failed(driver, page)
+            return _Relisted(are_there=False, key_went=key_went, outcome=outcome)
         if page.items:
             await _see_to(driver, page)
-            return True
-    return False
+            return _Relisted(are_there=True, key_went=False, outcome=outcome)
+    return _Relisted(are_there=False, key_went=False, outcome=outcome)
 
 
 async def _relist_failed(driver: Driver, page: Page) -> None:
@@ -206,6 +221,7 @@ async def _delete_organization(driver: Driver, organization: str) -> Step:
                 return quiet(StepName.DELETE_ORGANIZATION, _ERROR, reason, target=target)
     keys = organizations.keys(organization)
     await delete_all_keys(driver, StepName.DELETE_ORGANIZATION_KEYS, keys, target)
+    await announce(driver, ORGANIZATION)
     return await _organization_step(driver, await organizations.delete(organization), target)
 
 
@@ -224,11 +240,10 @@ async def _organization_step(
 ) -> Step:
     verdict = judge(outcome, Target.ORGANIZATION)
     name = StepName.DELETE_ORGANIZATION
+    if await went_with_it(driver, ORGANIZATION, outcome):
+        meta = {"reason": "the key in use went with the organization"}
+        return step_of(name, outcome, _SKIPPED, target=target, meta=meta)
     if verdict is Verdict.UNAUTHENTICATED:
-        own = driver.run.facts.get("key_entity") == f"organization:{driver.run.ttn_org_id}"
-        if own and outcome.attempts > 1:
-            meta = {"reason": "the key in use went with the organization"}
-            return step_of(name, outcome, _SKIPPED, target=target, meta=meta)
         driver.note(step_of(name, outcome, _ERROR, target=target))
         await driver.stop_for(outcome)
     if verdict is Verdict.DENIED:

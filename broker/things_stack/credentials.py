@@ -24,8 +24,8 @@ class UnreadableCredentialsError(CredentialsError):
 class Credentials:
     """An organization's connection, decrypted.
 
-    application_id, ttn_organization_id and user_id are ids of The Things Stack, None where it has none. api_key never
-    shows in a repr.
+    application_id, ttn_organization_id and user_id are ids of The Things Stack, None where it has none. other_keys:
+    what else is stored. No key ever shows in a repr.
     """
 
     api_key: str = field(repr=False)
@@ -34,6 +34,7 @@ class Credentials:
     application_id: str | None = None
     ttn_organization_id: str | None = None
     user_id: str | None = None
+    other_keys: tuple[str, ...] = field(default=(), repr=False)
 
 
 def credentials_of(connection: StackConnection | None) -> Credentials:
@@ -54,4 +55,5 @@ def credentials_of(connection: StackConnection | None) -> Credentials:
         connection.application_id,
         connection.ttn_org_id,
         connection.row["ttn_user_id"],
+        tuple(found[1:]),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -15,12 +16,17 @@ from broker.things_stack.device_lines import LineFailed, LineWork
 from broker.things_stack.device_registration import DeviceRegistration
 from broker.things_stack.device_removal import DeviceRemoval
 from broker.things_stack.found import ADDRESSES, hosts_of
+from broker.things_stack.means import BROKEN_SECONDS, Means
 from broker.things_stack.places import Places
 from broker.things_stack.provision_work import with_key
-from broker.things_stack.provisioning import Locks, Means
+from broker.things_stack.provisioning import Locks
+from broker.things_stack.together import together
+from broker.things_stack.turns import Turns
 from handlers import batch_ledger
 from handlers.batch_ledger import ATTEMPTS_MOST, Batch, BatchLostError, Line
+from handlers.database import TRANSIENT
 from handlers.stack_connections import StackConnection, UnreadableSecretError
+from handlers.telling import Teller
 
 if TYPE_CHECKING:
     from broker.things_stack.client import ThingsStack
@@ -28,7 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE: Final = 4
 _STINT_LINES: Final = 200
 # A regional host remembers for two minutes that an application was not there (reference/the-things-stack.md 6.4).
 _RIGHTS_SETTLE: Final = timedelta(minutes=3)
@@ -38,44 +43,51 @@ _NO_KEY: Final = "the connection has no API key any more"
 class DeviceBatches:
     """The service; any number of processes may run it."""
 
-    def __init__(self, pool: Pool, locks: Locks, means: Means) -> None:
+    def __init__(self, pool: Pool, locks: Locks, means: Means, teller: Teller) -> None:
         self._pool = pool
         self._locks = locks
         self._means = means
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._teller = teller
+        self._turns: Turns[tuple[str, UUID]] = Turns(means.at_once, seconds=means.round_seconds)
 
     async def run_once(self) -> bool:
         """Work on batches that are due, some at once, for some hundred lines each; returns whether any was."""
-        due = await batch_ledger.due(self._pool)
-        done = await asyncio.gather(
-            # All of them: those that wait for another's lock must not keep the others from their turn.
-            *(self._one(tenant_id, batch_id) for tenant_id, batch_id in due),
-            return_exceptions=True,
-        )
-        for one in done:
-            if isinstance(one, BaseException):
-                raise one
-        return any(done)
+        # All of them: those that wait for another's lock must not keep the others from their turn.
+        return await self._turns.round(await batch_ledger.due(self._pool), self._one)
 
-    async def _one(self, tenant_id: str, batch_id: UUID) -> bool:
-        found = await batch_ledger.find(self._pool, tenant_id, batch_id)
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._turns.stop()
+
+    async def _one(self, key: tuple[str, UUID]) -> bool:
+        found = await batch_ledger.find(self._pool, *key)
         if found is None:
             return False
-        names = (f"organization {tenant_id} {found[0]}", f"application {found[1]}")
+        names = (f"organization {key[0]} {found[0]}", f"application {found[1]}")
         async with self._locks.holding(names) as held:
             if not held:
                 return False
-            async with self._turns:
-                return await self._hold_and_go(tenant_id, batch_id)
+            async with self._turns.turn():
+                return await self._hold_and_go(*key)
 
     async def _hold_and_go(self, tenant_id: str, batch_id: UUID) -> bool:
-        batch = await batch_ledger.claim(self._pool, self._means.sealer, tenant_id, batch_id)
+        batch = await batch_ledger.claim(
+            self._pool, self._means.sealer, tenant_id, batch_id, self._teller
+        )
         if batch is None:
             return False
         try:
             await self._carry_on(batch)
         except BatchLostError:
             log.warning("ttn_batch_lost", batch=str(batch_id))
+        except TRANSIENT:
+            raise
+        except Exception as error:
+            # One that cannot be worked on must not hold up the others, nor be tried again each second.
+            log.exception("ttn_batch_broke", batch=str(batch_id))
+            with suppress(BatchLostError):
+                problem = f"an error of ours ({type(error).__name__}); see the log"
+                await batch.postpone(problem, BROKEN_SECONDS)
         return True
 
     async def _carry_on(self, batch: Batch) -> None:
@@ -105,9 +117,7 @@ class DeviceBatches:
                 if not stopped.is_set():
                     waits.append(await self._line(work_of(line), stopped))
 
-        async with asyncio.TaskGroup() as group:
-            for line in lines:
-                group.create_task(one(line))
+        await together(one(line) for line in lines)
         # Lines that were not tried yet do not wait for those that were.
         return 0 if len(lines) == _STINT_LINES else max(waits)
 
@@ -146,7 +156,7 @@ class DeviceBatches:
         line = work.line
         if failure.may_heal and line.attempts < ATTEMPTS_MOST:
             await work.batch.try_again(line, failure.status, str(failure))
-            pauses = self._means.pauses
+            pauses = self._means.pauses.steps
             return pauses[min(line.attempts, len(pauses) - 1)]
         registering = work.batch.action == "register"
         state = ("registering" if work.has else "removed") if registering else "removing"

@@ -5,13 +5,14 @@ Between two HTTP calls there is a short transaction or none; none is ever open d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from broker.things_stack.claims import Claims
 from broker.things_stack.client import ThingsStack
 from broker.things_stack.credentials import Credentials
+from broker.things_stack.means import Pauses
 from broker.things_stack.places import Places
 from handlers import run_connections, run_ledger
 from handlers.database import Pool
@@ -38,18 +39,6 @@ class Stopped(Exception):
     """The run cannot go on; it ends with what it has reached. The text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pauses:
-    """How many seconds a run waits before it tries again what failed: as often as there are entries.
-
-    rounds: for devices that time may heal; a regional host remembers a refusal for two minutes. tries: for what is one
-    call, such as the list of devices.
-    """
-
-    rounds: Sequence[float] = (5, 30, 130)
-    tries: Sequence[float] = (2, 10, 30, 60, 130)
-
-
 @dataclass(slots=True)
 class Driver:
     """One run under way in this process."""
@@ -58,6 +47,7 @@ class Driver:
     run: Run
     stack: ThingsStack
     credentials: Credentials
+    connect: Callable[[Credentials], ThingsStack]
     allowed: StackHosts
     pauses: Pauses
     concurrency: int
@@ -105,7 +95,7 @@ class Driver:
             **{one.name: {"status": one.status, "reason": _reason(one)} for one in results},
         }
         if changes.phase is not None and changes.phase != self.run.phase:
-            known["tries"] = 0
+            known |= {"tries": 0, "failures": 0}
         changes = replace(
             changes,
             facts=known,

@@ -8,6 +8,7 @@ from typing import Final
 from broker.things_stack.devices import LISTED, Registry
 from broker.things_stack.driver import Driver, Stopped, said
 from broker.things_stack.found import ADDRESSES, device_of, devices_of, hosts_of
+from broker.things_stack.last_call import APPLICATION, ORGANIZATION, went_with_it
 from broker.things_stack.paging import Page
 from broker.things_stack.recording import STATUS_OF, judged, quiet, step_of
 from handlers.run_ledger import Changes, FoundDevice
@@ -28,6 +29,8 @@ _OK, _ERROR, _SKIPPED = StepStatus.OK, StepStatus.ERROR, StepStatus.SKIPPED
 async def start(driver: Driver) -> None:
     """Ask whose key it is and whether the application exists; both before anything is changed (reference 6.2)."""
     outcome = await driver.stack.accounts.auth_info()
+    if await _has_gone_before(driver, outcome):
+        return
     await _heard(driver, StepName.AUTH_INFO, outcome, Target.APPLICATION)
     facts = _whose_key(outcome.body)
     if not facts["key_entity"]:
@@ -42,6 +45,18 @@ async def start(driver: Driver) -> None:
     hosts = await _application_hosts(driver) if has_application else {}
     known = driver.run.with_facts(**facts, has_application=has_application, hosts=hosts)
     await driver.save(Changes(phase=Phase.LIST, facts=known))
+
+
+async def _has_gone_before(driver: Driver, outcome: Outcome) -> bool:
+    """Whether an earlier attempt had asked for the deletion that took its key along; then the rest is our own."""
+    for kind in (APPLICATION, ORGANIZATION):
+        if await went_with_it(driver, kind, outcome):
+            meta = {"reason": f"the key in use went with the {kind}"}
+            target = (kind, None)
+            driver.note(step_of(StepName.AUTH_INFO, outcome, _SKIPPED, target=target, meta=meta))
+            await driver.save(Changes(phase=Phase.LIST), has_application=False, is_admin=False)
+            return True
+    return False
 
 
 def _whose_key(body: Mapping[str, object]) -> dict[str, object]:
@@ -59,6 +74,7 @@ def _whose_key(body: Mapping[str, object]) -> dict[str, object]:
         "is_admin": body.get("is_admin") is True,
         "key_id": str(key.get("id", "")) if isinstance(key, dict) else "",
         "key_entity": entity,
+        "last_calls": {},
     }
 
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Protocol
 from uuid import UUID
 
 import structlog
 
-from broker.things_stack.client import ThingsStack
-from broker.things_stack.credentials import Credentials
+from broker.things_stack.means import Means, broken_pause
 from broker.things_stack.provision_steps import STEPS
 from broker.things_stack.provision_work import StepFailed, Work, with_key
-from broker.things_stack.transport import Patience
+from broker.things_stack.turns import Turns
 from handlers import provision_ledger
-from handlers.database import Pool
+from handlers.database import TRANSIENT, Pool
 from handlers.provision_ledger import Ledger, ProvisioningLostError
 from handlers.stack_connections import StackConnection, UnreadableSecretError
-from schema.secrets import Sealer
+from handlers.telling import Teller
 from schema.things_stack_connection import ProvisioningStep, Remedy, steps_of
-from schema.things_stack_hosts import StackHosts
 
 log = structlog.get_logger(__name__)
-
-_AT_ONCE: Final = 4
 
 
 class Locks(Protocol):
@@ -35,27 +29,6 @@ class Locks(Protocol):
     def holding(self, names: tuple[str, ...]) -> AbstractAsyncContextManager[bool]:
         """Hold all of the names for as long as the block lasts; False when another has one."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What provisioning and batches of devices are done with.
-
-    pauses: seconds before each further try of a step that time may heal; after the last it has failed. A regional host
-    may remember for two minutes that a new application was not there (6.4), so together they are more.
-    """
-
-    sealer: Sealer
-    allowed: StackHosts
-    concurrency: int = 4
-    patience: Patience = field(default_factory=Patience)
-    pauses: tuple[float, ...] = (5, 15, 30, 45, 60, 60, 120, 300)
-
-    def connect(self, credentials: Credentials) -> ThingsStack:
-        """A client with somebody's key."""
-        return ThingsStack(
-            credentials, self.allowed, patience=self.patience, concurrency=self.concurrency
-        )
 
 
 def lock_names(found: StackConnection) -> tuple[str, ...]:
@@ -73,48 +46,61 @@ class Provisioner:
         pool: Pool,
         locks: Locks,
         means: Means,
+        teller: Teller,
         *,
         on_step: Callable[[ProvisioningStep], None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._locks = locks
         self._means = means
+        self._teller = teller
         self._on_step = on_step
+        self._turns: Turns[tuple[str, UUID]] = Turns(means.at_once, seconds=means.round_seconds)
 
     async def run_once(self) -> bool:
         """Carry on what is due, some at once, until it ends or waits; returns whether anything was."""
-        due = await provision_ledger.due(self._pool)
-        done = await asyncio.gather(
-            *(
-                self._one(tenant_id, organization_id)
-                for tenant_id, organization_id in due[:_AT_ONCE]
-            ),
-            return_exceptions=True,
-        )
-        for one in done:
-            if isinstance(one, BaseException):
-                raise one
-        return any(done)
+        return await self._turns.round(await provision_ledger.due(self._pool), self._one)
 
-    async def _one(self, tenant_id: str, organization_id: UUID) -> bool:
-        taken = await provision_ledger.take(
-            self._pool, self._means.sealer, tenant_id, organization_id
-        )
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._turns.stop()
+
+    async def _one(self, key: tuple[str, UUID]) -> bool:
+        taken = await self._take(key)
         if taken is None:
             return False
         async with self._locks.holding(lock_names(taken[1])) as held:
-            # As it is now that nobody else works on it.
-            if held:
-                taken = await provision_ledger.take(
-                    self._pool, self._means.sealer, tenant_id, organization_id
-                )
-            if taken is None or not held:
+            if not held:
                 return False
-            try:
-                await self._carry_on(*taken)
-            except ProvisioningLostError:
-                log.warning("ttn_provisioning_lost", organization=str(organization_id))
-            return True
+            async with self._turns.turn():
+                # As it is now that nobody else works on it.
+                taken = await self._take(key)
+                if taken is None:
+                    return False
+                await self._hold_and_go(*taken)
+                return True
+
+    async def _take(self, key: tuple[str, UUID]) -> tuple[Ledger, StackConnection] | None:
+        return await provision_ledger.take(self._pool, self._means.sealer, *key, self._teller)
+
+    async def _hold_and_go(self, ledger: Ledger, found: StackConnection) -> None:
+        told = {"organization": str(found.organization_id)}
+        try:
+            await self._carry_on(ledger, found)
+        except ProvisioningLostError:
+            log.warning("ttn_provisioning_lost", **told)
+        except TRANSIENT:
+            raise
+        except Exception as error:
+            # One that cannot be worked on must not hold up the others, nor be tried again each second.
+            log.exception("ttn_provisioning_broke", **told)
+            await self._postpone(ledger, f"an error of ours ({type(error).__name__}); see the log")
+
+    @staticmethod
+    async def _postpone(ledger: Ledger, problem: str) -> None:
+        with suppress(ProvisioningLostError):
+            tries = int((await ledger.load()).row["provisioning_details"].get("tries", 0))
+            await ledger.postpone(problem, broken_pause(tries), tries + 1)
 
     async def _carry_on(self, ledger: Ledger, found: StackConnection) -> None:
         try:
@@ -147,8 +133,9 @@ class Provisioner:
     async def _failed(self, work: Work, step: ProvisioningStep, failure: StepFailed) -> None:
         tries = int((await work.ledger.load()).row["provisioning_details"].get("tries", 0))
         told = {"organization": str(work.found.organization_id), "step": str(step)}
-        if failure.may_heal and tries < len(self._means.pauses):
-            await work.ledger.postpone(str(failure), self._means.pauses[tries], tries + 1)
+        pauses = self._means.pauses.steps
+        if failure.may_heal and tries < len(pauses):
+            await work.ledger.postpone(str(failure), pauses[tries], tries + 1)
             log.info("ttn_provisioning_waits", **told, error=str(failure))
             return
         await work.ledger.fail(str(failure), failure.remedy, failure.taken)

@@ -58,6 +58,16 @@ class Regional:
         """The link, and with it the default package associations."""
         return await self._delete(host, path("as", "applications", application_id, "link"))
 
+    async def default_packages(self, host: str, application_id: str) -> Outcome:
+        """`defaults`: packages that every device of the application has on a port."""
+        where = path("as", "applications", application_id, "packages", "associations")
+        return await self._get(host, where, private=True)
+
+    async def delete_default_package(self, host: str, application_id: str, f_port: str) -> Outcome:
+        """200 also when there is none."""
+        where = path("as", "applications", application_id, "packages", "associations", f_port)
+        return await self._delete(host, where)
+
     async def delete_join_settings(self, host: str, application_id: str) -> Outcome:
         """The join server's settings of an application."""
         return await self._delete(host, path("js", "applications", application_id, "settings"))

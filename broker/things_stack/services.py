@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from broker.outside import sealer_for
 from broker.service import every
 from broker.things_stack.device_batches import DeviceBatches
-from broker.things_stack.provisioning import Means, Provisioner
+from broker.things_stack.means import Means
+from broker.things_stack.provisioning import Provisioner
 from broker.things_stack.run_locks import RunLocks
+from handlers.telling import Teller
 from schema.things_stack_hosts import StackHosts
 
 if TYPE_CHECKING:
@@ -30,10 +32,10 @@ def stack_means(settings: LocalSettings) -> Means:
 class StackServices:
     """Two services that share a connection for their locks."""
 
-    def __init__(self, pool: Pool, url: str, means: Means) -> None:
+    def __init__(self, pool: Pool, url: str, means: Means, teller: Teller) -> None:
         self._locks = RunLocks(url)
-        self.provisioner = Provisioner(pool, self._locks, means)
-        self.batches = DeviceBatches(pool, self._locks, means)
+        self.provisioner = Provisioner(pool, self._locks, means, teller)
+        self.batches = DeviceBatches(pool, self._locks, means, teller)
 
     def services(self) -> dict[str, Coroutine[None, None, None]]:
         """By name: each runs until it is cancelled."""
@@ -44,4 +46,6 @@ class StackServices:
 
     async def close(self) -> None:
         """Let go of everything."""
+        await self.provisioner.close()
+        await self.batches.close()
         await self._locks.close()

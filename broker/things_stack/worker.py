@@ -7,15 +7,14 @@ advisory lock, which PostgreSQL gives back the moment the process dies; whoever 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
 import structlog
 
 from broker.things_stack.clearing import clean_devices, clear_state, delete_keys
-from broker.things_stack.client import ThingsStack
 from broker.things_stack.closing import close_application, close_organization, decide_end
 from broker.things_stack.credentials import (
     Credentials,
@@ -23,17 +22,15 @@ from broker.things_stack.credentials import (
     UnreadableCredentialsError,
     credentials_of,
 )
-from broker.things_stack.driver import Driver, Pauses, Stopped, Suspended
+from broker.things_stack.driver import Driver, Stopped, Suspended
+from broker.things_stack.means import Means, broken_pause
 from broker.things_stack.opening import list_devices, start
 from broker.things_stack.run_locks import RunLocks
-from broker.things_stack.together import together
-from broker.things_stack.transport import Patience
+from broker.things_stack.turns import Turns
 from handlers import run_connections, run_ledger
 from handlers.database import TRANSIENT, Connection, Pool
 from handlers.run_ledger import Changes, Ending, Run, RunLostError
 from handlers.store import Told
-from schema.secrets import Sealer
-from schema.things_stack_hosts import StackHosts
 from schema.things_stack_runs import Phase, Tally
 
 log = structlog.get_logger(__name__)
@@ -49,20 +46,6 @@ _PHASES: Final = {
 }
 _LOOKED_AT: Final = 50
 _STINT_SECONDS: Final = 5.0
-_AFTER_A_FAILURE_SECONDS: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What runs are carried out with. concurrency: most calls at once for one run; at_once: most runs."""
-
-    sealer: Sealer
-    allowed: StackHosts
-    concurrency: int = 4
-    at_once: int = 4
-    patience: Patience = field(default_factory=Patience)
-    pauses: Pauses = field(default_factory=Pauses)
-    connect: Callable[[Credentials, Means], ThingsStack] | None = None
 
 
 class Worker:
@@ -83,39 +66,28 @@ class Worker:
         self._slot = slot
         self._tell = tell
         self._locks = RunLocks(url)
-        self._turns = asyncio.Semaphore(means.at_once)
+        self._turns: Turns[tuple[str, UUID]] = Turns(means.at_once, seconds=means.round_seconds)
 
     async def close(self) -> None:
         """Let go of everything."""
+        await self._turns.stop()
         await self._locks.close()
 
     async def run_once(self) -> bool:
         """Go on with runs that are due, some at once, for some seconds; returns whether any was worked on."""
         # More than are worked on: those that wait for another's lock must not keep the others from their turn.
         due = await run_ledger.due(self._pool, most=_LOOKED_AT)
-        done = await together(self._kept(self._stint(*one)) for one in due)
-        for one in done:
-            if isinstance(one, Exception):
-                raise one
-        return any(done)
+        return await self._turns.round(due, self._stint)
 
-    @staticmethod
-    async def _kept(stint: Awaitable[bool]) -> bool | Exception:
-        """What went wrong with one run does not stop the others."""
-        try:
-            return await stint
-        except Exception as error:  # noqa: BLE001 - raised when all have had their turn
-            return error
-
-    async def _stint(self, tenant_id: str, run_id: UUID) -> bool:
-        found = await run_ledger.find(self._pool, tenant_id, run_id)
+    async def _stint(self, key: tuple[str, UUID]) -> bool:
+        found = await run_ledger.find(self._pool, *key)
         if found is None:
             return False
         async with self._locks.holding(_names(found)) as held:
             if not held:
                 return False
-            async with self._turns:
-                return await self._hold_and_go(tenant_id, run_id)
+            async with self._turns.turn():
+                return await self._hold_and_go(*key)
 
     async def _hold_and_go(self, tenant_id: str, run_id: UUID) -> bool:
         claimed = await run_ledger.claim(self._pool, tenant_id, run_id, slot=self._slot)
@@ -127,6 +99,12 @@ class Worker:
             await self._carry_on(claimed.run)
         except RunLostError:
             log.warning("ttn_run_lost", run=str(run_id))
+        except TRANSIENT:
+            raise
+        except Exception:
+            # One run that cannot be worked on must not hold up the others, nor be tried again each second.
+            log.exception("ttn_run_broke", run=str(run_id))
+            await self._postpone(claimed.run)
         return True
 
     async def _carry_on(self, run: Run) -> None:
@@ -136,12 +114,13 @@ class Worker:
             unreadable = isinstance(error, UnreadableCredentialsError)
             await self._end(run, str(error), unreadable=unreadable)
             return
-        async with self._connect(credentials) as stack:
+        async with self._means.connect(credentials) as stack:
             driver = Driver(
                 pool=self._pool,
                 run=run,
                 stack=stack,
                 credentials=credentials,
+                connect=self._means.connect,
                 allowed=self._means.allowed,
                 pauses=self._means.pauses,
                 concurrency=self._means.concurrency,
@@ -165,18 +144,17 @@ class Worker:
             return
         except Stopped as stopped:
             error = str(stopped)
-        except (RunLostError, *TRANSIENT):
-            raise
-        except Exception:
-            # One run that cannot be worked on must not hold up the others, nor be tried again each second.
-            await self._postpone(driver)
-            raise
         await self._end(driver.run, error)
 
-    async def _postpone(self, driver: Driver) -> None:
-        await run_ledger.save(
-            self._pool, driver.run, Changes(wait=_AFTER_A_FAILURE_SECONDS), slot=self._slot
-        )
+    async def _postpone(self, claimed: Run) -> None:
+        """Later each time in a row; what the run has written since it was claimed stays."""
+        run = await run_ledger.find(self._pool, claimed.tenant_id, claimed.id)
+        if run is None or run.claim != claimed.claim:
+            return
+        failures = int(run.facts.get("failures", 0))
+        changes = Changes(wait=broken_pause(failures), facts=run.with_facts(failures=failures + 1))
+        with suppress(RunLostError):
+            await run_ledger.save(self._pool, run, changes, slot=self._slot)
 
     async def _end(self, run: Run, error: str | None, *, unreadable: bool = False) -> None:
         async def decide(connection: Connection, tally: Tally) -> Ending:
@@ -192,17 +170,6 @@ class Worker:
             self._pool, self._means.sealer, run.tenant_id, run.organization_id
         )
         return credentials_of(found)
-
-    def _connect(self, credentials: Credentials) -> ThingsStack:
-        means = self._means
-        if means.connect is not None:
-            return means.connect(credentials, means)
-        return ThingsStack(
-            credentials,
-            means.allowed,
-            patience=means.patience,
-            concurrency=means.concurrency,
-        )
 
 
 def _names(run: Run) -> tuple[str, ...]:

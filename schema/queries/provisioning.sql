@@ -76,7 +76,7 @@ WHERE tenant_id = $1 AND organization_id = $2;
 -- name: begin_provisioning
 -- One more attempt, at once; what an attempt before still writes changes nothing.
 -- params: tenant, organization, owner's kind, organization's name, the server's organization, application, webhook's
--- URL, what is wanted
+-- URL, what is wanted, who asks
 UPDATE ttn_connections
 SET owner_kind = coalesce($3, owner_kind),
     organization_name = coalesce($4, organization_name),
@@ -90,7 +90,7 @@ SET owner_kind = coalesce($3, owner_kind),
         'verify'), 'auth_info'),
     provisioning_status = 'provisioning', provisioning_step = NULL, provisioning_error = NULL,
     provisioning_details = provisioning_details - 'remedy' - 'tries',
-    provisioning_attempts = provisioning_attempts + 1,
+    provisioning_attempts = provisioning_attempts + 1, requested_by = $9,
     provisioning_started_at = clock_timestamp(), next_try_at = clock_timestamp(),
     work_token = gen_random_uuid(), updated_at = clock_timestamp()
 WHERE tenant_id = $1 AND organization_id = $2
@@ -178,9 +178,10 @@ SELECT tenant_id, batch_id FROM sweep_ttn_batches();
 -- Take a batch that is due; what a worker before still writes changes nothing.
 -- params: tenant, batch
 UPDATE ttn_device_batches
-SET status = 'RUNNING', started_at = coalesce(started_at, clock_timestamp()), work_token = gen_random_uuid()
+SET status = 'RUNNING', started_at = coalesce(started_at, clock_timestamp()), work_token = gen_random_uuid(),
+    error = NULL
 WHERE tenant_id = $1 AND batch_id = $2 AND status IN ('QUEUED', 'RUNNING') AND next_try_at <= clock_timestamp()
-RETURNING *;
+RETURNING *, clock_timestamp() AS now;
 
 -- name: pending_lines
 -- The next lines to do, those that were tried least first.
@@ -207,7 +208,8 @@ WITH ended AS (
 )
 UPDATE ttn_device_batches
 SET lines_ok = lines_ok + ($4 = 'OK')::int, lines_failed = lines_failed + ($4 = 'ERROR')::int
-WHERE tenant_id = $1 AND batch_id = $2 AND EXISTS (SELECT FROM ended);
+WHERE tenant_id = $1 AND batch_id = $2 AND EXISTS (SELECT FROM ended)
+RETURNING *, clock_timestamp() AS now;
 
 -- name: try_line_again
 -- A line that time may heal: why it waits.
@@ -222,9 +224,18 @@ UPDATE ttn_device_batches
 SET status = CASE WHEN lines_ok + lines_failed < lines THEN 'QUEUED' WHEN lines_failed = 0 THEN 'SUCCEEDED'
                   WHEN lines_ok = 0 THEN 'FAILED' ELSE 'PARTIAL' END,
     finished_at = CASE WHEN lines_ok + lines_failed < lines THEN NULL ELSE clock_timestamp() END,
-    next_try_at = clock_timestamp() + make_interval(secs => $4)
+    next_try_at = clock_timestamp() + make_interval(secs => $4), failures = 0
 WHERE tenant_id = $1 AND batch_id = $2 AND work_token = $3
-RETURNING status;
+RETURNING *, clock_timestamp() AS now;
+
+-- name: postpone_batch
+-- It broke for a reason of ours: later, and later each time, an hour at most.
+-- params: tenant, batch, work token, seconds after the first time, what is told
+UPDATE ttn_device_batches
+SET status = 'QUEUED', error = $5, failures = failures + 1,
+    next_try_at = clock_timestamp() + make_interval(secs => least(3600, $4 * power(2, least(failures, 20))))
+WHERE tenant_id = $1 AND batch_id = $2 AND work_token = $3 AND status = 'RUNNING'
+RETURNING *, clock_timestamp() AS now;
 
 -- name: stop_batch
 -- End all lines that wait, for one reason; their keys are gone with them.

@@ -62,10 +62,12 @@ WHERE tenant_id = $1 AND id = $2
 RETURNING *, clock_timestamp() AS now;
 
 -- name: resume_run
--- An ended run begins anew, with all it knows.
+-- An ended run begins anew, with all it knows; also that it asked for what takes its own key along.
 -- params: tenant, run
 UPDATE ttn_deprovision_runs
-SET status = 'QUEUED', phase = 'START', facts = '{}', attempt = attempt + 1, finished_at = NULL, error = NULL,
+SET status = 'QUEUED', phase = 'START',
+    facts = jsonb_strip_nulls(jsonb_build_object('last_calls', facts -> 'last_calls',
+                                                 'key_entity', facts -> 'key_entity')), attempt = attempt + 1, finished_at = NULL, error = NULL,
     cancel_requested_at = NULL, cancel_requested_by = NULL, next_try_at = clock_timestamp()
 WHERE tenant_id = $1 AND id = $2
 RETURNING *, clock_timestamp() AS now;

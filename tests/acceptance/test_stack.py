@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from broker.secret_keys import new_key
-from broker.simulator.things_stack import running_things_stack
+from broker.simulator.things_stack import Kind, ThingsStackServer, running_things_stack
 from broker.simulator.things_stack.seeding import tenant
 from broker.simulator.things_stack.state import Stack
 from handlers.database import Pool
@@ -49,7 +50,7 @@ async def add_operators(pool: Pool) -> dict[str, dict[str, str]]:
 async def test_a_fleet_is_set_up_whatever_happens_between(
     mosquitto_server: StartMosquitto, database: Database, pool: Pool, tmp_path: Path
 ) -> None:
-    """Credentials by HTTP, provisioning by MQTT, an import killed in the middle that the next process ends, roles."""
+    """Credentials by HTTP; provisioning by MQTT, also after a fresh start, and an import: all killed midway. Roles."""
     key = new_key()
     async with running_things_stack() as server:
         there = tenant(server.stack)
@@ -60,12 +61,13 @@ async def test_a_fleet_is_set_up_whatever_happens_between(
         operators = await add_operators(pool)
         async with http_site(mosquitto_server, database, tmp_path, **settings) as here:
             await _bring(here, operators["owner"], server.identity.address, there.user_key)
-            await _provision(here)
+            settings["JOBBROKER_HTTP_PORT"] = "0"
+            await _provision(here, server, settings)
             batch = await _import(here, tmp_path / "fleet.csv")
             await eventually(lambda: registered(server.stack)[0] > 10)
-            await here.broker.kill()
+            await here.site.processes[-1].kill()
             assert registered(server.stack)[0] < FLEET
-            again = await here.site.start(settings={"JOBBROKER_HTTP_PORT": "0", **settings})
+            again = await here.site.start(settings=settings)
             port = again.lines("http_listening")[0]["port"]
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1/ttn") as http:
                 await _ended(http, operators["viewer"], batch)
@@ -93,10 +95,28 @@ async def _command(here: HttpSite, *arguments: str) -> tuple[int, dict[str, Any]
     return ended.code, json.loads(ended.out)
 
 
-async def _provision(here: HttpSite) -> None:
-    hook = ("--webhook-url", "https://fleet.example.net/up")
-    code, told = await _command(here, "provision", "--owner", "organization", *hook, "--wait")
-    assert (code, told["provisioning_status"]) == (0, "ready")
+async def _provision(here: HttpSite, server: ThingsStackServer, settings: dict[str, str]) -> None:
+    """Make it, killed; begin anew, killed: the next process ends it each time, and nothing is there twice."""
+    stack = server.stack
+    for number in (1, 2):
+        server.faults.next(
+            "POST",
+            "/applications/*/api-keys",
+            Kind.THEN,
+            action=lambda: os.kill(here.site.processes[-1].pid, signal.SIGKILL),
+        )
+        hook = ("--webhook-url", "https://fleet.example.net/up")
+        await _command(here, "provision", "--owner", "organization", *hook)
+        # The key is made, and whoever was to be told of it is gone.
+        await eventually(lambda: here.site.processes[-1].exit_code is not None, timeout=60)
+        await here.site.start(settings=settings)
+        code, told = await _command(here, "provision", "--wait")
+        assert (code, told["provisioning_status"]) == (0, "ready")
+        made = [one for one in stack.of_kind("application") if one.id.startswith("jb-")]
+        assert [len(one.keys) for one in made] == [1]
+        if number == 1:
+            _, told = await _command(here, "start-fresh")
+            assert told["provisioning_status"] == "idle"
 
 
 async def _import(here: HttpSite, file: Path) -> str:

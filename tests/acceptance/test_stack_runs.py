@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import aiomqtt
 import httpx
 
 from broker.secret_keys import new_key
-from broker.simulator.things_stack import ThingsStackServer, running_things_stack
+from broker.simulator.things_stack import Kind, ThingsStackServer, running_things_stack
 from broker.simulator.things_stack.seeding import Tenant, tenant
 from handlers.database import Pool
 from schema.things_stack_runs import JOBS_VERSION
@@ -63,7 +65,7 @@ async def listen(here: HttpSite, heard: list[dict[str, Any]], ready: asyncio.Eve
 async def test_a_fleet_is_taken_out_whatever_happens_between(
     mosquitto_server: StartMosquitto, database: Database, pool: Pool, tmp_path: Path
 ) -> None:
-    """A run begun by CLI, its process killed in the middle: the next one ends it, and all doors tell the same."""
+    """A run begun by CLI, killed in the middle, another at its last call: the next process ends it, all doors agree."""
     async with running_things_stack() as server:
         there = tenant(server.stack, devices=FLEET)
         settings = {
@@ -93,10 +95,10 @@ async def test_a_fleet_is_taken_out_whatever_happens_between(
             async def ended() -> dict[str, Any]:
                 end = heard[-1]
                 assert end["operation"] == "finished"
+                assert end["job_id"] == run_id
                 return end
 
             end = await eventually(ended, timeout=180)
-            listening.cancel()
             assert (end["success"], end["job_id"], end["status"]) == (True, run_id, "SUCCEEDED")
             assert len(end["released_euis"]) == FLEET
             assert not devices
@@ -104,9 +106,46 @@ async def test_a_fleet_is_taken_out_whatever_happens_between(
             assert (code, shown["job"]["status"]) == (0, "SUCCEEDED")
             purged = [one for one in shown["steps"] if one["step_name"] == "purge_device"]
             assert len(purged) >= FLEET
-            await _by_http(f"http://127.0.0.1:{port}", owner, run_id)
+            url = f"http://127.0.0.1:{port}"
+            await _by_http(url, owner, run_id)
+            run_id = await _with_its_own_key(url, owner, server, again.pid)
+            await here.site.start(settings=settings)
+            end = await eventually(ended, timeout=180)
+            listening.cancel()
+            assert (end["status"], len(end["released_euis"])) == ("SUCCEEDED", 2), end
             logs = "".join(one.text() for one in here.site.processes)
             assert there.user_key.split(".")[2] not in logs
+
+
+async def _with_its_own_key(
+    url: str, owner: dict[str, str], server: ThingsStackServer, broker: int
+) -> str:
+    """A run with the application's own key, whose process dies when its deletion is done and the answer under way."""
+    there = tenant(server.stack, "beta", devices=2)
+    organization = {"organization_id": str(UUID(int=8))}
+    body = {
+        **organization,
+        "api_key": there.application_key,
+        "identity_host": server.identity.address,
+        "application_id": there.application.id,
+    }
+    died = asyncio.Event()
+
+    def die() -> None:
+        os.kill(broker, signal.SIGKILL)
+        died.set()
+
+    path = f"/applications/{there.application.id}"
+    server.faults.next("DELETE", path, Kind.THEN, action=die)
+    async with httpx.AsyncClient(base_url=f"{url}/api/v1/ttn", headers=owner) as http:
+        answer = await http.put("/credentials", json=body)
+        assert answer.status_code == 200, answer.text
+        wanted = {**organization, "application_id": there.application.id}
+        queued = (await http.post("/deprovision", json=wanted)).json()
+    async with asyncio.timeout(180):
+        await died.wait()
+    assert server.stack.find("application", there.application.id) is None
+    return str(queued["job_id"])
 
 
 async def _by_http(url: str, owner: dict[str, str], run_id: str) -> None:

@@ -15,9 +15,9 @@ from broker.simulator.things_stack import Options, ThingsStackServer, running_th
 from broker.simulator.things_stack.seeding import Tenant
 from broker.things_stack.client import ThingsStack
 from broker.things_stack.credentials import Credentials
-from broker.things_stack.driver import Pauses
+from broker.things_stack.means import Means, Pauses
 from broker.things_stack.transport import Call, Patience
-from broker.things_stack.worker import Means, Worker
+from broker.things_stack.worker import Worker
 from handlers.context import Outside
 from handlers.database import Pool, tenant_transaction
 from handlers.stack_connections import place_of
@@ -29,6 +29,7 @@ from tests.integration.operator_desk import Desk
 
 ORGANIZATION = UUID(int=7)
 QUICK = Patience(5, attempts=3, first_wait=0, least_rate_wait=0, jitter=0)
+WHOLE_ROUNDS = 600.0  # what a round has begun has ended after it
 AT_ONCE = Pauses((0, 0, 0), (0, 0, 0, 0, 0))
 _INSERT = """
     INSERT INTO ttn_connections (tenant_id, organization_id, identity_host, network_host, application_host, join_host,
@@ -104,9 +105,10 @@ class Site:
         self,
         *,
         before: Callable[[Call], None] = lambda _: None,
+        after: Callable[[Call], None] = lambda _: None,
         pauses: Pauses = AT_ONCE,
     ) -> Worker:
-        """A worker of a process of its own; before is called ahead of each HTTP call."""
+        """A worker of a process of its own; before and after are called around each HTTP call."""
 
         def connect(credentials: Credentials, means: Means) -> ThingsStack:
             stack = ThingsStack(
@@ -117,12 +119,21 @@ class Site:
 
             async def call(one: Call) -> Outcome:
                 before(one)
-                return await carry_out(one)
+                outcome = await carry_out(one)
+                after(one)
+                return outcome
 
             transport.call = call  # type: ignore[assignment,method-assign]
             return stack
 
-        means = Means(self.ring, self.allowed, patience=QUICK, pauses=pauses, connect=connect)
+        means = Means(
+            self.ring,
+            self.allowed,
+            round_seconds=WHOLE_ROUNDS,
+            patience=QUICK,
+            pauses=pauses,
+            client=connect,
+        )
         return Worker(self.pool, self.database.url, means, slot=None, tell=self._hear)
 
     def _hear(self, told: object) -> None:

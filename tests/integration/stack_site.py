@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -16,11 +16,14 @@ from broker.simulator.things_stack import Options, ThingsStackServer, running_th
 from broker.simulator.things_stack.seeding import Tenant, tenant
 from broker.things_stack import worker
 from broker.things_stack.device_batches import DeviceBatches
-from broker.things_stack.provisioning import Means, Provisioner
+from broker.things_stack.means import Means, Pauses
+from broker.things_stack.provisioning import Provisioner
 from broker.things_stack.run_locks import RunLocks
 from broker.things_stack.transport import Call, Patience, Transport
 from handlers.context import Outside
 from handlers.database import Pool
+from handlers.store import Told
+from handlers.telling import Teller
 from schema.things_stack_hosts import StackHosts
 from schema.things_stack_outcomes import Outcome
 from tests.conftest import Database
@@ -66,16 +69,26 @@ class Site:
     locks: RunLocks
     means: Means
     url: str
+    told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def teller(self) -> Teller:
+        """What hears of all that is told."""
+        return Teller(None, self._hear)
+
+    def _hear(self, told: Iterable[Told]) -> None:
+        for one in told:
+            self.told.extend([(topic, json.loads(payload)) for topic, payload in one.messages])
 
     @property
     def provisioner(self) -> Provisioner:
         """A service as a process that has just begun has it."""
-        return Provisioner(self.desk.pool, self.locks, self.means)
+        return Provisioner(self.desk.pool, self.locks, self.means, self.teller)
 
     @property
     def batches(self) -> DeviceBatches:
         """As `provisioner`."""
-        return DeviceBatches(self.desk.pool, self.locks, self.means)
+        return DeviceBatches(self.desk.pool, self.locks, self.means, self.teller)
 
     async def bring(self, key: str | None = None, **more: object) -> dict[str, Any]:
         """Bring a key in: the user's, unless another is named."""
@@ -122,8 +135,7 @@ class Site:
 
     async def runs_done(self) -> None:
         """Work on runs until none is left."""
-        means = worker.Means(self.means.sealer, self.means.allowed, patience=QUICK)
-        runs = worker.Worker(self.desk.pool, self.url, means, slot=None, tell=lambda _: None)
+        runs = worker.Worker(self.desk.pool, self.url, self.means, slot=None, tell=lambda _: None)
         for _ in range(50):
             await self.desk.rows("UPDATE ttn_deprovision_runs SET next_try_at = now()")
             if not await runs.run_once():
@@ -156,7 +168,13 @@ async def stack_site(
         allowed = StackHosts.parse(",".join(server.url(name) for name in server.hosts))
         outside = Outside(sealer=KeyRing.parse(KEY), stack_hosts=allowed)
         locks = RunLocks(database.url)
-        means = Means(outside.sealer, allowed, patience=QUICK, pauses=(0.0,) * 8)
+        means = Means(
+            outside.sealer,
+            allowed,
+            round_seconds=600,
+            patience=QUICK,
+            pauses=Pauses(steps=(0.0,) * 8),
+        )
         try:
             yield Site(
                 Desk(pool, outside=outside),

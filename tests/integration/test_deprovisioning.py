@@ -10,10 +10,12 @@ from uuid import UUID
 import pytest
 
 from broker.simulator.things_stack import Kind, Options, masks, seeding
+from broker.simulator.things_stack.state import Host
 from broker.things_stack.transport import Call
 from handlers import retention, run_ledger
 from handlers.database import Connection, Pool
 from handlers.run_ledger import Changes, RunLostError
+from handlers.stack_connections import place_of
 from handlers.store import Told
 from schema.things_stack_runs import DEPROVISION_VERSION, JOBS_VERSION
 from tests.conftest import Database
@@ -504,25 +506,68 @@ async def test_an_organization_with_more_in_it_is_kept(pool: Pool, database: Dat
         assert site.server.stack.find("organization", site.tenant.organization.id) is not None
 
 
+def fill(host: Host, application: str, count: int) -> None:
+    """Give an application so many webhooks and pub/subs there, and a link with packages on two ports."""
+    owner = {"application_ids": {"application_id": application}}
+    for kept, word in ((host.webhooks, "webhook"), (host.pubsubs, "pub_sub")):
+        kept[application] = {
+            f"{word[:3]}-{number}": {"ids": {f"{word}_id": f"{word[:3]}-{number}", **owner}}
+            for number in range(count)
+        }
+    host.links[application] = {}
+    host.associations[application] = {
+        port: {"ids": {"f_port": int(port), **owner}} for port in ("7", "200")
+    }
+
+
 async def test_state_and_keys_go_before_the_application(pool: Pool, database: Database) -> None:
-    """Webhooks and pub/subs outlive an application, and a restored one has its old keys back: none is left."""
-    async with run_site(pool, database, devices=1) as site:
-        host = site.server.hosts["eu1"]
+    """Webhooks and pub/subs outlive it, on each of its hosts, more than a list shows: none is left, nor a key."""
+    options = Options(regional_list_limit=5)
+    async with run_site(pool, database, devices=2, hosts=("eu1", "nam1"), options=options) as site:
+        hosts = [site.server.hosts[name] for name in ("eu1", "nam1")]
+        for host in hosts:
+            fill(host, site.application, 12)
         await site.connect()
-        async with site.client() as stack:
-            for name in ("hook-a", "hook-b"):
-                webhook = {"base_url": "https://a.example", "format": "json"}
-                made = await stack.regional.set_webhook(
-                    host.address, site.application, name, webhook, [*webhook]
-                )
-                assert made.ok
+        # Answered as usual, while the packages of the link stay: they are looked for.
+        left = dict(hosts[1].associations[site.application])
+
+        def put_back() -> None:
+            hosts[1].associations[site.application] = dict(left)
+
+        link = f"/as/applications/{site.application}/link"
+        site.server.faults.next("DELETE", link, Kind.THEN, host="nam1", action=put_back)
         run_id = await site.deprovision(application_id=site.application)
         await site.work()
         run = await site.run(run_id)
         assert run["status"] == "SUCCEEDED", run
-        assert not host.webhooks.get(site.application)
+        for host in hosts:
+            for kept in (host.webhooks, host.pubsubs, host.links, host.associations):
+                assert not kept.get(site.application)
         assert not site.tenant.application.keys
         assert site.server.stack.find("organization", site.tenant.organization.id) is not None
+
+
+@pytest.mark.parametrize("kind", ["webhooks", "pubsub"])
+async def test_a_webhook_that_stays_keeps_the_application(
+    pool: Pool, database: Database, kind: str
+) -> None:
+    """It cannot be deleted: without its application nobody could; the run says so, and goes through later."""
+    async with run_site(pool, database, devices=1) as site:
+        fill(site.server.hosts["eu1"], site.application, 2)
+        await site.connect()
+        path = f"/as/{kind}/{site.application}/*-1"
+        site.server.faults.next("DELETE", path, Kind.INTERNAL, times=None)
+        run_id = await site.deprovision(application_id=site.application)
+        await site.work()
+        run = await site.run(run_id)
+        step = {"webhooks": "delete_webhooks", "pubsub": "delete_pubsubs"}[kind]
+        assert (run["status"], run["summary"]["db_cleared"]) == ("PARTIAL", False)
+        assert run["summary"]["reasons"][step] == "500 internal"
+        assert site.server.stack.find("application", site.application) is not None
+        site.server.faults.stop()
+        await site.desk.accepted(f"ttn/runs/{run_id}/resume")
+        await site.work()
+        assert (await site.run(run_id))["status"] == "SUCCEEDED"
 
 
 async def test_an_application_can_take_itself_out(pool: Pool, database: Database) -> None:
@@ -535,6 +580,89 @@ async def test_an_application_can_take_itself_out(pool: Pool, database: Database
         run = await site.run(run_id)
         assert (run["status"], site.held()) == ("SUCCEEDED", set())
         assert site.server.stack.find("application", site.application) is None
+
+
+def dying(method: str, path: str) -> Callable[[Call], None]:
+    """Raise right after a call was carried out, before anybody hears of its answer."""
+
+    def after(call: Call) -> None:
+        if (call.method, call.path) == (method, path):
+            raise Killed
+
+    return after
+
+
+@pytest.mark.parametrize("canceled", [False, True])
+async def test_a_kill_right_after_the_own_key_went_is_gone_on_from(
+    pool: Pool, database: Database, *, canceled: bool
+) -> None:
+    """The application is deleted with its own key, and nobody wrote it down: the next process is refused, and knows."""
+    async with run_site(pool, database, devices=2) as site:
+        await site.connect(site.tenant.application_key)
+        run_id = await site.deprovision(application_id=site.application)
+        with pytest.raises(Killed):
+            await site.work(site.worker(after=dying("DELETE", f"/applications/{site.application}")))
+        assert site.server.stack.find("application", site.application) is None
+        if canceled:
+            await site.desk.accepted(f"ttn/runs/{run_id}/cancel")
+            await site.work()
+            assert (await site.run(run_id))["error"] == "canceled by ann"
+            await site.desk.accepted(f"ttn/runs/{run_id}/resume")
+        await site.work()
+        run = await site.run(run_id)
+        assert (run["status"], run["error"], site.held()) == ("SUCCEEDED", None, set())
+        assert len(run["released_euis"]) == 2
+        assert await is_cleared(site)
+
+
+async def test_an_organization_can_take_itself_out(pool: Pool, database: Database) -> None:
+    """With its own key, killed right after it was deleted: gone on from."""
+    async with run_site(pool, database, devices=1) as site:
+        organization = site.tenant.organization.id
+        await site.connect(site.tenant.organization_key)
+        run_id = await site.deprovision()
+        with pytest.raises(Killed):
+            await site.work(site.worker(after=dying("DELETE", f"/organizations/{organization}")))
+        await site.work()
+        run = await site.run(run_id)
+        assert (run["status"], run["error"]) == ("SUCCEEDED", None), run
+        assert site.server.stack.find("organization", organization) is None
+        assert await statuses(site, run_id, "delete_organization") == ["SKIPPED"]
+
+
+@pytest.mark.parametrize("seen", ["by nobody", "by another key"])
+async def test_a_key_that_was_revoked_is_not_taken_for_one_that_went(
+    pool: Pool, database: Database, seen: str
+) -> None:
+    """Revoked ahead of the deletion, or by hand while another key still sees the application: it is not gone."""
+    async with run_site(pool, database, devices=1) as site:
+        application = site.tenant.application
+
+        def revoke() -> None:
+            for key_id in [*application.keys]:
+                site.server.stack.remove_key(application, key_id)
+
+        def die(call: Call) -> None:
+            if (call.method, call.path) == ("DELETE", f"/applications/{site.application}"):
+                revoke()
+                if seen == "by another key":
+                    raise Killed
+
+        await site.connect(site.tenant.application_key)
+        if seen == "by another key":
+            sealed = site.ring.seal(
+                site.tenant.user_key, place_of("default", ORGANIZATION, "app_api_key")
+            )
+            await site.desk.rows("UPDATE ttn_connections SET app_api_key_sealed = $1", sealed)
+        run_id = await site.deprovision(application_id=site.application)
+        if seen == "by another key":
+            with pytest.raises(Killed):
+                await site.work(site.worker(before=die))
+        await site.work(site.worker(before=die))
+        run = await site.run(run_id)
+        assert run["error"].startswith("the key is refused: 401"), run
+        assert site.server.stack.find("application", site.application) is not None
+        assert not await is_cleared(site)
 
 
 async def test_one_device_is_a_job_of_its_own(pool: Pool, database: Database) -> None:
@@ -715,6 +843,13 @@ async def test_lists_of_runs_and_their_pages(pool: Pool, database: Database) -> 
             assert len((await site.desk.accepted("ttn/runs/list", asked))["jobs"]) == count
         other = {"organization_id": str(UUID(int=8))}
         assert (await site.desk.accepted("ttn/runs/list", other))["jobs"] == []
+        found = await site.desk.accepted("ttn/runs/list", {"job_id": ids[1], "limit": 2})
+        one = await site.desk.accepted(f"ttn/runs/{ids[1]}/get", {"limit": 2})
+        assert (found["job"]["id"], found["steps"]) == (ids[1], one["steps"])
+        unknown = {"job_id": str(UUID(int=9))}
+        assert (await site.desk.rejected("ttn/runs/list", unknown))["code"] == "ResourceNotFound"
+        both = {"job_id": ids[1], "status": "RUNNING"}
+        assert (await site.desk.rejected("ttn/runs/list", both))["code"] == "InvalidRequest"
         for bad in ({"status": "DONE"}, {"limit": 0}, {"organization_id": "x"}):
             assert (await site.desk.rejected("ttn/runs/list", bad))["code"] == "InvalidRequest"
         names: list[str] = []

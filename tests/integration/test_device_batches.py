@@ -81,6 +81,7 @@ async def test_a_fleet_goes_in_and_out_again(site: Site, admin: asyncpg.Connecti
     network = host.registries["ns"].devices[(app(site), "pump-7")]
     assert (network["supports_join"], network["frequency_plan_id"]) == (True, "EU_863_870_TTN")
     assert site.server.record.most_at_once <= 4
+    _told(site, done)
     listed = await site.desk.accepted("ttn/devices/list", {"limit": 2})
     assert listed["devices"][0]["network_host"] == host.address
     assert set(listed["devices"][0]["registered_in"]) == {"is", "js", "ns", "as"}
@@ -91,6 +92,19 @@ async def test_a_fleet_goes_in_and_out_again(site: Site, admin: asyncpg.Connecti
     assert all(holders(site, f"pump-{n}") == [] for n in range(1, 31))
     states = await site.desk.rows("SELECT DISTINCT state, registered_in FROM ttn_devices")
     assert states == [{"state": "removed", "registered_in": []}]
+
+
+def _told(site: Site, done: dict[str, Any]) -> None:
+    """In the asker's room and as events alike: that it began, how far it was, how it ended."""
+    room = f"operators/ann/ttn/devices/batches/{done['batch_id']}"
+    heard = [body for topic, body in site.told if topic == room]
+    events = [one for one in site.told if one[0].startswith("$aws/events/ttnBatch/")]
+    assert [body for _, body in events] == heard
+    assert [one["operation"] for one in heard] == ["started", "progress", "finished"]
+    assert [one["lines_ok"] for one in heard] == [0, 25, 30]
+    end = {name: heard[-1][name] for name in ("status", "lines", "lines_left", "action")}
+    assert end == {"status": "SUCCEEDED", "lines": 30, "lines_left": 0, "action": "register"}
+    assert events[-1][0] == f"$aws/events/ttnBatch/{done['batch_id']}/finished"
 
 
 async def test_it_ends_the_same_wherever_it_is_killed(
@@ -112,7 +126,7 @@ async def test_it_ends_the_same_wherever_it_is_killed(
             survived = True
             try:
                 await site.batches.run_once()
-            except* Killed:
+            except Killed:
                 survived = False
             kill.restart()
             done = await site.batch_done(made["batch_id"])

@@ -57,6 +57,21 @@ async def test_everything_is_made_and_verified(site: Site) -> None:
     webhook = site.server.identity.webhooks[app.id][status["webhook_id"]]
     assert webhook["headers"] == {"X-Webhook-Secret": found["webhook_secret"]}
     assert webhook["base_url"] == HOOK
+    _told(site, status)
+
+
+def _told(site: Site, status: dict[str, Any]) -> None:
+    """Each step in the asker's room and as an event alike, and the end; nothing secret among it."""
+    room = f"operators/ann/ttn/provisioning/{status['organization_id']}"
+    heard = [body for topic, body in site.told if topic == room]
+    events = [body for topic, body in site.told if topic.startswith("$aws/events/ttnProv")]
+    assert events == heard
+    assert [one["operation"] for one in heard][:2] == ["started", "progress"]
+    assert [one["provisioning_step"] for one in heard[:-1]] == status["steps_done"]
+    end = heard[-1]
+    assert (end["operation"], end["provisioning_status"]) == ("finished", "ready")
+    assert end["steps_done"] == status["steps_done"]
+    assert "NNSXS" not in str(site.told)
 
 
 async def test_it_ends_the_same_wherever_it_is_killed(
@@ -303,7 +318,7 @@ async def test_another_attempt_ends_what_an_older_one_still_writes(site: Site) -
     await site.desk.accepted("ttn/provision")
     await site.desk.rows("UPDATE ttn_connections SET work_token = gen_random_uuid()")
     taken = await provision_ledger.take(
-        site.desk.pool, site.means.sealer, "default", (await _organization(site))
+        site.desk.pool, site.means.sealer, "default", await _organization(site), site.teller
     )
     assert taken is not None
     await site.desk.rows("UPDATE ttn_connections SET work_token = gen_random_uuid()")
