@@ -19,6 +19,7 @@ from zlib import crc32
 
 import structlog
 
+from broker.causes import Cause
 from broker.hooks import Place, reach
 from broker.logs import LineQuota
 from broker.metrics import Metrics
@@ -229,9 +230,19 @@ class Dispatcher:
         self.counted.batches += 1
         for link, (outbounds, inbounds) in by_link.items():
             self._publish_then_acknowledge(link, outbounds, inbounds)
-        self._notifier.tell(answered.told)
+        self._notifier.tell(answered.told, self._cause(batch))
         self._answered(len(batch))
         self._measure(batch, answered, seconds)
+
+    def _cause(self, batch: Sequence[_Item]) -> Cause | None:
+        if self._tracing is None:
+            return None
+        asked = [
+            (item.asked.topic.thing, item.inbound.traceparent)
+            for item in batch
+            if isinstance(item.asked, Ask)
+        ]
+        return Cause.of_batch(asked, len(batch))
 
     def _measure(self, batch: Sequence[_Item], answered: Answered, seconds: float) -> None:
         self._metrics.note_batch(

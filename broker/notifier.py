@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from broker.causes import Cause, Causes
 from broker.metrics import Metrics
 from broker.mqtt.link import Link, LinkClosedError, Outbound
 from handlers import outbox
@@ -54,6 +55,7 @@ class Notifier:
         self._weight = 0  # of what waits
         self._held: set[int] = set()
         self._sent: list[Told] = []
+        self._causes = Causes()
         self._forgetting = asyncio.Lock()
         self._losses = 0  # how often the MQTT server may have lost what it had acknowledged
         self._most_rows = (
@@ -76,8 +78,14 @@ class Notifier:
             self._idle.clear()
             await self._idle.wait()
 
-    def tell(self, told: Iterable[Told]) -> None:
-        """Take rows just committed, in order of commit; called by whoever wrote them."""
+    def tell(self, told: Iterable[Told], cause: Cause | None = None) -> None:
+        """Take rows just committed, in order of commit; called by whoever wrote them.
+
+        cause: whose traceparents go along with what they say.
+        """
+        if cause is not None:
+            told = list(told)
+            self._causes.note(told, cause)
         for one in told:
             if self._weight >= _MOST_HELD:
                 self._behind = True
@@ -165,6 +173,7 @@ class Notifier:
             self._weight += sum(map(_weight, batch))
             return True
         self._metrics.note_told(batch, asyncio.get_running_loop().time())
+        self._causes.forget(batch)
         self._sent += batch
         if len(self._sent) >= _MOST_SENT or not self._waiting:
             await self._forget()
@@ -189,9 +198,14 @@ class Notifier:
         """
         while told:
             said = await outbox.say(self._pool, self._documents, tenant, told, slot=self._slot)
+            carried = self._causes.of(told)
             await self._link.publish(
                 [
-                    Outbound(mounted(tenant, topic, self._mode), payload)
+                    Outbound(
+                        mounted(tenant, topic, self._mode),
+                        payload,
+                        traceparent=None if carried is None else carried.by(topic, payload),
+                    )
                     for topic, payload in said.messages
                 ]
             )

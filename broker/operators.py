@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
+from broker.causes import Cause, Tell
 from broker.dispatch import token_of
 from broker.metrics import Metrics
 from broker.mqtt.link import Inbound, Outbound
 from handlers.context import NOTHING, Outside
 from handlers.database import TRANSIENT, Pool
 from handlers.operator_plane import Actor, Answer, execute
-from handlers.store import Told
 from schema.device import rejected_reply
 from schema.errors import Code, Conflict, Rejected, shorten
 from schema.topics import OperatorTopic, TopicMode, mounted, operator_room, parse
@@ -38,7 +38,7 @@ class OperatorDoor:
         *,
         mode: TopicMode,
         slot: int,
-        tell: Callable[[Iterable[Told]], None],
+        tell: Tell,
         wake_work: Callable[[], None],
         outside: Outside = NOTHING,
         metrics: Metrics | None = None,
@@ -79,11 +79,16 @@ class OperatorDoor:
         if answer.accepted:
             if topic.verb == "jobs/create":
                 self._metrics.await_notify(answer.told, received)
-            self._tell(answer.told)
+            self._tell(answer.told, self._cause(inbound))
             self._wake_work()
         return self._outbounds(
             topic, inbound, accepted=answer.accepted, payload=json.dumps(answer.body).encode()
         )
+
+    def _cause(self, inbound: Inbound) -> Cause | None:
+        if self._tracing is None or inbound.traceparent is None:
+            return None
+        return Cause(inbound.traceparent)
 
     def _count(self, verb: str, answer: Answer | None) -> None:
         code = Code.INTERNAL_ERROR if answer is None else answer.body.get("code")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
+from broker.causes import Cause, Tell, asked_by
 from broker.http.refusal import Refusal
 from broker.metrics import Metrics
 from broker.streams import Streams
@@ -20,7 +21,6 @@ from handlers.desk import Ask
 from handlers.documents import Documents
 from handlers.executions import Reply
 from handlers.operator_plane import Actor, Answer, execute
-from handlers.store import Told
 from schema.errors import Conflict
 from schema.topics import DeviceTopic, OperatorTopic
 
@@ -46,7 +46,7 @@ class Doors:
     pool: Pool
     documents: Documents
     slot: int
-    tell: Callable[[Iterable[Told]], None]
+    tell: Tell
     wake_work: Callable[[], None]
     outside: Outside
     nobody_hears: Callable[[str, str], bool]
@@ -79,7 +79,7 @@ class Doors:
         if answer.accepted:
             if verb == "jobs/create":
                 self.metrics.await_notify(answer.told, received)
-            self.tell(answer.told)
+            self.tell(answer.told, _cause())
             self.wake_work()
         return answer
 
@@ -102,9 +102,15 @@ class Doors:
             )
 
         answered = await patiently(once)
-        self.tell(answered.told)
+        self.tell(answered.told, _cause())
         self.metrics.note_changes(answered.changes)
         return answered.replies[0]
+
+
+def _cause() -> Cause | None:
+    """The request that is being answered, where it brought a traceparent along."""
+    asked = asked_by.get()
+    return None if asked is None else Cause(asked)
 
 
 async def patiently(once: Callable[..., Awaitable[T]]) -> T:

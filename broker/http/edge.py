@@ -12,9 +12,11 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.causes import asked_by
 from broker.http.limits import RateLimit
 from broker.http.refusal import Refusal
 from broker.logs import LineQuota
+from broker.mqtt.codec import TRACEPARENT, traceparent_of
 from schema.limits import COMMAND_BYTES
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class Edge:
             return
         started = time.perf_counter()
         watched = _Watched(send)
+        if self._tracing is not None:
+            asked_by.set(_traceparent_of(scope))
         try:
             self._refuse_early(scope)
             await self._app(scope, _Bounded(receive), watched)
@@ -88,13 +92,12 @@ class Edge:
         # A stream of events ends when its reader leaves: that says nothing about us.
         self._observe(operation, status, (watched.began or ended) - started)
         if self._tracing is not None:
-            parent = Headers(scope=scope).get("traceparent")
             shown: dict[str, str | int] = {
                 "http.response.status_code": status,
                 "who": str(scope.get("who") or ""),
             }
             self._tracing.note(
-                operation, ended - started, shown, parent=parent, failed=status >= _OURS
+                operation, ended - started, shown, parent=asked_by.get(), failed=status >= _OURS
             )
         left_out = self._lines.allow()
         if left_out is not None:
@@ -107,6 +110,11 @@ class Edge:
                 address=address_of(scope),
                 left_out=left_out,
             )
+
+
+def _traceparent_of(scope: Scope) -> str | None:
+    given = Headers(scope=scope).get(TRACEPARENT)
+    return None if given is None else traceparent_of([(TRACEPARENT, given)])
 
 
 def address_of(scope: Scope) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiomqtt
@@ -16,11 +17,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from handlers.database import Pool
-from tests.acceptance.http_site import http_site
+from tests.acceptance.http_site import HttpSite, http_site
 from tests.conftest import Database, StartMosquitto
 from tests.factories import add_job, add_things
 from tests.helpers import eventually
-from tests.integration.operator_desk import Desk
+from tests.integration.operator_desk import Desk, aws_job
 
 BY_HTTP, BY_MQTT, BY_DEVICE = "a" * 32, "b" * 32, "c" * 32
 
@@ -67,13 +68,61 @@ async def answered(port: int, topic: str, payload: object, parent: str) -> str |
     return None
 
 
+@asynccontextmanager
+async def listening(port: int, *filters: str) -> AsyncIterator[Callable[[str], str | None]]:
+    """Somebody who subscribes to these; called with a topic's end it gives the last such message's traceparent."""
+    heard: dict[str, str | None] = {}
+
+    async def listen(client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            found = dict(getattr(message.properties, "UserProperty", []))
+            heard[str(message.topic)] = found.get("traceparent")
+
+    client = aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5)
+    async with client:
+        for each in filters:
+            await client.subscribe(each, qos=1)
+        task = asyncio.create_task(listen(client))
+        try:
+            yield heard.get
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def carries(told: Callable[[str], str | None], topic: str, parent: str) -> bool:
+    """Whether the last message there has this traceparent."""
+    return told(topic) == parent
+
+
+async def follow_a_job(served: HttpSite, http: httpx.AsyncClient, token: str) -> None:
+    """What is said of a job carries the context of who caused it: first the operator, then each device."""
+    port = served.site.device_port
+    events = "$aws/events/jobExecution/traced/"
+    bearer = {"Authorization": f"Bearer {token}", "traceparent": traceparent(BY_HTTP)}
+    async with listening(port, "$aws/things/+/jobs/notify-next", events + "#") as told:
+        made = await http.post(
+            "/api/v1/jobs", json=aws_job("t2", "t3", jobId="traced"), headers=bearer
+        )
+        assert made.status_code == 201, made.text
+        for thing in ("t2", "t3"):
+            topic = f"$aws/things/{thing}/jobs/notify-next"
+            await eventually(partial(carries, told, topic, traceparent(BY_HTTP)))
+        asked = traceparent(BY_DEVICE)
+        update = "$aws/things/t2/jobs/traced/update"
+        assert await answered(port, update, {"status": "SUCCEEDED"}, asked) == asked
+        for topic in ("$aws/things/t2/jobs/notify-next", f"{events}succeeded"):
+            await eventually(partial(carries, told, topic, asked))
+        assert told("$aws/things/t3/jobs/notify-next") == traceparent(BY_HTTP)
+
+
 async def test_spans_and_their_context(
     mosquitto_server: StartMosquitto, database: Database, pool: Pool, tmp_path: Path
 ) -> None:
-    """HTTP and MQTT commands are children of their callers' spans, batches are linked; answers bring it back."""
-    await add_things(pool, "t1")
+    """HTTP and MQTT commands are children of their callers' spans, batches are linked; what is said brings it along."""
+    await add_things(pool, "t1", "t2", "t3")
     await add_job(pool, "j1", ["t1"])
-    made = await Desk(pool).accepted("operators/create", {"operatorName": "eve", "role": "viewer"})
+    made = await Desk(pool).accepted("operators/create", {"operatorName": "eve", "role": "manager"})
     async with (
         collector() as (endpoint, spans),
         http_site(
@@ -107,6 +156,7 @@ async def test_spans_and_their_context(
         assert by_name["jobs/list"].parent_span_id.hex() == "00f067aa0ba902b7"
         linked = [link.trace_id.hex() for one in spans if one.name == "batch" for link in one.links]
         assert linked == [BY_DEVICE]
+        await follow_a_job(served, http, made["token"])
         for span in spans:
             assert span.end_time_unix_nano >= span.start_time_unix_nano > 0
             assert made["token"] not in str(span)

@@ -52,7 +52,7 @@ def every_door(pool: Pool) -> list[BaseRoute]:
         pool=pool,
         documents=Documents(1_000_000),
         slot=0,
-        tell=lambda _told: None,
+        tell=lambda _told, _cause=None: None,
         wake_work=lambda: None,
         outside=Outside(),
         nobody_hears=lambda _tenant, _topic: False,

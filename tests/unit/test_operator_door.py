@@ -24,7 +24,7 @@ async def _answer(response_topic: str | None) -> dict[str, Any]:
         cast("Any", _Broken()),
         mode=TopicMode.MOUNTED,
         slot=0,
-        tell=lambda _: None,
+        tell=lambda _, _cause=None: None,
         wake_work=lambda: None,
     )
     inbound = Inbound(TOPIC, b'{"clientToken": "t-1"}', 1, False, 1, 1, response_topic, b"c")
