@@ -50,6 +50,9 @@ _NO_MEMBERS: Final[Mapping[str, str]] = MappingProxyType({})
 class AwsError(Exception):
     """A request that is refused; nothing was changed. Carries what an AWS client is told."""
 
+    retry_after: int | None = None
+    """After how many seconds it is worth to come again, where that is known."""
+
     def __init__(
         self, code: str, status: int, message: str, members: Mapping[str, str] = _NO_MEMBERS
     ) -> None:
@@ -66,6 +69,13 @@ def error_of(service: str, code: str, message: str, **members: str) -> AwsError:
     table = _TABLES[service]
     name, status = table.get(code, table[Code.INVALID_REQUEST])
     return AwsError(name, status, message, members)
+
+
+def throttled(service: str, message: str, retry_after: int) -> AwsError:
+    """The exception for who comes too often, with when to come again."""
+    error = error_of(service, Code.REQUEST_THROTTLED, message)
+    error.retry_after = retry_after
+    return error
 
 
 def not_offered(service: str, method: str, path: str) -> AwsError:

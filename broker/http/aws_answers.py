@@ -32,6 +32,8 @@ def refused(error: AwsError) -> Response:
     """An error that botocore raises by its name."""
     response = _response({"message": error.message, **error.members}, error.status)
     response.headers["x-amzn-errortype"] = error.code
+    if error.retry_after is not None:
+        response.headers["retry-after"] = str(error.retry_after)
     return response
 
 
@@ -39,7 +41,11 @@ def refused_early(request: Request, error: HTTPException) -> Response:
     """A refusal of ours in AWS's words, for what is turned away before anybody looks who signed it."""
     signed_for = f"/{JOBS_DATA}/".encode()
     asked = b"".join(value for name, value in request.scope["headers"] if name == b"authorization")
-    service = JOBS_DATA if signed_for in asked else IOT
+    return refusal_of(JOBS_DATA if signed_for in asked else IOT, error)
+
+
+def refusal_of(service: str, error: HTTPException) -> Response:
+    """A refusal of ours as a service says it, with the headers it has."""
     response = refused(error_of(service, code_of(error), str(error.detail)))
     response.headers.update(error.headers or {})
     return response

@@ -14,11 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.http.aws_answers import answered, is_aws, refused
+from broker.http.aws_answers import answered, is_aws, refusal_of, refused
 from broker.http.aws_identity import AwsIdentity
 from broker.http.doors import Doors
 from broker.http.edge import address_of
-from broker.http.refusal import Refusal, code_of
+from broker.http.refusal import Refusal
 from handlers.operator_plane import Actor
 from handlers.tokens import KeyHolder
 from schema import aws_requests
@@ -75,7 +75,7 @@ class AwsDoor:
         except Rejected as refusal:
             return refused(error_of(service, refusal.code, refusal.message))
         except Refusal as refusal:
-            return refused(error_of(service, code_of(refusal), str(refusal.detail)))
+            return refusal_of(service, refusal)
         except Exception:
             log.exception("request_failed", operation=request.scope.get("operation"))
             message = "the request could not be handled; the broker's log says why"

@@ -11,8 +11,7 @@ from broker.http.limits import RateLimit
 from handlers.database import Pool
 from handlers.tokens import KeyHolder, find_access_key
 from schema.access_keys import AccessKeys
-from schema.aws_errors import IOT, JOBS_DATA, AwsError, error_of
-from schema.errors import Code
+from schema.aws_errors import IOT, JOBS_DATA, AwsError, throttled
 from schema.sigv4 import Claim, SignedRequest, check_signature, check_time, read_claim
 
 # Wrong signatures an address may send at once, and how many a second on the long run.
@@ -39,10 +38,9 @@ class AwsIdentity:
         """
         claim = read_claim(request)
         service = service or _service(claim)
-        if self._wrong.is_spent(address) is not None:
-            raise error_of(
-                service, Code.REQUEST_THROTTLED, "too many wrong signatures from your address"
-            )
+        wait = self._wrong.is_spent(address)
+        if wait is not None:
+            raise throttled(service, "too many wrong signatures from your address", wait)
         check_time(claim, datetime.now(UTC))
         holder = await self._holder(claim, address)
         assert self._keys is not None  # noqa: S101 - `_holder` has refused
@@ -51,10 +49,10 @@ class AwsIdentity:
         except AwsError:
             self._wrong.take(address)
             raise
-        if self._per_key.take(holder.bearer.credential) is not None:
-            raise error_of(
-                service, Code.REQUEST_THROTTLED, "too many requests with this access key"
-            )
+        # By the name that the same token has where it comes as such: one limit for both.
+        wait = self._per_key.take(str(holder.bearer.credential))
+        if wait is not None:
+            raise throttled(service, "too many requests with this access key", wait)
         return holder, service
 
     async def _holder(self, claim: Claim, address: str) -> KeyHolder:

@@ -10,8 +10,11 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
+from starlette.requests import Request
 
+from broker.http.aws_answers import refused as answer_of
 from broker.http.aws_identity import AwsIdentity
+from broker.http.identity import Identity
 from broker.http.limits import RateLimit
 from handlers.context import Outside
 from handlers.database import Pool
@@ -119,13 +122,26 @@ async def test_who_is_wrong_or_comes_too_often_waits(desk: Desk, pool: Pool) -> 
     shown = await desk.accepted("operators/create", {"operatorName": "bob", "role": "viewer"})
     limited = identity(pool, rate=0.001)
     await limited.verify(signed(shown), "10.0.0.1", None)
-    assert await refusal(limited, signed(shown)) == "ThrottlingException"
+    with pytest.raises(AwsError, match="too many requests with this access key") as refused:
+        await limited.verify(signed(shown), "10.0.0.1", None)
+    assert (refused.value.code, refused.value.retry_after) == ("ThrottlingException", 1000)
+    assert answer_of(refused.value).headers["retry-after"] == "1000"
     asked = identity(pool)
     for _ in range(20):
         wrong = signed(shown, secret="x" * 43)
         assert await refusal(asked, wrong) == "InvalidSignatureException"
     assert await refusal(asked, signed(shown)) == "ThrottlingException"
     await asked.verify(signed(shown), "10.0.0.2", None)
+
+
+async def test_a_token_and_its_access_key_have_one_limit(desk: Desk, pool: Pool) -> None:
+    """Whoever uses both does not come twice as often."""
+    shown = await desk.accepted("operators/create", {"operatorName": "bob", "role": "viewer"})
+    limit = RateLimit(0.001, 1)
+    bearer = [(b"authorization", f"Bearer {shown['token']}".encode())]
+    await Identity(pool, per_key=limit).operator(Request({"type": "http", "headers": bearer}))
+    aws = AwsIdentity(pool, KEYS, per_key=limit)
+    assert await refusal(aws, signed(shown)) == "ThrottlingException"
 
 
 async def test_without_the_setting_no_key_is_good(pool: Pool) -> None:
