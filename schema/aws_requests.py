@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from schema import decode
 from schema.arns import parse_target
-from schema.aws_operations import AwsOperation
+from schema.aws_operation import AwsOperation
 from schema.errors import Code, Rejected, shorten
 from schema.limits import JOB_ID, THING_NAME, check_name
 from schema.query_values import read_flag, read_integer

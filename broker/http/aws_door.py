@@ -25,7 +25,8 @@ from schema import aws_requests
 from schema.aws_device import as_http
 from schema.aws_endpoints import endpoint_address
 from schema.aws_errors import IOT, JOBS_DATA, AwsError, error_of, not_offered
-from schema.aws_operations import AwsOperation, find
+from schema.aws_operation import AwsOperation
+from schema.aws_operations import find
 from schema.errors import Code, Rejected
 from schema.rights import Role
 from schema.sigv4 import SignedRequest

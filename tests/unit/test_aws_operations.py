@@ -14,7 +14,8 @@ from schema import decode
 from schema.aws_device import as_http
 from schema.aws_endpoints import endpoint_address
 from schema.aws_errors import IOT, JOBS_DATA, error_of
-from schema.aws_operations import OPERATIONS, AwsOperation, find
+from schema.aws_operation import AwsOperation
+from schema.aws_operations import OPERATIONS, find
 from schema.aws_requests import Command, commands_of, device_names, read
 from schema.errors import Code, Rejected
 from schema.rights import LEAST_ROLE, READS
