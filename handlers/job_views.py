@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from handlers import approvals, job_documents, stages
@@ -28,24 +28,23 @@ if TYPE_CHECKING:
 
 _SQL = queries("jobs")
 _NEWEST: Final = 2**63 - 1  # above every job_uid
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST: Final = datetime(1, 1, 2, tzinfo=UTC)  # before and after every job
+_LAST: Final = datetime(9999, 12, 30, tzinfo=UTC)
+_MICROSECONDS: Final = (_LAST - _EPOCH) // timedelta(microseconds=1)
 
 
 async def list_jobs(context: Context, command: ListJobs) -> Outcome:
-    """Jobs, newest first, of what is asked for (AWS: ListJobs; description and counts beyond it).
+    """Jobs, newest first, of what is asked for (AWS: ListJobs; description, counts and configurations beyond it).
 
-    A search looks at 50,000 jobs for one page: its page may be short, and yet have a nextToken. Raises Rejected
-    (ResourceNotFound) for a group that is not there.
+    A list by more than status looks at 50,000 jobs for one page: its page may be short, and yet have a nextToken.
+    Raises Rejected (ResourceNotFound) for a group that is not there.
     """
-    if command.search is not None:
-        return await _search_jobs(context, command, command.search)
+    if not command.is_plain:
+        return await _list_filtered(context, command)
     before = paging.decode("jobs", command.next_token, (int,))
     page = (context.tenant_id, before[0] if before else _NEWEST, command.max_results + 1)
-    if not command.is_plain:
-        group = await _group(context, command)
-        rows = await context.connection.fetch(
-            _SQL["list_jobs_matching"], *page, command.status, command.target_selection, group
-        )
-    elif command.status is None:
+    if command.status is None:
         rows = await context.connection.fetch(_SQL["list_jobs"], *page)
     else:
         rows = await context.connection.fetch(_SQL["list_jobs_in_status"], *page, command.status)
@@ -56,24 +55,44 @@ async def list_jobs(context: Context, command: ListJobs) -> Outcome:
     return Outcome(body)
 
 
-async def _search_jobs(context: Context, command: ListJobs, search: str) -> Outcome:
-    before = paging.decode("jobs", command.next_token, (int,))
-    start = int(before[0]) if before else _NEWEST
-    floor = await context.connection.fetchval(
-        _SQL["find_search_floor"], context.tenant_id, start, JOBS_SEARCHED
+async def _list_filtered(context: Context, command: ListJobs) -> Outcome:
+    group = await _group(context, command)
+    since = _moment(command.created_after) or _FIRST
+    start = _start(command)
+    floor = await context.connection.fetchrow(
+        _SQL["find_list_floor"], context.tenant_id, *start, since, JOBS_SEARCHED
     )
     rows = await context.connection.fetch(
-        _SQL["search_jobs"],
-        *(context.tenant_id, start, command.max_results + 1),
-        *(command.status, search.lower(), floor or 0),
+        _SQL["list_jobs_filtered"],
+        *(context.tenant_id, *start, *(floor or (since, 0)), command.max_results + 1),
+        *(command.status, command.target_selection, group, command.thing_name),
+        *(command.tag_key, command.tag_value),
+        command.search and command.search.lower(),
     )
     shown = rows[: command.max_results]
     body: dict[str, object] = {"jobs": [_summary(context.home, row) for row in shown]}
-    if len(rows) > len(shown):
-        body["nextToken"] = paging.encode("jobs", shown[-1]["job_uid"])
-    elif floor is not None:
-        body["nextToken"] = paging.encode("jobs", floor)
+    last = shown[-1] if len(rows) > len(shown) else floor
+    if last is not None:
+        place = (_microseconds(last["created_at"]), last["job_uid"])
+        body["nextToken"] = paging.encode("jobs, filtered", *place)
     return Outcome(body)
+
+
+def _start(command: ListJobs) -> tuple[datetime, int]:
+    """Before which job a page begins, by when it was created and its number."""
+    before = paging.decode("jobs, filtered", command.next_token, (int, int))
+    if before is not None:
+        passed = timedelta(microseconds=min(int(before[0]), _MICROSECONDS))
+        return _EPOCH + passed, int(before[1])
+    return _moment(command.created_before) or _LAST, 0
+
+
+def _moment(epoch: int | None) -> datetime | None:
+    return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 async def _group(context: Context, command: ListJobs) -> str | None:
@@ -174,6 +193,8 @@ def _summary(home: Home, row: asyncpg.Record) -> dict[str, object]:
             "description": row["description"],
             "jobProcessDetails": _counts(row),
             "executionCount": row["total_targets"],
+            "jobExecutionsRolloutConfig": _config(row["rollout_config"]),
+            "abortConfig": _config(row["abort_config"]),
         }
     )
 
@@ -191,7 +212,6 @@ def described(home: Home, row: asyncpg.Record) -> dict[str, object]:
             "comment": row["comment"],
             "timeoutConfig": {} if minutes is None else {"inProgressTimeoutInMinutes": minutes},
             "jobExecutionsRolloutConfig": json.loads(row["rollout_config"] or "{}"),
-            "abortConfig": _config(row["abort_config"]),
             "jobExecutionsRetryConfig": _config(row["retry_config"]),
             "jobProcessDetails": {
                 **({"processingTargets": row["targets"]} if rolling_out else {}),

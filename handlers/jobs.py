@@ -36,6 +36,9 @@ AT_ONCE: Final = 500
 REDELIVERED_WITHIN: Final = timedelta(minutes=15)
 _NAMED: Final = 5
 _SQL = queries("jobs")
+MAKE_JOB_ID: Final = _SQL["make_job_id"]
+FIND_JOB: Final = _SQL["find_job"]
+FIND_GROUP: Final = _SQL["find_group"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from schema.fields import (
 )
 from schema.lifecycle import JobStatus, Status
 from schema.limits import (
+    EPOCH_SECONDS,
     EXPIRY_HOURS,
     PRIORITY_MOST,
     STEP_MINUTES,
@@ -54,7 +55,7 @@ from schema.retries import RetryConfig
 from schema.rights import Role
 from schema.rollout import RolloutConfig
 from schema.stages import Stages
-from schema.tags import Tags
+from schema.tags import TagKey, Tags, TagValue
 from schema.templates import TemplateArn
 from schema.windows import SchedulingConfig
 
@@ -170,10 +171,14 @@ class CreateSeedJob(Command):
         return compact_json({"type": self.document_type, "params": self.document_params})
 
 
-class ListJobs(Page):
-    """jobs/list (AWS: ListJobs; search is ours: a part of the id, the description or who created it).
+EpochSeconds = Annotated[int, Field(ge=0, le=EPOCH_SECONDS)]
 
-    A group is named by its name or by its id.
+
+class ListJobs(Page):
+    """jobs/list (AWS: ListJobs). A group is named by its name or by its id.
+
+    Beyond AWS: search (a part of the id, the description or who created it), a thing among the targets, a tag, and when
+    it was created, in epoch seconds: from createdAfter on, before createdBefore.
     """
 
     status: Annotated[JobStatus, _LAX] | None = None
@@ -181,21 +186,27 @@ class ListJobs(Page):
     target_selection: Literal["SNAPSHOT", "CONTINUOUS"] | None = None
     thing_group_name: GroupName | None = None
     thing_group_id: GroupId | None = None
+    thing_name: ThingName | None = None
+    tag_key: TagKey | None = None
+    tag_value: TagValue | None = None
+    created_after: EpochSeconds | None = None
+    created_before: EpochSeconds | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.thing_group_name is not None and self.thing_group_id is not None:
             msg = "thingGroupId: given together with thingGroupName"
             raise ValueError(msg)
-        if self.search is not None and not self.is_plain:
-            msg = "search: given together with targetSelection or a group"
+        if self.tag_value is not None and self.tag_key is None:
+            msg = "tagKey: required with tagValue"
             raise ValueError(msg)
         return self
 
     @property
     def is_plain(self) -> bool:
-        """Whether jobs are asked for by neither their selection nor a group."""
-        return (self.target_selection, self.thing_group_name, self.thing_group_id) == (None,) * 3
+        """Whether jobs are asked for by nothing but their status."""
+        asked = self.model_fields_set - {"status", "max_results", "next_token", "client_token"}
+        return all(getattr(self, name) is None for name in asked)
 
 
 class GetJob(Page):

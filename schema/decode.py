@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from schema import (
     commands,
     device,
+    failure_commands,
     group_commands,
     job_commands,
     run_commands,
@@ -39,6 +40,8 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "jobs/deny": job_commands.CommentedCommand,
     "jobs/start-next-stage": job_commands.CommentedCommand,
     "jobs/retry-failed": job_commands.RetryFailed,
+    "failures/list": failure_commands.ListFailures,
+    "failures/retry": failure_commands.RetryFailures,
     "jobs/executions/get": job_commands.GetExecution,
     "jobs/executions/cancel": commands.CancelExecution,
     "jobs/executions/delete": job_commands.DeleteExecution,

@@ -67,7 +67,13 @@ ROUTES: Final = (
             "jobExecutionsRolloutConfig": {"maximumPerMinute": 50},
         },
     ),
-    Route("jobs/list", "GET", "/jobs", "Jobs, newest first", {**_PAGE, "status": "IN_PROGRESS"}),
+    Route(
+        "jobs/list",
+        "GET",
+        "/jobs",
+        "Jobs, newest first",
+        {**_PAGE, "status": "IN_PROGRESS", "tagKey": "team", "createdAfter": 1700000000},
+    ),
     Route("jobs/counts", "GET", "/job-counts", "How many jobs are in each status, up to a bound"),
     Route(
         "jobs/progress",
@@ -127,6 +133,25 @@ ROUTES: Final = (
         _JOB,
         "Change a job's rate, brakes, retries, timeout or description",
         {"jobExecutionsRolloutConfig": {"maximumPerMinute": 500}},
+    ),
+    Route(
+        "failures/list",
+        "GET",
+        "/failures",
+        "What failed in the newest jobs, by status and reason",
+        {**_PAGE, "failureType": "FAILED", "search": "space"},
+    ),
+    Route(
+        "failures/retry",
+        "POST",
+        "/failures/retry",
+        "Send what failed again: the things of each document as one new job",
+        {
+            "retryId": "again-1",
+            "failures": [{"status": "FAILED", "reason": "reason: no space left"}],
+            "jobIds": ["fw-7"],
+        },
+        201,
     ),
     Route(
         "jobs/executions/get",

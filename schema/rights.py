@@ -45,6 +45,8 @@ LEAST_ROLE: Final = {
     "jobs/deny": Role.MANAGER,
     "jobs/start-next-stage": Role.MANAGER,
     "jobs/retry-failed": Role.MANAGER,
+    "failures/list": Role.VIEWER,
+    "failures/retry": Role.MANAGER,
     "jobs/executions/get": Role.VIEWER,
     "jobs/executions/cancel": Role.MANAGER,
     "jobs/executions/delete": Role.MANAGER,

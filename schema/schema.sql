@@ -206,6 +206,7 @@ CREATE TABLE jobs (
 -- other statement can take one for the key, which the planner does while it believes that the tenant has one row.
 CREATE INDEX jobs_status_idx ON jobs (tenant_id, status, job_uid) WHERE job_uid >= 0;
 CREATE INDEX jobs_newest_idx ON jobs (tenant_id, job_uid) WHERE job_uid > 0;
+CREATE INDEX jobs_created_idx ON jobs (tenant_id, created_at, job_uid) WHERE created_at > '-infinity';
 CREATE INDEX jobs_expires_idx ON jobs (expires_at)
     WHERE expires_at IS NOT NULL AND NOT expiry_done AND status = 'IN_PROGRESS'
       AND (pending_work IS NULL OR pending_work = 'ROLLOUT' AND holds <> '{}');
@@ -230,6 +231,7 @@ CREATE TABLE job_targets (
     CONSTRAINT job_targets_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE
 );
 CREATE INDEX job_targets_continuous_idx ON job_targets (tenant_id, target_kind, target_name, job_id) WHERE continuous;
+CREATE INDEX job_targets_name_idx ON job_targets (tenant_id, target_kind, target_name, job_id) WHERE target_name <> '';
 
 -- What jobs can be made of: a document, and the settings that a job takes over unless it says otherwise.
 CREATE TABLE job_templates (
@@ -309,6 +311,8 @@ CREATE INDEX executions_queue_idx
     WHERE status IN ('QUEUED', 'IN_PROGRESS');
 CREATE INDEX executions_job_idx ON executions (tenant_id, job_id, thing_name, execution_number);
 CREATE INDEX executions_timeout_idx ON executions (timeout_at) WHERE timeout_at IS NOT NULL;
+CREATE INDEX executions_failed_idx ON executions (tenant_id, job_id, thing_name, execution_number)
+    WHERE status IN ('FAILED', 'TIMED_OUT', 'REJECTED');
 
 -- Per-job counts by status, kept by deltas in the transaction that moves an execution. A thing counts once in each job, by
 -- its latest execution: one that is tried again is QUEUED and no longer FAILED.
@@ -971,3 +975,32 @@ BEGIN
     REVOKE CREATE ON SCHEMA public FROM jobbroker_sweep;
 END
 $$;
+
+-- What a thing says went wrong: the member of its statusDetails (a JSON object of strings) that is called so, or all it says.
+CREATE FUNCTION failure_reason(details text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'SELECT left(CASE WHEN details IS NULL OR details = ''{}'' THEN ''no reason given'' ELSE coalesce(
+            ''reason: '' || (details::json ->> ''reason''), ''error: '' || (details::json ->> ''error''),
+            ''message: '' || (details::json ->> ''message''), ''why: '' || (details::json ->> ''why''),
+            ''code: '' || (details::json ->> ''code''), ''step: '' || (details::json ->> ''step''),
+            (SELECT string_agg(key || '': '' || value, '', '' ORDER BY key) FROM json_each_text(details::json))) END, 200)';
+
+-- A failure that was sent again as part of another job; it counts again when that one is deleted.
+CREATE TABLE retried_failures (
+    tenant_id        text   NOT NULL,
+    job_id           text   NOT NULL,
+    thing_name       text   NOT NULL,
+    execution_number bigint NOT NULL,
+    retry_job_id     text   NOT NULL,
+    PRIMARY KEY (tenant_id, job_id, thing_name, execution_number),
+    CONSTRAINT retried_failures_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE,
+    CONSTRAINT retried_failures_retry_fkey FOREIGN KEY (tenant_id, retry_job_id)
+        REFERENCES jobs (tenant_id, job_id) ON DELETE CASCADE
+);
+CREATE INDEX retried_failures_retry_idx ON retried_failures (tenant_id, retry_job_id);
+
+ALTER TABLE retried_failures ENABLE ROW LEVEL SECURITY;
+ALTER TABLE retried_failures FORCE ROW LEVEL SECURITY;
+CREATE POLICY retried_failures_tenant_isolation ON retried_failures
+    USING (tenant_id = current_setting('app.tenant_id', true))
+    WITH CHECK (tenant_id = current_setting('app.tenant_id', true));
+GRANT SELECT, INSERT, UPDATE, DELETE ON retried_failures TO jobbroker_serve;

@@ -35,13 +35,14 @@ def _ours(key: str) -> str:
 TagKey = Annotated[
     str, Field(min_length=1, max_length=128), AfterValidator(_words), AfterValidator(_ours)
 ]
+TagValue = Annotated[str, Field(max_length=256), AfterValidator(_words)]
 
 
 class Tag(Config):
     """AWS: Tag, whose members are written with capitals."""
 
     key: TagKey = Field(alias="Key")
-    value: Annotated[str, Field(max_length=256), AfterValidator(_words)] = Field("", alias="Value")
+    value: TagValue = Field("", alias="Value")
 
 
 class Resource(NamedTuple):

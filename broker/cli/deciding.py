@@ -13,7 +13,7 @@ from broker.cli.options import as_json, reaching
 from broker.cli.outcome import print_done, print_table, runs_async
 
 _comment = click.option("--comment", help="Words for it, kept in the audit.")
-_FAILURES: Final = ("ALL", "FAILED", "REJECTED", "TIMED_OUT")
+FAILURES: Final = ("ALL", "FAILED", "REJECTED", "TIMED_OUT")
 
 
 @click.command("approve", short_help="Say yes to a job that waits for approval.")
@@ -80,7 +80,7 @@ async def start_next_stage(where: Where, job_id: str, comment: str | None, as_js
 @click.option("--stage", type=click.IntRange(1), help="Only things told by this stage.")
 @click.option(
     "--kind",
-    type=click.Choice(_FAILURES, case_sensitive=False),
+    type=click.Choice(FAILURES, case_sensitive=False),
     default="ALL",
     show_default=True,
     help="What of it.",

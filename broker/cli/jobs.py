@@ -14,12 +14,13 @@ from broker.cli.callers import Body, Where, caller
 from broker.cli.changing import update
 from broker.cli.deciding import approve, deny, print_stages, retry_failed, start_next_stage
 from broker.cli.execution import execution
+from broker.cli.failing import failures
 from broker.cli.gating import gating
 from broker.cli.holding import pause, resume
 from broker.cli.job_file import read_job_file
 from broker.cli.kinds import Duration, Pair, TargetName, target_arn
 from broker.cli.listing import pages
-from broker.cli.new_job import new_job
+from broker.cli.new_job import new_job, said
 from broker.cli.options import as_json, reaching
 from broker.cli.outcome import Exit, print_done, print_json, print_table, runs_async
 from broker.cli.previewing import print_preview
@@ -174,20 +175,26 @@ preview.params = [one for one in create.params if one.name not in {"watched", "t
 @jobs.command("list", short_help="List jobs, newest first.")
 @click.option("--status", help="SCHEDULED, IN_PROGRESS, COMPLETED, CANCELED, ...")
 @click.option("--search", help="A part of the id or the description, or who created it.")
+@click.option("--thing", "thingName", help="Jobs that name this thing.")
+@click.option("--group", "thingGroupName", help="Jobs that name this group.")
+@click.option("--tag", metavar="KEY[=VALUE]", help="Jobs with this tag.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @as_json
 @reaching
 @runs_async
 async def list_jobs(
-    where: Where, status: str | None, search: str | None, limit: int, as_json: bool
+    where: Where, /, limit: int, tag: str | None, *, as_json: bool, **asked_for: str | None
 ) -> None:
     """List jobs, newest first.
 
     \b
     Example:
-      jobbroker jobs list --status IN_PROGRESS
+      jobbroker jobs list --status IN_PROGRESS --tag team=pumps
     """
-    asked_for = {key: one for key, one in (("status", status), ("search", search)) if one}
+    if tag:
+        key, equals, value = tag.partition("=")
+        asked_for |= {"tagKey": key, "tagValue": value if equals else None}
+    asked_for = said(asked_for)
     async with caller(where) as asked:
         listing = pages(asked, "jobs/list", asked_for, members="jobs", most=limit)
         found = [one async for one in listing]
@@ -436,5 +443,6 @@ jobs.add_command(approve)
 jobs.add_command(deny)
 jobs.add_command(start_next_stage)
 jobs.add_command(retry_failed)
+jobs.add_command(failures)
 jobs.add_command(pause)
 jobs.add_command(resume)

@@ -182,37 +182,11 @@ WHERE tenant_id = $1 AND job_id = $2;
 -- Jobs newest first, from before a key on.
 -- params: tenant, before job_uid, most
 SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.holds, j.target_selection, j.description, j.dialect, j.total_targets,
-       j.created_at, j.updated_at, j.completed_at,
+       j.rollout_config, j.abort_config, j.created_at, j.updated_at, j.completed_at,
        c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
 FROM (
     SELECT * FROM jobs x
     WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid < $2
-    ORDER BY x.job_uid DESC
-    LIMIT $3
-) j
-CROSS JOIN LATERAL (SELECT * FROM job_counts x WHERE x.tenant_id = $1 AND x.job_id = j.job_id OFFSET 0) c
-ORDER BY j.job_uid DESC;
-
--- name: find_search_floor
--- The job at which a page of a search stops looking; null when it looks at all that are left.
--- params: tenant, before job_uid, how many it looks at
-SELECT x.job_uid FROM jobs x
-WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid < $2
-ORDER BY x.job_uid DESC
-OFFSET $3::bigint - 1
-LIMIT 1;
-
--- name: search_jobs
--- Jobs newest first that have a text in their id or description, or were created by it; down to a floor, included.
--- params: tenant, before job_uid, most, status or null, text in lower case, floor
-SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.holds, j.target_selection, j.description, j.dialect, j.total_targets,
-       j.created_at, j.updated_at, j.completed_at,
-       c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
-FROM (
-    SELECT * FROM jobs x
-    WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid < $2 AND x.job_uid >= $6
-      AND ($4::text IS NULL OR x.status = $4)
-      AND (strpos(lower(x.job_id), $5) > 0 OR strpos(lower(x.description), $5) > 0 OR lower(x.created_by) = $5)
     ORDER BY x.job_uid DESC
     LIMIT $3
 ) j
@@ -223,7 +197,7 @@ ORDER BY j.job_uid DESC;
 -- Jobs of one status newest first, from before a key on.
 -- params: tenant, before job_uid, most, status
 SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.holds, j.target_selection, j.description, j.dialect, j.total_targets,
-       j.created_at, j.updated_at, j.completed_at,
+       j.rollout_config, j.abort_config, j.created_at, j.updated_at, j.completed_at,
        c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
 FROM (
     SELECT * FROM jobs x
@@ -234,25 +208,47 @@ FROM (
 CROSS JOIN LATERAL (SELECT * FROM job_counts x WHERE x.tenant_id = $1 AND x.job_id = j.job_id OFFSET 0) c
 ORDER BY j.job_uid DESC;
 
--- name: list_jobs_matching
--- Jobs newest first, from before a key on: of a status, a selection, or with a group among their targets.
--- params: tenant, before job_uid, most, status or null, selection or null, group or null
+-- name: find_list_floor
+-- The job at which a page of a filtered list stops looking; no row when it looks at all that are left.
+-- params: tenant, before created_at and job_uid, from created_at on, how many it looks at
+SELECT x.created_at, x.job_uid FROM jobs x
+WHERE x.tenant_id = $1 AND x.created_at > '-infinity' AND (x.created_at, x.job_uid) < ($2::timestamptz, $3::bigint)
+  AND x.created_at >= $4::timestamptz
+ORDER BY x.created_at DESC, x.job_uid DESC
+OFFSET $5::bigint - 1
+LIMIT 1;
+
+-- name: list_jobs_filtered
+-- Jobs by creation, newest first, from before a key down to a floor, included: of a status, a selection, with a group or a
+-- thing among their targets, with a tag, and with a text in their id or description, or created by it.
+-- params: tenant, before created_at and job_uid, floor's created_at and job_uid, most; or null: status, selection, group,
+-- thing, tag's key, its value, text in lower case
 SELECT j.job_id, j.job_uid, j.status, j.pending_work, j.holds, j.target_selection, j.description, j.dialect, j.total_targets,
-       j.created_at, j.updated_at, j.completed_at,
+       j.rollout_config, j.abort_config, j.created_at, j.updated_at, j.completed_at,
        c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
 FROM (
     SELECT * FROM jobs x
-    WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid < $2
-      AND ($4::text IS NULL OR x.status = $4)
-      AND ($5::text IS NULL OR x.target_selection = $5)
-      AND ($6::text IS NULL OR EXISTS (
+    WHERE x.tenant_id = $1 AND x.created_at > '-infinity' AND (x.created_at, x.job_uid) < ($2::timestamptz, $3::bigint)
+      AND (x.created_at, x.job_uid) >= ($4::timestamptz, $5::bigint)
+      AND ($7::text IS NULL OR x.status = $7)
+      AND ($8::text IS NULL OR x.target_selection = $8)
+      AND ($9::text IS NULL OR EXISTS (
           SELECT FROM job_targets t
-          WHERE t.tenant_id = $1 AND t.job_id = x.job_id AND t.target_kind = 'thinggroup' AND t.target_name = $6))
-    ORDER BY x.job_uid DESC
-    LIMIT $3
+          WHERE t.tenant_id = $1 AND t.job_id = x.job_id AND t.target_kind = 'thinggroup' AND t.target_name = $9
+            AND t.target_name <> '' OFFSET 0))
+      AND ($10::text IS NULL OR EXISTS (
+          SELECT FROM job_targets t
+          WHERE t.tenant_id = $1 AND t.job_id = x.job_id AND t.target_kind = 'thing' AND t.target_name = $10
+            AND t.target_name <> '' OFFSET 0))
+      AND ($11::text IS NULL OR x.tags ? $11)
+      AND ($12::text IS NULL OR x.tags ->> $11 = $12)
+      AND ($13::text IS NULL
+           OR strpos(lower(x.job_id), $13) > 0 OR strpos(lower(x.description), $13) > 0 OR lower(x.created_by) = $13)
+    ORDER BY x.created_at DESC, x.job_uid DESC
+    LIMIT $6
 ) j
 CROSS JOIN LATERAL (SELECT * FROM job_counts x WHERE x.tenant_id = $1 AND x.job_id = j.job_id OFFSET 0) c
-ORDER BY j.job_uid DESC;
+ORDER BY j.created_at DESC, j.job_uid DESC;
 
 -- name: find_group
 -- A group's name, by its name or its id.

@@ -54,7 +54,7 @@ async def test_three_stages_from_a_file_to_the_end(
 async def test_a_stage_that_fails_is_retried_and_started_by_hand(
     running_broker: RunningBroker,
 ) -> None:
-    """A gate pauses the job and says why; retry-failed and start-next-stage go on with it, by words and as JSON."""
+    """A gate pauses the job and says why; retry-failed and start-next-stage go on with it; failures sends it again."""
     group, job = fresh("ill"), fresh("job")
     fleet = ("--devices", "4", "--latency", "10ms")
     async with simulated(running_broker, group, *fleet, "--fail", "100%", "--until-idle", "5m"):
@@ -88,5 +88,14 @@ async def test_a_stage_that_fails_is_retried_and_started_by_hand(
             return [one["numberOfFailedThings"] for one in body["stages"]] == [1, 3]
 
         await eventually(over, timeout=30)
+    again = f"{job}-again"
+    shown = await running_broker.run("jobs", "failures", "--job", job)
+    assert f"{job} (4)" in shown.out
+    sent = await running_broker.run(
+        "jobs", "failures", "--job", job, "--retry", "--retry-id", again
+    )
+    assert sent.out == f"4 things are tried again by {again}\n"
+    listed = await running_broker.cli("jobs", "list", "--tag", f"retry={again}")
+    assert [one["jobId"] for one in listed] == [again]
     usual = await running_broker.run("approvals")
     assert usual.out == "0 approvals are needed for each new job\n"

@@ -167,7 +167,13 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     ),
     "jobs/list, filtered": (
         {"targetSelection": _pick("SNAPSHOT", "CONTINUOUS")},
-        {"thingGroupName": _GROUP},
+        {
+            "thingGroupName": _GROUP,
+            "thingName": _THING,
+            "tagKey": _pick("a", "x" * 128),
+            "createdAfter": _pick(0, 253_402_214_400),
+            "createdBefore": _pick(0, 253_402_214_400),
+        },
     ),
     "jobs/counts": ({}, {}),
     "jobs/progress": (
@@ -208,6 +214,19 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "jobs/retry-failed": (
         {},
         {"failureType": _pick("ALL", "FAILED", "TIMED_OUT"), "stage": _pick(1, 2, 100)},
+    ),
+    "failures/list": (
+        {},
+        {
+            **_PAGE,
+            "failureType": _pick("ALL", "FAILED", "TIMED_OUT", "REJECTED"),
+            "jobId": _pick(*JOBS),
+            "search": lambda rng: odd.plain_text(rng, 64),
+        },
+    ),
+    "failures/retry": (
+        {"failures": _pick([{"status": "FAILED", "reason": "x"}])},
+        {"retryId": _pick("again", "x" * 60), "jobIds": _pick([*JOBS]), "description": _TEXT},
     ),
     "approval/get": ({}, {}),
     "approval/update": ({"approvalConfig": _pick({"requiredApprovals": 0})}, {}),

@@ -99,6 +99,38 @@ async def test_jobs_are_searched_by_id_description_and_creator(desk: Desk) -> No
     assert await found(search="firmware", nextToken=first["nextToken"]) == ["Firmware-1"]
 
 
+async def test_jobs_are_listed_by_target_tag_kind_and_time(desk: Desk) -> None:
+    """Filters narrow each other, beside a search and a status; pages of them follow on each other."""
+    await add_things(desk.pool, "t1", "t2")
+    await desk.accepted("groups/create", {"thingGroupName": "g"})
+    tags = [{"Key": "team", "Value": "pumps"}]
+    await desk.accepted("jobs/create", aws_job("t1", jobId="j1", tags=tags))
+    await desk.accepted("jobs/create", aws_job("t1", "t2", jobId="j2"))
+    every = {"targetSelection": "CONTINUOUS", "tags": [{"Key": "team", "Value": "fans"}]}
+    await desk.accepted("jobs/create", aws_job(group="g", jobId="j3", **every))
+
+    async def found(**asked: object) -> list[str]:
+        answer = await desk.accepted("jobs/list", asked)
+        return [one["jobId"] for one in answer["jobs"]]
+
+    assert await found(thingName="t1") == ["j2", "j1"]
+    assert await found(thingName="t1", tagKey="team") == ["j1"]
+    assert await found(thingName="nobody") == []
+    assert await found(thingGroupName="g", search="J3") == ["j3"]
+    assert await found(tagKey="team") == ["j3", "j1"]
+    assert await found(tagKey="team", tagValue="pumps") == ["j1"]
+    assert await found(targetSelection="SNAPSHOT", status="IN_PROGRESS") == ["j2", "j1"]
+    begun = (await desk.job("j1"))["createdAt"]
+    assert await found(createdAfter=begun - 60, createdBefore=begun + 60) == ["j3", "j2", "j1"]
+    assert await found(createdAfter=begun + 60) == []
+    assert await found(createdBefore=begun - 60) == []
+    assert await found(createdBefore=0, createdAfter=253_402_214_400) == []
+    first = await desk.accepted("jobs/list", {"thingName": "t1", "maxResults": 1})
+    assert await found(thingName="t1", nextToken=first["nextToken"]) == ["j1"]
+    refused = await desk.rejected("jobs/list", {"tagValue": "pumps"})
+    assert "tagKey" in refused["message"]
+
+
 async def test_a_search_goes_on_where_it_stopped_looking(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,8 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
     await admin.execute(
         "INSERT INTO told_executions (tenant_id, job_id, executions) VALUES ('default', 'j', '{t1/1}')"
     )
+    # And a failure that was sent again.
+    await admin.execute("INSERT INTO retried_failures VALUES ('default', 'j', 't1', 1, 'k')")
     # And for somebody who follows over HTTP.
     await admin.execute("INSERT INTO event_streams VALUES ('default', now(), 0)")
     await admin.execute(
