@@ -23,7 +23,7 @@ from schema.limits import (
     FAILURE_GROUPS,
     FAILURES_LOOKED_AT,
     FAILURES_RETRIED,
-    JOBS_SEARCHED,
+    FAILING_SEARCHED,
     RETRY_JOBS,
     TARGETS_PER_JOB,
 )
@@ -57,7 +57,7 @@ async def list_failures(context: Context, command: ListFailures) -> Outcome:
     """Failures of a page of jobs, the newest that have any, by status and reason, the largest groups first.
 
     `failures` has for each its status, reason, numberOfThings, and the same by job with the first few things.
-    `isWhole` is false when there is more in these jobs than is looked at or shown. Looks at 50,000 jobs for one page.
+    `isWhole` is false when there is more in these jobs than is looked at or shown. Looks at 10,000 jobs for one page.
     """
     statuses = command.failure_type.statuses
     if command.job_id is not None:
@@ -92,7 +92,7 @@ async def _failing_jobs(
 ) -> tuple[list[str], str | None]:
     """Jobs with failures, newest first, from before a number on, and the token of the page after them."""
     floor = await context.connection.fetchval(
-        _SQL["find_failing_floor"], context.tenant_id, start, JOBS_SEARCHED
+        _SQL["find_failing_floor"], context.tenant_id, start, FAILING_SEARCHED
     )
     rows = await context.connection.fetch(
         _SQL["find_failing_jobs"],
@@ -123,7 +123,7 @@ async def retry_failures(context: Context, command: RetryFailures) -> Outcome:
 
     Without jobIds the newest 250 jobs that have failures are looked at, as on the first page of the list. Raises
     Rejected: ResourceNotFound when nothing is in the groups (any more), ResourceAlreadyExists when the retryId or the
-    name of a job or group is taken, LimitExceeded for more than 50,000 things or 50 documents.
+    name of a job or group is taken, LimitExceeded for more than 20,000 things or 50 documents.
     """
     connection, tenant_id = context.connection, context.tenant_id
     retry_id = command.retry_id or await connection.fetchval(jobs.MAKE_JOB_ID)

@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 from schema.commands import Page, Part
 from schema.fields import JobId, SearchText, Text
 from schema.job_commands import CommentedCommand, FailureKind
-from schema.limits import FAILURE_GROUPS, REASON_CHARS, RETRY_ID
-from schema.paging import PAGE_MOST
+from schema.limits import FAILURE_GROUPS, REASON_CHARS, RETRY_ID, RETRY_SOURCES
 
 _Kind = Annotated[FailureKind, Field(strict=False)]
 
@@ -50,7 +49,7 @@ class RetryFailures(CommentedCommand):
         tuple[Failure, ...], Field(strict=False, min_length=1, max_length=FAILURE_GROUPS)
     ]
     job_ids: (
-        Annotated[tuple[JobId, ...], Field(strict=False, min_length=1, max_length=PAGE_MOST)] | None
+        Annotated[tuple[JobId, ...], Field(strict=False, min_length=1, max_length=RETRY_SOURCES)] | None
     ) = None
     retry_id: Annotated[str, Field(pattern=RETRY_ID)] | None = None
     description: Text | None = None

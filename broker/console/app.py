@@ -96,7 +96,7 @@ def _pages(feeds: Feeds) -> dict[str, tuple[str, Build]]:
             lambda viewer, names, _query: groups.show_one(viewer, names["group"]),
         ),
         "/templates": ("/templates", lambda viewer, _names, _query: templates.show(viewer)),
-        "/failures": ("/failures", lambda viewer, _names, _query: failures.show(viewer)),
+        "/failures": ("/failures", lambda viewer, _names, query: failures.show(viewer, query)),
         "/things-stack": (
             "/things-stack",
             lambda viewer, _names, _query: things_stack.show(viewer),

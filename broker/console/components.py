@@ -1,4 +1,4 @@
-"""What pages are made of: elements by tag, bars, moments, buttons that say what they send, questions before harm."""
+"""What pages are made of: elements by tag, bars, moments, buttons that say what they send, tables and their pages."""
 
 from __future__ import annotations
 
@@ -119,29 +119,6 @@ async def send(viewer: Viewer, verb: str, done: str = "", **given: object) -> Bo
     if done:
         ui.notify(done, type="positive")
     return body
-
-
-async def confirmed(
-    question: str, consequence: str, sends: str, *, typed: str = "", label: str = "Yes"
-) -> bool:
-    """Ask before harm is done; with `typed`, these words have to be typed first."""
-    with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-        words(question, "jb-h2", as_="h2")
-        words(consequence, as_="p")
-        words(sends, "jb-quiet jb-mono", as_="p")
-        go = ui.button(label, on_click=lambda: dialog.submit("yes")).props(
-            "no-caps unelevated color=negative"
-        )
-        if typed:
-            box = ui.input(f'Type "{typed}"').props("outlined dense autofocus").classes("jb-full")
-            box.move(target_index=3)
-            go.bind_enabled_from(box, "value", backward=lambda value: value == typed)
-        with ui.row().classes("jb-buttons") as row:
-            ui.button("No", on_click=lambda: dialog.submit("")).props("no-caps flat")
-        go.move(row)
-    answer = await dialog
-    dialog.delete()
-    return bool(answer)
 
 
 def code_block(text: str, what: str) -> None:

@@ -86,6 +86,11 @@ def ended(found: Mapping[Status, int]) -> int:
     return sum(number for status, number in found.items() if status in ENDED)
 
 
+def summed(found: Sequence[Mapping[Status, int]]) -> dict[Status, int]:
+    """Counts by status of several jobs, together."""
+    return {status: sum(one[status] for one in found) for status in SHOWN}
+
+
 def zone_of(name: str | None) -> ZoneInfo:
     """The reader's zone by its name; UTC for none that is known."""
     try:

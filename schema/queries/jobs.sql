@@ -232,14 +232,12 @@ FROM (
       AND (x.created_at, x.job_uid) >= ($4::timestamptz, $5::bigint)
       AND ($7::text IS NULL OR x.status = $7)
       AND ($8::text IS NULL OR x.target_selection = $8)
-      AND ($9::text IS NULL OR EXISTS (
-          SELECT FROM job_targets t
-          WHERE t.tenant_id = $1 AND t.job_id = x.job_id AND t.target_kind = 'thinggroup' AND t.target_name = $9
-            AND t.target_name <> '' OFFSET 0))
-      AND ($10::text IS NULL OR EXISTS (
-          SELECT FROM job_targets t
-          WHERE t.tenant_id = $1 AND t.job_id = x.job_id AND t.target_kind = 'thing' AND t.target_name = $10
-            AND t.target_name <> '' OFFSET 0))
+      AND ($9::text IS NULL OR x.job_id IN (
+          SELECT t.job_id FROM job_targets t
+          WHERE t.tenant_id = $1 AND t.target_kind = 'thinggroup' AND t.target_name = $9 AND t.target_name <> ''))
+      AND ($10::text IS NULL OR x.job_id IN (
+          SELECT t.job_id FROM job_targets t
+          WHERE t.tenant_id = $1 AND t.target_kind = 'thing' AND t.target_name = $10 AND t.target_name <> ''))
       AND ($11::text IS NULL OR x.tags ? $11)
       AND ($12::text IS NULL OR x.tags ->> $11 = $12)
       AND ($13::text IS NULL

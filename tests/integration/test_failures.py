@@ -43,7 +43,7 @@ async def test_failures_are_grouped_over_jobs_by_status_and_reason(desk: Desk) -
     await desk.accepted("jobs/create", aws_job("a", "b", jobId="j2"))
     await desk.work()
     await fail(desk, "j1", "a", "b", step="4", **SPACE)
-    await fail(desk, "j1", "c", zone="7", disk="sda")
+    await fail(desk, "j1", "c", disk="sda", zone="7")
     await fail(desk, "j1", "d")
     await fail(desk, "j2", "a", **SPACE)
     found = await desk.accepted("failures/list")
@@ -62,7 +62,7 @@ async def test_failures_are_grouped_over_jobs_by_status_and_reason(desk: Desk) -
     assert await groups(desk, search="SPACE") == [("FAILED", "reason: no space left", 3)]
     assert await groups(desk, jobId="j1") == [
         ("FAILED", "reason: no space left", 2),
-        ("FAILED", "disk: sda, zone: 7", 1),
+        ("FAILED", "disk:sda,zone:7", 1),
         ("FAILED", "no reason given", 1),
     ]
     assert await groups(desk, failureType="TIMED_OUT") == []

@@ -14,7 +14,6 @@ from broker.console.components import (
     at,
     code_block,
     command_button,
-    confirmed,
     facts,
     heading,
     section,
@@ -24,6 +23,7 @@ from broker.console.components import (
     words,
 )
 from broker.console.copies import job_as_created
+from broker.console.dialogs import confirmed
 from broker.console.event_log import event_line
 from broker.console.feed import Event, Feeds
 from broker.console.links import job_path, thing_path

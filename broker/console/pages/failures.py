@@ -1,165 +1,258 @@
-"""Failures of the newest jobs, grouped by status and reason: what goes wrong, how often, and where to look."""
+"""Failures over all jobs, by status and reason: what goes wrong, how often, where, and all of it sent again."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from nicegui import ui
+from nicegui.events import ValueChangeEventArguments
 
-from broker.console.api import sent_as
 from broker.console.components import (
+    StatusBar,
+    Tag,
     command_button,
-    confirmed,
     empty,
     heading,
-    send,
+    section,
     status_chip,
     tag,
     words,
 )
-from broker.console.copies import job_as_created
+from broker.console.dialogs import confirmed_sending
 from broker.console.links import execution_path, job_path, with_query
-from broker.console.viewer import Viewer
-from broker.console.words import counted, counts, grouped
-from schema.lifecycle import Status
+from broker.console.listing import Listing
+from broker.console.viewer import Live, Viewer
+from broker.console.words import counted, counts, ended, grouped, summed
 
-_JOBS: Final = 100
-_LOOKED_AT: Final = 20
-_PAGE: Final = 250
-_BAD: Final = (Status.FAILED, Status.TIMED_OUT, Status.REJECTED)
-_REASONS: Final = ("reason", "error", "message", "why", "code", "step")
-_SHOWN: Final = 6
-_TARGETS: Final = 100
+_JOBS: Final = 250
+_PAGES: Final = 4  # of jobs with failures, at first
+_JOBS_SHOWN: Final = 8
+_KINDS: Final = {
+    "": "All kinds",
+    "FAILED": "Failed",
+    "TIMED_OUT": "Timed out",
+    "REJECTED": "Rejected",
+}
 
 
 @dataclass(slots=True)
 class Group:
-    """Executions that ended alike."""
+    """Executions that ended alike; by_job has for each job how many and the first few things."""
 
     status: str
     reason: str
-    things: list[tuple[str, str]] = field(default_factory=list)  # job, thing
+    by_job: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+    chosen: bool = False
+
+    @property
+    def things(self) -> int:
+        """How many executions."""
+        return sum(number for number, _ in self.by_job.values())
 
 
-def reason_of(details: Mapping[str, Any]) -> str:
-    """What a thing says went wrong: the member that is called so, or all it says."""
-    for name in _REASONS:
-        if name in details:
-            return f"{name}: {details[name]}"
-    return (
-        ", ".join(f"{key}: {value}" for key, value in sorted(details.items())) or "no reason given"
-    )
-
-
-def grouped_by_reason(found: Mapping[str, list[dict[str, Any]]]) -> list[Group]:
-    """Executions by job as groups, the largest first."""
-    groups: dict[tuple[str, str], Group] = {}
-    for job_id, executions in found.items():
-        for one in executions:
-            key = (one["status"], reason_of(one.get("statusDetails", {})))
-            group = groups.setdefault(key, Group(*key))
-            group.things.append((job_id, one["thingName"]))
-    return sorted(groups.values(), key=lambda group: -len(group.things))
-
-
-async def show(viewer: Viewer) -> None:
-    """Build the page from the newest jobs that have failures."""
-    body = await viewer.call("jobs/list", maxResults=_JOBS)
-    bad = [job for job in body["jobs"] if any(counts(job)[status] for status in _BAD)][:_LOOKED_AT]
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    cut = False
-    for job in bad:
-        for status in _BAD:
-            if counts(job)[status]:
-                page = await viewer.call(
-                    "jobs/get",
-                    jobId=job["jobId"],
-                    status=status,
-                    includeDocument=False,
-                    maxResults=_PAGE,
-                )
-                found[job["jobId"]] += page["executions"]
-                cut = cut or "nextToken" in page
-    with tag("div", "jb-head"):
-        heading("Failures").classes("jb-grow")
-        said = f"of {counted(len(bad), 'job')} with failures, the newest"
-        words(said + (f", {_PAGE} of each kind at most" if cut else ""), "jb-quiet")
-    groups = grouped_by_reason(found)
-    live = frozenset(job["jobId"] for job in bad if job["status"] == "IN_PROGRESS")
-    for group in groups:
-        _show_group(viewer, group, live)
-    if not groups:
-        empty(
-            "Nothing has failed",
-            "What fails in one of the hundred newest jobs is gathered here, by reason.",
+def merged(groups: list[Group], page: list[dict[str, Any]]) -> list[Group]:
+    """Groups with those of a further page of failures/list, the largest first."""
+    found = {(one.status, one.reason): one for one in groups}
+    for one in page:
+        group = found.setdefault(
+            (one["status"], one["reason"]), Group(one["status"], one["reason"])
         )
+        for job in one["jobs"]:
+            group.by_job[job["jobId"]] = (job["numberOfThings"], job["things"])
+    return sorted(found.values(), key=lambda group: (-group.things, group.status, group.reason))
 
 
-def _show_group(viewer: Viewer, group: Group, live: frozenset[str]) -> None:
-    by_job: dict[str, list[str]] = defaultdict(list)
-    for job_id, thing in group.things:
-        by_job[job_id].append(thing)
-    with tag("section", "jb-card", style="margin-bottom:14px", aria_label=group.reason):
-        with tag("div", "jb-row"):
-            words(grouped(len(group.things)), "jb-number")
-            status_chip(group.status)
-            words(group.reason, "jb-mono jb-grow")
-        for job_id, things in by_job.items():
-            with tag("div", "jb-row", style="margin-top:8px"):
-                path = with_query(job_path(job_id), {"tab": "things", "status": group.status})
-                with tag("a", href=viewer.link(path)):
-                    words(f"{job_id} ({grouped(len(things))})")
-                for thing in things[:_SHOWN]:
-                    with tag("a", "jb-mono", href=viewer.link(execution_path(job_id, thing))):
-                        words(thing)
-                if len(things) > _SHOWN:
-                    words(f"and {grouped(len(things) - _SHOWN)} more", "jb-quiet")
-                if job_id in live:
-                    _retry_in_job(viewer, job_id, group.status)
-                else:
-                    _retry_button(viewer, job_id, things)
+async def show(viewer: Viewer, query: Mapping[str, str]) -> None:
+    """Build the page; the query has `kind`, `search`, `job`, and `retry`, the id of a retry that is followed."""
+    page = _Failures(viewer, query)
+    page.build()
+    await page.read()
+    if page.retry:
+        await page.follow()
+        Live(viewer, page.follow)
 
 
-def _retry_in_job(viewer: Viewer, job_id: str, status: str) -> None:
-    """A job that is under way tries all of a kind again itself, whatever their reasons."""
+class _Failures:
+    def __init__(self, viewer: Viewer, query: Mapping[str, str]) -> None:
+        self.viewer = viewer
+        self.retry = query.get("retry", "")
+        self.list = Listing(viewer, "/failures", query, ("kind", "search", "job"), self.read)
+        if self.list.said["kind"] not in _KINDS:
+            self.list.said["kind"] = ""
+        self.groups: list[Group] = []
+        self._next: str | None = None
+        self._is_whole = True
+        self._boxes: list[ui.checkbox] = []
 
-    async def retry() -> None:
-        sends = sent_as("jobs/retry-failed", {"jobId": job_id})
-        consequence = f"All things of {job_id} that are {status} have another execution of it."
-        if await confirmed("Try them again?", consequence, sends, label="Try again"):
-            body = await send(viewer, "jobs/retry-failed", jobId=job_id, failureType=status)
-            if body is not None:
-                ui.navigate.to(job_path(job_id))
+    def build(self) -> None:
+        """Everything but what was read."""
+        with tag("div", "jb-head"):
+            heading("Failures").classes("jb-grow")
+            self.list.search("search", "Reason has", main=True)
+            self.list.search("job", "Job")
+            kind = ui.select(_KINDS, value="").props('outlined dense aria-label="Kind"')
+            self.list.bound(kind, "kind")
+        self.followed = tag("div")
+        if self.retry:
+            with self.followed, tag("div", "jb-card", style="margin-bottom:14px"):
+                section(f"Retry {self.retry}")
+                self.said = words("", as_="p")
+                self.bar = StatusBar()
+                self.links = tag("div", "jb-row", style="margin-top:8px")
+        with tag("div", "jb-bulk") as self.bulk:
+            self.every = ui.checkbox("Select all that match", on_change=self._choose_all)
+            self.every.props("dense")
+            self.chosen = words("", "jb-grow")
+            self.again = command_button(
+                self.viewer, "Try again", "failures/retry", self._retry, icon="replay"
+            )
+        self.cards = tag("div")
+        with tag("div", "jb-pager"):
+            self.older = ui.button("Look at older jobs", on_click=self._read_older)
+            self.older.props("no-caps flat dense")
 
-    names = {"jobId": job_id}
-    command_button(
-        viewer, "Retry all of this kind", "jobs/retry-failed", retry, icon="replay", names=names
-    )
+    async def read(self) -> None:
+        """Read from the newest job on, and choose nothing."""
+        self.groups, self._next, self._is_whole = [], None, True
+        for _ in range(_PAGES):
+            await self._read_page()
+            if self._next is None:
+                break
+        self._show()
 
+    async def _read_page(self) -> None:
+        said = self.list.said
+        body = await self.viewer.call(
+            "failures/list",
+            failureType=said["kind"] or None,
+            search=said["search"] or None,
+            jobId=said["job"] or None,
+            maxResults=_JOBS,
+            nextToken=self._next,
+        )
+        self.groups = merged(self.groups, body["failures"])
+        self._next = body.get("nextToken")
+        self._is_whole = self._is_whole and body["isWhole"]
 
-def _retry_button(viewer: Viewer, job_id: str, things: list[str]) -> None:
-    async def retry() -> None:
-        first = things[:_TARGETS]
-        if not await confirmed(
-            f"Try {counted(len(first), 'thing')} again?",
-            f"They are sent the document of {job_id} again, as one new job.",
-            "sends jobs/create: POST /api/v1/jobs",
+    async def _read_older(self) -> None:
+        await self._read_page()
+        self._show()
+
+    def _show(self) -> None:
+        self.older.set_visibility(self._next is not None)
+        self.bulk.set_visibility(bool(self.groups))
+        self._boxes = []
+        self.cards.clear()
+        with self.cards:
+            for group in self.groups:
+                self._show_group(group)
+            if not self.groups:
+                is_narrowed = any(self.list.said.values())
+                empty(
+                    "Nothing has failed like this" if is_narrowed else "Nothing has failed",
+                    "Take the search away, or look at another kind."
+                    if is_narrowed
+                    else "What fails is gathered here, by its reason, and can be sent again.",
+                )
+        self._say_chosen()
+
+    def _show_group(self, group: Group) -> None:
+        with tag("section", "jb-card", style="margin-bottom:14px", aria_label=group.reason):
+            with tag("div", "jb-row"):
+                box = ui.checkbox(value=group.chosen).props("dense")
+                box.props["aria-label"] = f"Choose {group.status} {group.reason}"
+                box.on_value_change(lambda event: self._choose(group, chosen=bool(event.value)))
+                self._boxes.append(box)
+                words(grouped(group.things), "jb-number")
+                status_chip(group.status)
+                words(group.reason, "jb-mono jb-grow")
+            shown = list(group.by_job.items())[:_JOBS_SHOWN]
+            for job_id, (number, things) in shown:
+                self._show_job(group, job_id, number, things)
+            if len(group.by_job) > len(shown):
+                rest = counted(len(group.by_job) - len(shown), "job")
+                words(f"and {rest} more", "jb-quiet", as_="p")
+
+    def _show_job(self, group: Group, job_id: str, number: int, things: list[str]) -> None:
+        viewer = self.viewer
+        with tag("div", "jb-row", style="margin-top:8px"):
+            path = with_query(job_path(job_id), {"tab": "things", "status": group.status})
+            with tag("a", href=viewer.link(path)):
+                words(f"{job_id} ({grouped(number)})")
+            for thing in things:
+                with tag("a", "jb-mono", href=viewer.link(execution_path(job_id, thing))):
+                    words(thing)
+            if number > len(things):
+                words(f"and {grouped(number - len(things))} more", "jb-quiet")
+
+    def _choose(self, group: Group, *, chosen: bool) -> None:
+        group.chosen = chosen
+        self._say_chosen()
+
+    def _choose_all(self, event: ValueChangeEventArguments[Any]) -> None:
+        for group, box in zip(self.groups, self._boxes, strict=True):
+            group.chosen = bool(event.value)
+            box.value = group.chosen
+
+    @property
+    def _asked(self) -> tuple[list[Group], list[str]]:
+        """The groups that are chosen, and the jobs that they are of."""
+        groups = [one for one in self.groups if one.chosen]
+        return groups, sorted({job for one in groups for job in one.by_job})
+
+    def _say_chosen(self) -> None:
+        groups, jobs = self._asked
+        total = sum(one.things for one in self.groups)
+        every = {job for one in self.groups for job in one.by_job}
+        more = "" if self._is_whole and self._next is None else ", and there are more"
+        text = f"{counted(total, 'failure')} of {counted(len(every), 'job')}{more}"
+        if groups:
+            number = sum(one.things for one in groups)
+            text = f"{counted(number, 'failure')} of {counted(len(jobs), 'job')} chosen, of {text}"
+        self.chosen.say(text)
+        if self.viewer.may("failures/retry"):
+            self.again.set_enabled(bool(groups))
+
+    async def _retry(self) -> None:
+        groups, jobs = self._asked
+        number = sum(one.things for one in groups)
+        retry_id = f"again-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        body = await confirmed_sending(
+            self.viewer,
+            "failures/retry",
+            f"Try {counted(number, 'failure')} of {counted(len(jobs), 'job')} again?",
+            f"Things are sent the documents that they had: one new job for each document, followed as one, {retry_id}.",
             label="Try again",
-        ):
-            return
-        body = await viewer.call("jobs/get", jobId=job_id, includeExecutions=False)
-        again = f"{job_id[:40]}-retry-{body['timestamp']}"
-        made = job_as_created(body["job"], body["document"], job_id=again)
-        made |= {
-            "targets": [viewer.arn("thing", one) for one in first],
-            "targetSelection": "SNAPSHOT",
-            "description": f"{job_id} again, where it failed",
-        }
-        made.pop("schedulingConfig", None)
-        await viewer.call("jobs/create", **made)
-        ui.navigate.to(job_path(again))
+            failures=[{"status": one.status, "reason": one.reason} for one in groups],
+            jobIds=jobs,
+            retryId=retry_id,
+        )
+        if body is not None:
+            ui.navigate.to(with_query("/failures", {"retry": retry_id}))
 
-    command_button(viewer, "Retry these", "jobs/create", retry, icon="replay")
+    async def follow(self) -> None:
+        """Read how far the jobs of a retry have come, and show them as one."""
+        body = await self.list.page("jobs/list", "jobs", _JOBS, tagKey="retry", tagValue=self.retry)
+        jobs = body["jobs"]
+        found = summed([counts(job) for job in jobs])
+        total = sum(int(job.get("executionCount", 0)) for job in jobs)
+        over = all("completedAt" in job for job in jobs)
+        number = counted(len(jobs), "job")
+        self.said.say(
+            f"{grouped(ended(found))} of {counted(total, 'thing')} ended, in {number}"
+            + (": over" if over and jobs else "")
+        )
+        self.bar.show(found, total)
+        names = [job["jobId"] for job in jobs]
+        if len(names) != len(self.links.default_slot.children):
+            self._link(names, self.links)
+
+    def _link(self, names: list[str], place: Tag) -> None:
+        place.clear()
+        with place:
+            for name in names:
+                with tag("a", href=self.viewer.link(job_path(name))):
+                    words(name)

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from nicegui import ui
-from nicegui.events import ValueChangeEventArguments
 
 from broker.console.api import ApiError, sent_as
 from broker.console.components import (
     Moment,
     Pager,
     command_button,
-    confirmed,
-    empty,
     facts,
     heading,
     section,
@@ -23,7 +20,9 @@ from broker.console.components import (
     tag,
     words,
 )
+from broker.console.dialogs import confirmed_sending, filled
 from broker.console.links import group_path, thing_path, with_query
+from broker.console.listing import Listing
 from broker.console.viewer import Viewer
 from broker.console.words import counted
 
@@ -56,32 +55,25 @@ async def show(viewer: Viewer, query: Mapping[str, str]) -> None:
 class _Groups:
     def __init__(self, viewer: Viewer, query: Mapping[str, str]) -> None:
         self.viewer = viewer
-        self.name = query.get("name", "")
+        self.list = Listing(viewer, "/groups", query, ("name",), self.read)
 
     def build(self) -> None:
         """Everything but the rows."""
         with tag("div", "jb-head"):
             heading("Groups").classes("jb-grow")
-            ui.input(
-                placeholder="Name begins with  /", value=self.name, on_change=self._by_name
-            ).props(
-                'outlined dense clearable debounce=250 aria-label="Name begins with" data-search'
-            )
+            self.list.search("name", "Name begins with", main=True)
             command_button(self.viewer, "New group", "groups/create", self._create, icon="add")
-        self.table = table(_COLUMNS, key="group", label="Groups")
-        self.table.add_slot("body", _ROW)
-        self.nothing = tag("div")
-        self.pager = Pager(self.read)
+        self.list.rows(_COLUMNS, _ROW, key="group", label="Groups")
 
     async def read(self) -> None:
         """Read the page of groups."""
         body = await self.viewer.call(
             "groups/list",
-            namePrefixFilter=self.name or None,
+            namePrefixFilter=self.list.said["name"] or None,
             maxResults=_ROWS,
-            nextToken=self.pager.token,
+            nextToken=self.list.pager.token,
         )
-        self.table.rows = [
+        rows = [
             {
                 "group": one["groupName"],
                 "href": self.viewer.link(group_path(one["groupName"])),
@@ -89,25 +81,19 @@ class _Groups:
             }
             for one in body["thingGroups"]
         ]
-        self.table.set_visibility(bool(self.table.rows))
-        self.pager.show(body, len(self.table.rows))
-        self.nothing.clear()
-        if not self.table.rows:
-            with self.nothing:
-                empty(
-                    "No groups",
-                    "A group is a target for jobs: of things you put in, or of all that fit a query.",
-                )
-
-    async def _by_name(self, event: ValueChangeEventArguments[Any]) -> None:
-        self.name = (event.value or "").strip()
-        self.pager.first()
-        ui.navigate.history.replace(self.viewer.link(with_query("/groups", {"name": self.name})))
-        await self.read()
+        self.list.show(
+            body,
+            rows,
+            ("No group is called like this", "Search for the beginning of a name, in its case."),
+            none_yet=(
+                "No groups yet",
+                "A group is a target for jobs: of things you put in, or of all that fit a query.",
+                None,
+            ),
+        )
 
     async def _create(self) -> None:
-        with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-            words("New group", "jb-h2", as_="h2")
+        def fields() -> tuple[ui.input, ui.input]:
             name = ui.input("Name").props("outlined dense autofocus")
             query = ui.input("Query; empty: you choose its things").props(
                 'outlined dense hint="such as attributes.site:roof AND NOT thingName:pump-9*"'
@@ -118,24 +104,21 @@ class _Groups:
                 found.say(await self._preview(str(query.value or "")))
 
             query.on_value_change(look).props("debounce=400")
-            words(sent_as("groups/create", {}), "jb-quiet jb-mono", as_="p")
-            with ui.row().classes("jb-buttons"):
-                ui.button("Close", on_click=lambda: dialog.submit("")).props("no-caps flat")
-                ui.button("Create", on_click=lambda: dialog.submit("yes")).props(
-                    "no-caps unelevated"
-                )
-        wanted = await dialog
-        dialog.delete()
-        if wanted:
-            made = await send(
-                self.viewer,
-                "groups/create",
-                "Created",
-                thingGroupName=(name.value or "").strip(),
-                queryString=(query.value or "").strip() or None,
-            )
-            if made is not None:
-                await self.read()
+            return name, query
+
+        form = await filled("New group", fields, sent_as("groups/create", {}), label="Create")
+        if form is None:
+            return
+        name, query = form
+        made = await send(
+            self.viewer,
+            "groups/create",
+            "Created",
+            thingGroupName=(name.value or "").strip(),
+            queryString=(query.value or "").strip() or None,
+        )
+        if made is not None:
+            await self.read()
 
     async def _preview(self, query: str) -> str:
         if not query.strip():
@@ -178,6 +161,9 @@ class _Group:
                     command_button(
                         viewer, "Add things", "groups/add", self._add, icon="add", names=names
                     )
+                    command_button(
+                        viewer, "Take out", "groups/remove", self._take, icon="remove", names=names
+                    )
                 command_button(
                     viewer, "Delete", "groups/delete", self._delete, icon="delete", names=names
                 )
@@ -218,31 +204,32 @@ class _Group:
         self.pager.show(body, len(self.table.rows))
 
     async def _add(self) -> None:
-        with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-            words(f"Things for {self.name}", "jb-h2", as_="h2")
-            area = ui.textarea("Names, one a line").props("outlined dense autogrow autofocus")
-            words(sent_as("groups/add", {"thingGroupName": self.name}), "jb-quiet jb-mono", as_="p")
-            with ui.row().classes("jb-buttons"):
-                ui.button("Close", on_click=lambda: dialog.submit("")).props("no-caps flat")
-                ui.button("Add", on_click=lambda: dialog.submit("yes")).props("no-caps unelevated")
-        wanted = await dialog
-        dialog.delete()
-        names = (area.value or "").split()
-        if wanted and names:
-            done = f"Added {counted(len(names), 'thing')}"
-            await send(self.viewer, "groups/add", done, thingGroupName=self.name, thingNames=names)
+        await self._change("groups/add", "Add", "Added")
+
+    async def _take(self) -> None:
+        await self._change("groups/remove", "Take out", "Taken out:")
+
+    async def _change(self, verb: str, label: str, done: str) -> None:
+        def fields() -> ui.textarea:
+            return ui.textarea("Names, one a line").props("outlined dense autogrow autofocus")
+
+        sends = sent_as(verb, {"thingGroupName": self.name})
+        area = await filled(f"{label}: things of {self.name}", fields, sends, label=label)
+        names = (area.value or "").split() if area is not None else []
+        if names:
+            said = f"{done} {counted(len(names), 'thing')}"
+            await send(self.viewer, verb, said, thingGroupName=self.name, thingNames=names)
             await self.read()
 
     async def _delete(self) -> None:
-        sends = sent_as("groups/delete", {"thingGroupName": self.name})
-        if (
-            await confirmed(
-                f"Delete {self.name}?",
-                "Its things stay.",
-                sends,
-                typed=self.name,
-                label="Delete it",
-            )
-            and await send(self.viewer, "groups/delete", thingGroupName=self.name) is not None
-        ):
+        done = await confirmed_sending(
+            self.viewer,
+            "groups/delete",
+            f"Delete {self.name}?",
+            "Its things stay.",
+            typed=self.name,
+            label="Delete it",
+            thingGroupName=self.name,
+        )
+        if done is not None:
             ui.navigate.to("/groups")

@@ -8,7 +8,8 @@ from typing import Any, Final
 from nicegui import ui
 
 from broker.console.api import sent_as
-from broker.console.components import command_button, confirmed, send, status_chip, tag, words
+from broker.console.components import command_button, send, status_chip, tag, words
+from broker.console.dialogs import confirmed, decided
 from broker.console.links import clone_path
 from broker.console.viewer import Viewer
 from broker.console.words import counted, counts, ended
@@ -124,10 +125,18 @@ class Actions:
             " at work on it may finish."
         )
         sends = sent_as("jobs/cancel", {"jobId": self.job_id})
-        if await confirmed(
-            f"Cancel {self.job_id}?", consequence, sends, typed=self.job_id, label="Cancel the job"
-        ):
-            await send(self.viewer, "jobs/cancel", "Canceled", jobId=self.job_id)
+        force = await decided(
+            f"Cancel {self.job_id}?",
+            consequence,
+            sends,
+            typed=self.job_id,
+            label="Cancel the job",
+            option="Also on things at work on it (force)",
+        )
+        if force is not None:
+            await send(
+                self.viewer, "jobs/cancel", "Canceled", jobId=self.job_id, force=force or None
+            )
             await self.read_again()
 
     async def _delete(self) -> None:

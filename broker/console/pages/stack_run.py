@@ -10,7 +10,6 @@ from broker.console.api import sent_as
 from broker.console.components import (
     Moment,
     command_button,
-    confirmed,
     facts,
     heading,
     section,
@@ -20,6 +19,7 @@ from broker.console.components import (
     tag,
     words,
 )
+from broker.console.dialogs import confirmed
 from broker.console.viewer import Live, Viewer
 
 _STEPS: Final = 250

@@ -13,7 +13,6 @@ from broker.console.components import (
     Pager,
     at,
     command_button,
-    confirmed,
     empty,
     facts,
     heading,
@@ -24,9 +23,9 @@ from broker.console.components import (
     tag,
     words,
 )
+from broker.console.dialogs import confirmed_sending, filled, show_token
 from broker.console.draft import DraftError, parameters_of
 from broker.console.links import execution_path, group_path, with_query
-from broker.console.pages.things import show_token
 from broker.console.viewer import Live, Viewer
 from broker.console.words import word
 
@@ -212,60 +211,56 @@ class _Thing:
         }
 
     async def _issue(self) -> None:
-        sends = sent_as("credentials/issue", {"thingName": self.name})
-        if not await confirmed(
+        body = await confirmed_sending(
+            self.viewer,
+            "credentials/issue",
             f"A new token for {self.name}?",
             "The token that it has stops working at once, and its connection is closed.",
-            sends,
             label="Issue it",
-        ):
-            return
-        body = await send(self.viewer, "credentials/issue", thingName=self.name)
+            thingName=self.name,
+        )
         if body is not None:
             await show_token(self.name, body["token"])
             await self.refresh()
 
     async def _revoke(self) -> None:
-        sends = sent_as("credentials/revoke", {"thingName": self.name})
-        if await confirmed(
+        done = await confirmed_sending(
+            self.viewer,
+            "credentials/revoke",
             f"Lock {self.name} out?",
             "Its token and its certificates are refused from now on.",
-            sends,
             typed=self.name,
             label="Revoke all",
-        ):
-            await send(self.viewer, "credentials/revoke", "Revoked", thingName=self.name)
+            done="Revoked",
+            thingName=self.name,
+        )
+        if done is not None:
             await self.refresh()
 
     async def _remove(self) -> None:
-        sends = sent_as("things/delete", {"thingName": self.name})
-        if (
-            await confirmed(
-                f"Remove {self.name}?",
-                "What waits for it becomes REMOVED, and nothing lets it in any more.",
-                sends,
-                typed=self.name,
-                label="Remove it",
-            )
-            and await send(self.viewer, "things/delete", thingName=self.name) is not None
-        ):
+        done = await confirmed_sending(
+            self.viewer,
+            "things/delete",
+            f"Remove {self.name}?",
+            "What waits for it becomes REMOVED, and nothing lets it in any more.",
+            typed=self.name,
+            label="Remove it",
+            thingName=self.name,
+        )
+        if done is not None:
             ui.navigate.to("/things")
 
     async def _edit(self) -> None:
         stored = self.thing.get("attributes", {})
-        with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-            words(f"Attributes of {self.name}", "jb-h2", as_="h2")
-            text = "\n".join(f"{key}={value}" for key, value in stored.items())
-            area = ui.textarea("name=value, one a line", value=text).props(
-                "outlined dense autogrow autofocus"
-            )
-            words(sent_as("things/update", {"thingName": self.name}), "jb-quiet jb-mono", as_="p")
-            with ui.row().classes("jb-buttons"):
-                ui.button("Close", on_click=lambda: dialog.submit("")).props("no-caps flat")
-                ui.button("Save", on_click=lambda: dialog.submit("yes")).props("no-caps unelevated")
-        wanted = await dialog
-        dialog.delete()
-        if not wanted:
+        text = "\n".join(f"{key}={value}" for key, value in stored.items())
+
+        def fields() -> ui.textarea:
+            area = ui.textarea("name=value, one a line", value=text)
+            return area.props("outlined dense autogrow autofocus")
+
+        sends = sent_as("things/update", {"thingName": self.name})
+        area = await filled(f"Attributes of {self.name}", fields, sends, label="Save")
+        if area is None:
             return
         try:
             payload = {"attributes": parameters_of(area.value or ""), "merge": False}

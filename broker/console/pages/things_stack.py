@@ -12,7 +12,6 @@ from broker.console.components import (
     Moment,
     code_block,
     command_button,
-    confirmed,
     empty,
     facts,
     heading,
@@ -23,6 +22,7 @@ from broker.console.components import (
     tag,
     words,
 )
+from broker.console.dialogs import confirmed
 from broker.console.pages.stack_run import STATES, epoch
 from broker.console.viewer import Live, Viewer
 
