@@ -20,10 +20,10 @@ from schema.errors import Code, Rejected
 from schema.group_commands import CreateGroup
 from schema.lifecycle import Status
 from schema.limits import (
+    FAILING_SEARCHED,
     FAILURE_GROUPS,
     FAILURES_LOOKED_AT,
     FAILURES_RETRIED,
-    FAILING_SEARCHED,
     RETRY_JOBS,
     TARGETS_PER_JOB,
 )

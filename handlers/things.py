@@ -115,7 +115,7 @@ async def list_things(context: Context, command: ListThings) -> Outcome:
 
 
 async def get_thing(context: Context, command: GetThing) -> Outcome:
-    """A thing (AWS: DescribeThing) with its groups and the first of its pending executions.
+    """A thing (AWS: DescribeThing) with its groups, the first of its pending executions, and when it was last heard of.
 
     Raises Rejected (ResourceNotFound).
     """
@@ -123,8 +123,10 @@ async def get_thing(context: Context, command: GetThing) -> Outcome:
     row = await _get(context, name)
     groups = await context.connection.fetch(_SQL["list_groups_of_thing"], context.tenant_id, name)
     queues = await store.load_queues(context.connection, context.tenant_id, [name])
+    seen = await context.connection.fetchval(_SQL["find_last_seen"], context.tenant_id, name)
     return Outcome(
         {
+            **({} if seen is None else {"lastSeenAt": seconds(seen)}),
             **_summary(context.home, row),
             "defaultClientId": name,
             "thingId": str(row["thing_id"]),

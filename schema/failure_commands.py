@@ -49,7 +49,8 @@ class RetryFailures(CommentedCommand):
         tuple[Failure, ...], Field(strict=False, min_length=1, max_length=FAILURE_GROUPS)
     ]
     job_ids: (
-        Annotated[tuple[JobId, ...], Field(strict=False, min_length=1, max_length=RETRY_SOURCES)] | None
+        Annotated[tuple[JobId, ...], Field(strict=False, min_length=1, max_length=RETRY_SOURCES)]
+        | None
     ) = None
     retry_id: Annotated[str, Field(pattern=RETRY_ID)] | None = None
     description: Text | None = None

@@ -17,8 +17,8 @@ from broker.console.viewer import Viewer
 _REQUESTS: Final = 20  # for one page of a list that may be short and yet go on
 
 
-class Listing:
-    """The fields, the table and the pager of a list; `said` has what the fields say, "" for nothing."""
+class Fields:
+    """What narrows a page; `said` has what the fields say, "" for nothing."""
 
     def __init__(
         self,
@@ -32,7 +32,6 @@ class Listing:
         self.viewer = viewer
         self.said = {name: query.get(name, "") for name in names}
         self._path = path
-        self._after = query.get("after")
         self._read = read
 
     def search(self, name: str, label: str, *, main: bool = False) -> ui.input:
@@ -52,6 +51,36 @@ class Listing:
 
         element.on_value_change(changed)
 
+    async def narrow(self, name: str, text: str) -> None:
+        """Read anew with another value of a field."""
+        if self.said[name] != text.strip():
+            self.said[name] = text.strip()
+            await self._begin()
+
+    async def _begin(self) -> None:
+        await self._show_read(self.said)
+
+    async def _show_read(self, said: Mapping[str, str | None]) -> None:
+        """Have the URL say what is read, and read it."""
+        ui.navigate.history.replace(self.viewer.link(with_query(self._path, said)))
+        await self._read()
+
+
+class Listing(Fields):
+    """A list in pages: its fields, its table and its pager."""
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        path: str,
+        query: Mapping[str, str],
+        names: Sequence[str],
+        read: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Take what `Fields` does; the query may have `after`, where the page begins."""
+        super().__init__(viewer, path, query, names, read)
+        self._after = query.get("after")
+
     def rows(
         self,
         columns: Sequence[Mapping[str, Any]],
@@ -68,32 +97,17 @@ class Listing:
         self.pager = Pager(self.turn)
         self.pager.first(self._after)
 
-    async def narrow(self, name: str, text: str) -> None:
-        """Read the list anew with another value of a field."""
-        if self.said[name] != text.strip():
-            self.said[name] = text.strip()
-            self.pager.first()
-            await self.turn()
+    async def _begin(self) -> None:
+        self.pager.first()
+        await self.turn()
 
     async def turn(self) -> None:
         """Read the page that the pager stands at."""
-        said = {**self.said, "after": self.pager.token}
-        ui.navigate.history.replace(self.viewer.link(with_query(self._path, said)))
-        await self._read()
+        await self._show_read({**self.said, "after": self.pager.token})
 
     async def page(self, verb: str, member: str, most: int, **asked: object) -> Body:
-        """A page of a list from where the pager stands; one that is short and goes on is asked for again."""
-        found: list[Any] = []
-        token = self.pager.token
-        for _ in range(_REQUESTS):
-            body = await self.viewer.call(
-                verb, **asked, maxResults=most - len(found), nextToken=token
-            )
-            found += body[member]
-            token = body.get("nextToken")
-            if token is None or len(found) >= most:
-                break
-        return {member: found, **({"nextToken": token} if token else {})}
+        """A page of a list from where the pager stands, as `whole_page`."""
+        return await whole_page(self.viewer, verb, member, most, self.pager.token, **asked)
 
     def show(
         self,
@@ -112,3 +126,17 @@ class Listing:
         if not rows:
             with self._nothing:
                 empty(*(nothing if any(self.said.values()) else none_yet))
+
+
+async def whole_page(
+    viewer: Viewer, verb: str, member: str, most: int, token: str | None = None, **asked: object
+) -> Body:
+    """A page of a list; one that is short although the list goes on is asked for again, some times."""
+    found: list[Any] = []
+    for _ in range(_REQUESTS):
+        body = await viewer.call(verb, **asked, maxResults=most - len(found), nextToken=token)
+        found += body[member]
+        token = body.get("nextToken")
+        if token is None or len(found) >= most:
+            break
+    return {member: found, **({"nextToken": token} if token else {})}

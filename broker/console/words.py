@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from broker.console.draft_rows import window_words
 from schema.lifecycle import Status
 
 Json = Mapping[str, Any]
@@ -220,11 +221,8 @@ def schedule_words(config: Json | None) -> str:
     windows = config.get("maintenanceWindows") or []
     words = f"Begins on {start}" if start else "Begins when it is created"
     if windows:
-        said = [
-            f"{one.get('startTime')} for {counted(int(one.get('durationInMinutes', 0)), 'minute')}"
-            for one in windows
-        ]
-        words += f", and tells things only in its windows ({'; '.join(said)})"
+        said = "; ".join(map(window_words, windows))
+        words += f", and tells things only in its windows ({said})"
     if end:
         then = {
             "STOP_ROLLOUT": "tells nobody any more",
@@ -240,13 +238,12 @@ def stages_words(stages: Sequence[Json] | None) -> str:
     if not stages:
         return ""
     steps = [_stage_size(one) for one in stages]
-    first = stages[0]
-    words = (
-        f"Comes in {counted(len(stages), 'stage')}: {', then '.join(steps)}; the next begins when"
-    )
-    words += f" {first.get('successPercentage', 100):g} % of one have succeeded"
-    if first.get("soakMinutes"):
-        words += f" and {lasting(60 * first['soakMinutes'])} have passed"
+    shares = [f"{one.get('successPercentage', 100):g} %" for one in stages[:-1] or stages]
+    needed = shares[0] if len(set(shares)) == 1 else f"{', then '.join(shares)}"
+    words = f"Comes in {counted(len(stages), 'stage')}: {', then '.join(steps)}"
+    words += f"; the next begins when {needed} of one have succeeded"
+    if stages[0].get("soakMinutes"):
+        words += f" and {lasting(60 * stages[0]['soakMinutes'])} have passed"
     return words + "."
 
 

@@ -42,6 +42,17 @@ RETURNING thing_name;
 SELECT thing_name, thing_id, thing_type, attributes, version, created_at FROM things
 WHERE tenant_id = $1 AND thing_name = $2;
 
+-- name: find_last_seen
+-- When a thing was last heard of: began a job, reported on one, or used its token over HTTP; null for never. A look at its
+-- queue over MQTT leaves no row.
+-- params: tenant, name
+SELECT greatest(
+    (SELECT greatest(max(e.started_at), max(e.last_updated_at) FILTER (
+                WHERE e.status IN ('IN_PROGRESS', 'SUCCEEDED', 'FAILED', 'REJECTED')))
+     FROM executions e WHERE e.tenant_id = $1 AND e.thing_name = $2),
+    (SELECT max(c.last_used_at) FROM credentials c
+     WHERE c.tenant_id = $1 AND c.principal = $2 AND c.principal <> ''));
+
 -- name: update_thing
 -- A thing as it is from now on.
 -- params: tenant, name, type or null, attributes

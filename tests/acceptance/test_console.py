@@ -88,8 +88,10 @@ async def new_job(page: Page, job_id: str) -> None:
     await page.get_by_role("link", name="New job").click()
     await page.get_by_role("textbox", name="Id").fill(job_id)
     await page.get_by_role("button", name="Add pumps").click()
-    await page.get_by_role("textbox", name="% of things").fill("10, 100")
-    await page.get_by_role("spinbutton", name="% that must succeed").fill("50")
+    for _ in range(2):  # a tenth of the things, and the rest
+        await page.get_by_role("button", name="Add: stage").click()
+    first = page.get_by_role("group", name="Stage 1")
+    await first.get_by_role("spinbutton", name="% that must succeed").fill("50")
     await expect(page.get_by_text("It is for 200 things now.")).to_be_visible(timeout=PATIENCE)
     await page.get_by_role("button", name="Create the job").click()
     await expect(page.get_by_role("heading", name=job_id, exact=True)).to_be_visible(
@@ -114,6 +116,7 @@ async def test_an_operator_sees_a_job_through(scene: Scene) -> None:
         assert sum(counts.values()) == 200
         await expect(page.get_by_text("Stage 2", exact=True)).to_be_visible()
         await retry_a_failure(page, scene, counts["Failed"])
+        await retry_all_failures(found, scene, counts["Failed"])
         await cancel_another(found, scene)
         assert found.complaints == []
         assert found.hosts <= {
@@ -139,6 +142,25 @@ async def retry_a_failure(page: Page, scene: Scene, failed: int) -> None:
     assert (await scene.desk.job(again))["targets"][0].endswith(f":thing/{thing}")
 
 
+async def retry_all_failures(found: Reader, scene: Scene, failed: int) -> None:
+    """What failed is sent again as one job, by the page of failures, and followed there."""
+    page = found.page
+    await found.open("/failures?job=fw-7")
+    await expect(page.get_by_text(f"{failed} failures of 1 job")).to_be_visible()
+    await page.get_by_role("checkbox", name="Select all that match").click()
+    await expect(page.get_by_text(f"{failed} failures of 1 job chosen")).to_be_visible()
+    await page.get_by_role("button", name="Try again").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_text("failures/retry")).to_be_visible()
+    await dialog.get_by_role("button", name="Try again").click()
+    followed = page.get_by_text(f"of {failed} things ended, in 1 job")
+    await expect(followed).to_be_visible(timeout=PATIENCE)
+    again = page.url.rpartition("=")[2]
+    assert (await scene.desk.job(again))["executionCount"] == failed
+    asked = {"jobId": "fw-7"}
+    assert (await scene.desk.accepted("failures/list", asked))["failures"] == []
+
+
 async def cancel_another(found: Reader, scene: Scene) -> None:
     """Cancel a job that waits for a thing that is away; its name has to be typed first."""
     page = found.page
@@ -156,6 +178,112 @@ async def cancel_another(found: Reader, scene: Scene) -> None:
     assert (await scene.desk.job("forlorn"))["status"] == "CANCELED"
     await page.get_by_role("tab", name="Events").click()
     await expect(page.get_by_role("log").get_by_text("away-1")).to_be_visible(timeout=PATIENCE)
+
+
+async def test_things_groups_and_many_jobs_are_seen_to(scene: Scene) -> None:
+    """An admin makes a thing and a group by their dialogs, sees to both, and handles several jobs at once."""
+    async with reader(scene.browser, scene.console, scene.tokens["admin"]) as found:
+        await see_to_a_thing(found)
+        await see_to_a_group(found, scene)
+        await approve_a_job(found, scene)
+        await handle_jobs_at_once(found, scene)
+        assert found.complaints == []
+
+
+async def see_to_a_thing(found: Reader) -> None:
+    """It is made with a token, has its attributes changed, another token, is locked out, and removed."""
+    page = found.page
+    dialog = page.get_by_role("dialog")
+    await found.open("/things?name=fan-")
+    await expect(page.get_by_text("No thing is like this")).to_be_visible()
+    await page.get_by_role("button", name="New thing").click()
+    await dialog.get_by_role("textbox", name="Name", exact=True).fill("fan-1")
+    await dialog.get_by_label("Attributes").fill("site=roof")
+    await dialog.get_by_role("button", name="Create").click()
+    await page.get_by_role("button", name="I have it").click()
+    await page.get_by_role("link", name="fan-1").click()
+    await page.get_by_role("button", name="Attributes").click()
+    await dialog.get_by_label("name=value").fill("site=yard")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("yard")).to_be_visible()
+    await page.get_by_role("button", name="Issue a token").click()
+    await dialog.get_by_role("button", name="Issue it").click()
+    await page.get_by_role("button", name="I have it").click()
+    await page.get_by_role("button", name="Revoke all").click()
+    await dialog.get_by_role("textbox").fill("fan-1")
+    await dialog.get_by_role("button", name="Revoke all").click()
+    await expect(page.locator(".jb-status.st-SUCCEEDED")).to_have_count(0)
+    await page.get_by_role("button", name="Remove").click()
+    await dialog.get_by_role("textbox").fill("fan-1")
+    await dialog.get_by_role("button", name="Remove it").click()
+    await expect(page.get_by_role("heading", name="Things")).to_be_visible()
+
+
+async def see_to_a_group(found: Reader, scene: Scene) -> None:
+    """A query shows what it fits before the group is made; a static group has things put in and taken out."""
+    page = found.page
+    dialog = page.get_by_role("dialog")
+    await found.open("/groups")
+    await page.get_by_role("button", name="New group").click()
+    await dialog.get_by_role("textbox", name="Name", exact=True).fill("tens")
+    await dialog.get_by_label("Query").fill("thingName:pump-01*")
+    await expect(dialog.get_by_text("Fits now: pump-010, pump-011")).to_be_visible()
+    await dialog.get_by_role("button", name="Create").click()
+    await expect(page.get_by_role("link", name="tens")).to_be_visible()
+    await scene.desk.accepted("groups/create", {"thingGroupName": "few"})
+    await found.open("/groups/few")
+    await page.get_by_role("button", name="Add things").click()
+    await dialog.get_by_role("textbox").fill("pump-001\npump-002")
+    await dialog.get_by_role("button", name="Add").click()
+    await expect(page.get_by_role("link", name="pump-002")).to_be_visible()
+    await page.get_by_role("button", name="Take out").click()
+    await dialog.get_by_role("textbox").fill("pump-002")
+    await dialog.get_by_role("button", name="Take out").click()
+    await expect(page.get_by_role("link", name="pump-002")).to_have_count(0)
+    await page.get_by_role("button", name="Delete").click()
+    await dialog.get_by_role("textbox").fill("few")
+    await dialog.get_by_role("button", name="Delete it").click()
+    await expect(page.get_by_role("heading", name="Groups")).to_be_visible()
+
+
+async def approve_a_job(found: Reader, scene: Scene) -> None:
+    """One that waits for another role's yes goes on by it."""
+    page = found.page
+    job = aws_job("away-1", jobId="asked")
+    await scene.desk.accepted("jobs/create", {**job, "approvalConfig": {"requiredApprovals": 1}})
+    await found.open("/jobs/asked")
+    await page.get_by_role("button", name="Approve").click()
+    await expect(page.get_by_text("admin-1 (admin): approve")).to_be_visible()
+    await expect(page.get_by_role("button", name="Deny")).to_have_count(0)
+
+
+async def handle_jobs_at_once(found: Reader, scene: Scene) -> None:
+    """Jobs are found by a tag that stands in the URL; what is done to them says what it touches, and is typed."""
+    page = found.page
+    tags = [{"Key": "team", "Value": "many"}]
+    for job_id in ("many-1", "many-2"):
+        await scene.desk.accepted("jobs/create", aws_job("away-1", jobId=job_id, tags=tags))
+    await found.open("/?tag=team%3Dmany")
+    await expect(page.locator("tr a[data-row]")).to_have_count(2)
+    dialog = page.get_by_role("dialog")
+    for label, typed in (
+        ("Pause", ""),
+        ("Resume", ""),
+        ("Cancel", "cancel 2"),
+        ("Delete", "delete 2"),
+    ):
+        await page.get_by_role("checkbox", name="Choose all").click()
+        await expect(page.get_by_text("2 jobs chosen, 2 executions")).to_be_visible()
+        await page.locator(".jb-bulk").get_by_role("button", name=label).click()
+        await expect(dialog.get_by_text(f"{label} 2 jobs?")).to_be_visible()
+        if typed:
+            await dialog.get_by_role("textbox").fill(typed)
+        if label == "Cancel":
+            await dialog.get_by_role("checkbox", name="force").click()
+        await dialog.get_by_role("button", name=label).click()
+        await expect(dialog).to_be_hidden()
+        await expect(page.get_by_text("2 jobs chosen")).to_be_hidden()
+    await expect(page.get_by_text("No job is like this")).to_be_visible(timeout=PATIENCE)
 
 
 async def test_a_deprovisioning_runs_to_its_end(scene: Scene) -> None:

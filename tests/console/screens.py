@@ -12,7 +12,7 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,8 @@ SCREENS: Final = {
     "group": "/groups/roof",
     "templates": "/templates",
     "failures": "/failures",
+    "filters": "/?group=pumps&since=2020-01-01",
+    "clone": "/new?clone=calibrate",
     "things-stack": "/things-stack",
     "events": "/events",
     "system": "/system",
@@ -198,7 +200,7 @@ async def _work(fleet: Fleet, tokens: dict[str, str]) -> None:
                 await report(name, "firmware-7-1", *ended)
 
 
-async def take(browser: Browser, fleet: Fleet, out: Path, only: str | None) -> list[str]:
+async def take(browser: Browser, fleet: Fleet, out: Path, only: Sequence[str] | None) -> list[str]:
     """Take the pictures; returns what browsers complained of."""
     complaints = []
     for theme in ("light", "dark"):
@@ -212,7 +214,7 @@ async def take(browser: Browser, fleet: Fleet, out: Path, only: str | None) -> l
                 height=height,
             ) as found:
                 for name, path in SCREENS.items():
-                    if only is None or only == name:
+                    if only is None or name in only:
                         await _picture(found, path, out / f"{name}-{theme}-{size}.png")
                 complaints += found.complaints
     return complaints
@@ -228,7 +230,7 @@ async def main() -> int:
     """Run the fleet, take the pictures, say where they are."""
     parser = argparse.ArgumentParser(prog="python -m tests.console.screens", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("screenshots"), help="where they go")
-    parser.add_argument("--only", choices=[*SCREENS], help="one screen alone")
+    parser.add_argument("--only", choices=[*SCREENS], nargs="+", help="some screens alone")
     arguments = parser.parse_args()
     if CHROMIUM is None:
         sys.stderr.write(f"{WITHOUT}\n")

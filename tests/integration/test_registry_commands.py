@@ -135,6 +135,12 @@ async def test_a_thing_is_shown_with_groups_and_pending_executions(desk: Desk) -
     assert [group["groupName"] for group in shown["thingGroups"]] == ["g"]
     pending = [(one["jobId"], one["status"]) for one in shown["pendingExecutions"]]
     assert pending == [("j1", "QUEUED"), ("j2", "QUEUED")]
+    assert "lastSeenAt" not in shown
+    plane = Plane(desk.pool)
+    await plane.accepted("t1/jobs/get")
+    assert "lastSeenAt" not in await desk.accepted("things/get", {"thingName": "t1"})
+    begun = (await plane.accepted("t1/jobs/start-next"))["execution"]["startedAt"]
+    assert (await desk.accepted("things/get", {"thingName": "t1"}))["lastSeenAt"] == begun
     assert (await desk.rejected("things/get", {"thingName": "t2"}))["code"] == "ResourceNotFound"
 
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from broker.console.api import request_of, sent_as
 from broker.console.copies import as_boto3, as_cli, as_curl, as_mosquitto, job_as_created
-from broker.console.draft import Draft, DraftError, draft_of, marked, placeholder_marked
+from broker.console.draft import Draft, draft_of
+from broker.console.draft_rows import DraftError, StageRow, WindowRow
+from broker.console.draft_texts import marked, placeholder_marked
 from broker.console.feed import messages
 from broker.console.links import execution_path, with_query
 from broker.console.session import Sessions
@@ -139,7 +141,7 @@ def test_durations_in_words(seconds: float, said: str) -> None:
 
 def test_a_draft_becomes_the_command_and_comes_from_a_job() -> None:
     """What the form of a clone sends is a job of the same settings, and the API takes it."""
-    draft = draft_of(JOB, DOCUMENT)
+    draft = draft_of(JOB, DOCUMENT, BERLIN)
     made = draft.command(BERLIN)
     decode("jobs/create", made)
     for name in (
@@ -156,9 +158,78 @@ def test_a_draft_becomes_the_command_and_comes_from_a_job() -> None:
     }
     later = Draft(targets=[ARN], start="2027-07-01T10:00").command(BERLIN)
     assert later["schedulingConfig"] == {"startTime": "2027-07-01 08:00"}
+    tagged = Draft(targets=[ARN], tags="team=pumps, site = x").command(BERLIN)
+    assert tagged["tags"] == [{"Key": "team", "Value": "pumps"}, {"Key": "site", "Value": "x"}]
     filled = Draft(targets=[ARN], template="arn:x", parameters="a = 1\n\nb=c=d").command(BERLIN)
     assert filled["documentParameters"] == {"a": "1", "b": "c=d"}
     assert "document" not in filled
+
+
+def test_a_clone_keeps_what_a_job_has_several_of() -> None:
+    """Stages of every kind, all criteria, the schedule with its windows, and how its URLs are signed."""
+    several: dict[str, Any] = {
+        "targets": [ARN],
+        "abortConfig": {
+            "criteriaList": [
+                {**JOB["abortConfig"]["criteriaList"][0], "failureType": kind}
+                for kind in ("FAILED", "ALL")
+            ]
+        },
+        "jobExecutionsRetryConfig": {
+            "criteriaList": [
+                {"failureType": "FAILED", "numberOfRetries": 1},
+                {"failureType": "TIMED_OUT", "numberOfRetries": 3},
+            ]
+        },
+        "jobExecutionsRolloutConfig": {
+            "exponentialRate": {
+                "baseRatePerMinute": 5,
+                "incrementFactor": 1.5,
+                "rateIncreaseCriteria": {"numberOfSucceededThings": 20},
+            }
+        },
+        "schedulingConfig": {
+            "startTime": "2027-07-01 08:00",
+            "endTime": "2027-07-02 08:00",
+            "endBehavior": "CANCEL",
+            "maintenanceWindows": [
+                {"startTime": "cron(30 2 ? * SUN *)", "durationInMinutes": 90},
+                {"startTime": "cron(0 2 3W * ? 2027)", "durationInMinutes": 60},
+            ],
+        },
+        "stages": [
+            {"numberOfThings": 3, "successPercentage": 90, "soakMinutes": 5},
+            {"thingGroupName": "roof", "successPercentage": 95, "errorPercentage": 2.5},
+            {
+                "attribute": {"name": "site", "value": "yard"},
+                "successPercentage": 95,
+                "numberOfFailures": 4,
+                "errorAction": "CANCEL",
+                "successAction": "PAUSE",
+            },
+            {"percentage": 50.0, "successPercentage": 95},
+            {"successPercentage": 100},
+        ],
+        "presignedUrlConfig": {"expiresInSec": 900},
+    }
+    made = draft_of(several, DOCUMENT, BERLIN, {"team": "pumps"}).command(BERLIN)
+    decode("jobs/create", made)
+    assert {name: made[name] for name in several} == several
+    assert made["tags"] == [{"Key": "team", "Value": "pumps"}]
+    assert sentences(several)[0] == (
+        "Begins on 2027-07-01 08:00, and tells things only in its windows (Sundays at 02:30 UTC for 90 min;"
+        " cron(0 2 3W * ? 2027) for 60 min). On 2027-07-02 08:00 it cancels what is queued."
+    )
+
+
+def test_rows_that_cannot_be_are_refused() -> None:
+    """A size or a time that is none is named."""
+    for stage in (StageRow(size="many"), StageRow("attribute", "site")):
+        with pytest.raises(DraftError, match=r"stages: '(many|site)' is no"):
+            Draft(stages=[stage]).command(BERLIN)
+    for at in ("24:00", "", "2"):
+        with pytest.raises(DraftError, match=r"windows: .* is no time"):
+            Draft(windows=[WindowRow(at=at)]).command(BERLIN)
 
 
 def test_what_is_wrong_in_a_document_is_marked() -> None:

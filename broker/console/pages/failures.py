@@ -23,7 +23,7 @@ from broker.console.components import (
 )
 from broker.console.dialogs import confirmed_sending
 from broker.console.links import execution_path, job_path, with_query
-from broker.console.listing import Listing
+from broker.console.listing import Fields, whole_page
 from broker.console.viewer import Live, Viewer
 from broker.console.words import counted, counts, ended, grouped, summed
 
@@ -79,9 +79,9 @@ class _Failures:
     def __init__(self, viewer: Viewer, query: Mapping[str, str]) -> None:
         self.viewer = viewer
         self.retry = query.get("retry", "")
-        self.list = Listing(viewer, "/failures", query, ("kind", "search", "job"), self.read)
-        if self.list.said["kind"] not in _KINDS:
-            self.list.said["kind"] = ""
+        self.fields = Fields(viewer, "/failures", query, ("kind", "search", "job"), self.read)
+        if self.fields.said["kind"] not in _KINDS:
+            self.fields.said["kind"] = ""
         self.groups: list[Group] = []
         self._next: str | None = None
         self._is_whole = True
@@ -91,10 +91,10 @@ class _Failures:
         """Everything but what was read."""
         with tag("div", "jb-head"):
             heading("Failures").classes("jb-grow")
-            self.list.search("search", "Reason has", main=True)
-            self.list.search("job", "Job")
+            self.fields.search("search", "Reason has", main=True)
+            self.fields.search("job", "Job")
             kind = ui.select(_KINDS, value="").props('outlined dense aria-label="Kind"')
-            self.list.bound(kind, "kind")
+            self.fields.bound(kind, "kind")
         self.followed = tag("div")
         if self.retry:
             with self.followed, tag("div", "jb-card", style="margin-bottom:14px"):
@@ -124,7 +124,7 @@ class _Failures:
         self._show()
 
     async def _read_page(self) -> None:
-        said = self.list.said
+        said = self.fields.said
         body = await self.viewer.call(
             "failures/list",
             failureType=said["kind"] or None,
@@ -150,7 +150,7 @@ class _Failures:
             for group in self.groups:
                 self._show_group(group)
             if not self.groups:
-                is_narrowed = any(self.list.said.values())
+                is_narrowed = any(self.fields.said.values())
                 empty(
                     "Nothing has failed like this" if is_narrowed else "Nothing has failed",
                     "Take the search away, or look at another kind."
@@ -235,7 +235,8 @@ class _Failures:
 
     async def follow(self) -> None:
         """Read how far the jobs of a retry have come, and show them as one."""
-        body = await self.list.page("jobs/list", "jobs", _JOBS, tagKey="retry", tagValue=self.retry)
+        asked = {"tagKey": "retry", "tagValue": self.retry}
+        body = await whole_page(self.viewer, "jobs/list", "jobs", _JOBS, **asked)
         jobs = body["jobs"]
         found = summed([counts(job) for job in jobs])
         total = sum(int(job.get("executionCount", 0)) for job in jobs)

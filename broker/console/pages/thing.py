@@ -24,7 +24,8 @@ from broker.console.components import (
     words,
 )
 from broker.console.dialogs import confirmed_sending, filled, show_token
-from broker.console.draft import DraftError, parameters_of
+from broker.console.draft_rows import DraftError
+from broker.console.draft_texts import parameters_of
 from broker.console.links import execution_path, group_path, with_query
 from broker.console.viewer import Live, Viewer
 from broker.console.words import word
@@ -145,6 +146,10 @@ class _Thing:
                 [
                     ("Type", one.get("thingTypeName")),
                     *sorted(one.get("attributes", {}).items()),
+                    (
+                        "Last report",
+                        Moment(one["lastSeenAt"]) if "lastSeenAt" in one else "none yet",
+                    ),
                     ("Registered", Moment(one["createdAt"])),
                     ("Version", one.get("version")),
                 ],

@@ -10,7 +10,8 @@ from nicegui import ui
 from broker.console.api import sent_as
 from broker.console.components import command_button, heading, send, tag
 from broker.console.dialogs import filled, show_token
-from broker.console.draft import DraftError, parameters_of
+from broker.console.draft_rows import DraftError
+from broker.console.draft_texts import parameters_of
 from broker.console.links import thing_path
 from broker.console.listing import Listing
 from broker.console.viewer import Viewer
