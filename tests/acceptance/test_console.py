@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 
 THINGS = [f"pump-{number:03}" for number in range(1, 201)]
 PATIENCE = 60_000  # milliseconds
+expect.set_options(timeout=PATIENCE)
 SERIOUS = {"serious", "critical"}
 PAGES = (
     *("/", "/jobs/looked-at", "/jobs/looked-at?tab=things", "/jobs/looked-at/things/pump-001"),

@@ -137,7 +137,7 @@ class Form:
     def _stages(self) -> None:
         def build(row: StageRow) -> None:
             self._select(SIZES, "Reaches", "by", row)
-            self._text("How far", "size", row, hint="5, 200, a group, name=value")
+            self._text("How far", "size", row)
             self._number("% that must succeed", "success", row)
             self._number("Then wait, minutes", "soak", row)
             self._select(_THEN, "Then", "then", row)
@@ -223,7 +223,8 @@ class Form:
             self._changed()
 
         show()
-        ui.button(f"Add: {what.lower()}", icon="add", on_click=add).props("no-caps flat dense")
+        more = ui.button(f"Add: {what.lower()}", icon="add", on_click=add)
+        more.props("no-caps flat dense").classes("jb-add")
 
     def _row(
         self, row: _Row, build: Callable[[_Row], None], name: str, take: Callable[[], None]
