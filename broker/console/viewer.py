@@ -24,7 +24,10 @@ _THEMES: Final = {"dark": True, "light": False}
 
 @dataclass(slots=True)
 class Viewer:
-    """One open page's reader. `lost` is what the API said when it last did not answer."""
+    """One open page's reader. `lost` is what the API said when it last did not answer.
+
+    dark: as was chosen, None for as the system has it; shade: what that came to when a page was last opened.
+    """
 
     api: Api
     sessions: Sessions
@@ -36,6 +39,7 @@ class Viewer:
     home: tuple[str, str]
     zone: ZoneInfo
     dark: bool | None
+    shade: str
     prefix: str
     client: Client
     visible: bool = True
@@ -121,6 +125,7 @@ async def viewer_of(
         home=(who["awsRegion"], who["awsAccount"]),
         zone=zone_of(unquote(request.cookies.get("jobbroker_zone", ""))),
         dark=_THEMES.get(request.cookies.get("jobbroker_theme", "")),
+        shade=request.cookies.get("jobbroker_shade", "light"),
         prefix=str(request.scope.get("root_path", "")),
         client=client,
     )

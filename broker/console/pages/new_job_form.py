@@ -104,7 +104,7 @@ class Form:
                     "jb-quiet",
                     as_="p",
                 )
-                theme: Any = "vscodeDark" if self.viewer.dark else "vscodeLight"
+                theme: Any = "vscodeDark" if self.viewer.shade == "dark" else "vscodeLight"
                 editor = ui.codemirror(language="JSON", theme=theme).classes("jb-editor")
                 editor.props["aria-label"] = "Document"
                 self._bind(editor, "document")

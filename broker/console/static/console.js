@@ -9,12 +9,14 @@
   const wished = recall("jobbroker_theme");
   const isDark = wished ? wished === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.classList.toggle("jb-dark", isDark);
+  remember("jobbroker_shade", isDark ? "dark" : "light");
 
   const theme = () => {
     const dark = !document.body.classList.contains("body--dark");
     Quasar.Dark.set(dark);
     document.documentElement.classList.toggle("jb-dark", dark);
     remember("jobbroker_theme", dark ? "dark" : "light");
+    remember("jobbroker_shade", dark ? "dark" : "light");
   };
 
   // Clipboards are for secure pages only; a page that came by plain HTTP copies by a selection.
