@@ -1,4 +1,4 @@
-"""Executions, read and written in sets: the one place that touches their rows, their counts and the outbox.
+"""Executions, read and written in sets: the one place from which their rows, their counts and the outbox are touched.
 
 Lock order, everywhere: a job's advisory lock (background chunks) -> things by name -> executions -> job_counts by job
 -> job_stages by job and number -> jobs by id. Holding a thing's row is what makes "who is first" one decision at a
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.aborts import abort_jobs
 from handlers.counters import count
-from handlers.retrying import insert_again, require_live, retry
+from handlers.execution_rows import column, write_executions
+from handlers.retrying import require_live, retry
 from schema import events, timeline
 from schema.arns import Home
 from schema.changes import (
@@ -26,7 +27,6 @@ from schema.changes import (
     notifications,
 )
 from schema.device import seconds
-from schema.errors import Conflict
 from schema.lifecycle import Execution, JobStatus, Status
 from schema.pending import WINDOW, is_offered, order
 from schema.sql import queries
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from schema.counts import Counts
 
 _SQL = queries("executions")
-_NULL: Final = "\\N"
 _BEYOND_HEADS: Final = 4  # loaded beyond the heads that are needed, in case some are not offered
 _STATUS: Final = {str(status): status for status in Status}
 _JOB_STATUS: Final = {str(status): status for status in JobStatus}
@@ -117,7 +116,7 @@ async def _load_windows(
 ) -> dict[str, list[Loaded]]:
     found: dict[str, list[Loaded]] = {name: [] for name in windows}
     rows = await connection.fetch(
-        _SQL["load_queues"], tenant_id, "\n".join(windows), _column(windows.values())
+        _SQL["load_queues"], tenant_id, "\n".join(windows), column(windows.values())
     )
     for row in rows:
         found[row["thing_name"]].append(_loaded(row))
@@ -201,7 +200,7 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
     """
     net = collapsed(changes)
     entries = timeline.written(changes)
-    tenant, followed = await _write_executions(connection, tenant_id, net, entries)
+    tenant, followed = await write_executions(connection, tenant_id, net, entries)
     retries = await retry(connection, tenant_id, net, now=now)
     moves = [*(one for one in net if not is_progress(one)), *retries.changes]
     counted = await count(connection, tenant_id, moves, followed=retries.followed | followed)
@@ -337,82 +336,3 @@ def _job_members(row: asyncpg.Record) -> dict[str, object]:
         "lastUpdatedAt": seconds(row["updated_at"]),
         "completedAt": None if completed is None else seconds(completed),
     }
-
-
-async def _write_executions(
-    connection: Connection,
-    tenant_id: str,
-    net: Sequence[Change],
-    entries: Mapping[tuple[str, str, int], str],
-) -> tuple[asyncpg.Record, frozenset[tuple[str, str, int]]]:
-    """Write one change an execution; entries are what that adds to the timelines.
-
-    Returns how the tenant's ARNs are written and which events it wants, and the deleted ones that later ones followed.
-    """
-    added = [after for before, after in net if before is None and after is not None]
-    gone = [before for before, after in net if before is not None and after is None]
-    moved = [(before, after) for before, after in net if before is not None and after is not None]
-    tenant, followed = None, frozenset[tuple[str, str, int]]()
-    if again := [one for one in added if one.recent]:
-        await insert_again(connection, tenant_id, again)
-    if first := [one for one in added if not one.recent]:
-        await connection.execute(
-            _SQL["insert_executions"],
-            tenant_id,
-            *_keys(first),
-            _column([one.priority for one in first]),
-            _column([one.stage for one in first]),
-            first[0].queued_at,
-        )
-    if moved:
-        columns = (*_columns(moved), _column([entries.get(after.key) for _, after in moved]))
-        tenant = await connection.fetchrow(_SQL["update_executions"], tenant_id, *columns)
-        if tenant is None or tenant["written"] != len(moved):
-            raise Conflict
-    if gone:
-        deleted = await connection.fetch(_SQL["delete_executions"], tenant_id, *_keys(gone))
-        if len(deleted) != len(gone):
-            raise Conflict
-        followed = frozenset(tuple(row)[:3] for row in deleted if row["followed"])
-    tenant = tenant or await connection.fetchrow(_SQL["load_tenant"], tenant_id)
-    if tenant is None:
-        raise Conflict
-    return tenant, followed
-
-
-def _column(values: Iterable[object]) -> str:
-    """A column of a set as one text, the way `queries/executions.sql` reads it."""
-    return "\n".join([_NULL if value is None else str(value) for value in values])
-
-
-def _keys(executions: Sequence[Execution]) -> tuple[str, str, str]:
-    return (
-        "\n".join([one.thing_name for one in executions]),
-        "\n".join([one.job_id for one in executions]),
-        _column([one.execution_number for one in executions]),
-    )
-
-
-def _times(values: Iterable[datetime | None]) -> str:
-    # Most times of a batch are one and the same, and a time costs more to write than all else of its row.
-    texts: dict[datetime | None, str] = {None: _NULL}
-    return "\n".join([texts.get(at) or texts.setdefault(at, str(at)) for at in values])
-
-
-def _columns(moved: Sequence[tuple[Execution, Execution]]) -> tuple[str, ...]:
-    before = [was for was, _ in moved]
-    after = [now_is for _, now_is in moved]
-    return (
-        *_keys(after),
-        "\n".join([one.status for one in before]),
-        "\n".join([str(one.version) for one in before]),
-        "\n".join([one.status for one in after]),
-        "\n".join([str(one.version) for one in after]),
-        "\n".join([one.details or _NULL for one in after]),
-        _times([None if was.started_at else now_is.started_at for was, now_is in moved]),
-        _times([one.updated_at for one in after]),
-        _times([one.in_progress_deadline for one in after]),
-        _times([one.step_deadline for one in after]),
-        "\n".join(["t" if one.force_canceled else "f" for one in after]),
-        "\n".join([f"\\x{one.recent.hex()}" for one in after]),
-    )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from broker.things_stack.cleaning import Cleaned, Cleaning
 from broker.things_stack.devices import Registry
-from broker.things_stack.driver import Driver, Suspended, said
+from broker.things_stack.driver import Driver, Suspended
+from broker.things_stack.leftovers import OnHost, read_deletion, state_of
 from broker.things_stack.own_keys import delete_all_keys
-from broker.things_stack.paging import items_of
-from broker.things_stack.recording import STATUS_OF, may_heal, quiet, step_of
-from broker.things_stack.regional import Regional
+from broker.things_stack.recording import may_heal, quiet, step_of
 from broker.things_stack.together import together
 from handlers import run_ledger
 from handlers.run_ledger import Changes
@@ -83,7 +82,7 @@ async def clear_state(driver: Driver) -> None:
     places = await driver.places()
     done = [
         await _everywhere(driver, name, places.all_of(registry), carry_out)
-        for name, registry, carry_out in _state_of(driver.stack.regional, application)
+        for name, registry, carry_out in state_of(driver.stack.regional, application)
     ]
     failed = [one for one in done if one.status is _ERROR]
     if any(one.meta.get("may_heal") for one in failed):
@@ -92,51 +91,11 @@ async def clear_state(driver: Driver) -> None:
     await driver.save(Changes(phase=following), results=done)
 
 
-_OnHost = Callable[[str], Awaitable[Outcome]]
-
-
-def _state_of(regional: Regional, application: str) -> Sequence[tuple[StepName, Registry, _OnHost]]:
-    """What is to be deleted, of which registry's hosts, and how on one of them."""
-
-    def webhooks(host: str) -> Awaitable[Outcome]:
-        return _empty(
-            lambda: regional.webhooks(host, application),
-            ("webhooks", "webhook_id"),
-            lambda name: regional.delete_webhook(host, application, name),
-        )
-
-    def pubsubs(host: str) -> Awaitable[Outcome]:
-        return _empty(
-            lambda: regional.pubsubs(host, application),
-            ("pubsubs", "pub_sub_id"),
-            lambda name: regional.delete_pubsub(host, application, name),
-        )
-
-    def packages(host: str) -> Awaitable[Outcome]:
-        return _empty(
-            lambda: regional.default_packages(host, application),
-            ("defaults", "f_port"),
-            lambda port: regional.delete_default_package(host, application, port),
-        )
-
-    return (
-        (StepName.DELETE_WEBHOOKS, Registry.AS, webhooks),
-        (StepName.DELETE_PUBSUBS, Registry.AS, pubsubs),
-        (StepName.DELETE_LINK, Registry.AS, lambda host: regional.delete_link(host, application)),
-        (StepName.DELETE_PACKAGES, Registry.AS, packages),
-        (
-            StepName.DELETE_JOIN_SETTINGS,
-            Registry.JS,
-            lambda host: regional.delete_join_settings(host, application),
-        ),
-    )
-
-
 async def _everywhere(
     driver: Driver,
     name: StepName,
     hosts: Sequence[str],
-    carry_out: _OnHost,
+    carry_out: OnHost,
 ) -> Step:
     """Do it on each host, a step each; the worst of them is how it ended."""
     steps = [await _on_host(driver, name, await carry_out(host)) for host in hosts]
@@ -154,43 +113,11 @@ async def _on_host(driver: Driver, name: StepName, outcome: Outcome) -> Step:
     if verdict is Verdict.UNAUTHENTICATED:
         driver.note(step_of(name, outcome, _ERROR, target=target))
         await driver.stop_for(outcome)
-    status, reason = STATUS_OF[verdict], ""
-    if verdict is Verdict.GONE:
-        reason = "none"
-    elif outcome.status in _NO_ROUTE:
-        # Settings that are not there, or a server that has none such: nothing is held either way.
-        status, reason = _SKIPPED, "not_offered" if not outcome.error.name else "none"
-    elif verdict is Verdict.DENIED and outcome.error.name.startswith("insufficient_"):
-        status, reason = _SKIPPED, "not_permitted"
-    elif status is _ERROR:
-        reason = said(outcome)
+    status, reason = read_deletion(outcome)
     meta: dict[str, object] = {"reason": reason} if reason else {}
     if status is _ERROR and may_heal(outcome, verdict):
         meta["may_heal"] = True
     return step_of(name, outcome, status, target=target, meta=meta)
-
-
-async def _empty(
-    list_all: Callable[[], Awaitable[Outcome]],
-    where: tuple[str, str],
-    delete: Callable[[str], Awaitable[Outcome]],
-) -> Outcome:
-    """List and delete until the list is empty, since newer servers show at most 100 (reference 9, item 20).
-
-    where: the list's member, and the id's within an entry's ids.
-    """
-    outcome = await list_all()
-    for _ in range(_LISTINGS_MOST):
-        ids = [one.get("ids") for one in items_of(outcome, where[0])]
-        names = [one[where[1]] for one in ids if isinstance(one, dict) and where[1] in one]
-        if not outcome.ok or not names:
-            return outcome
-        for name in names:
-            deleted = await delete(str(name))
-            if not deleted.ok:
-                return deleted
-        outcome = await list_all()
-    return Outcome(outcome.endpoint, failure="the list does not get empty")
 
 
 async def delete_keys(driver: Driver) -> None:

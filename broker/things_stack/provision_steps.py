@@ -7,12 +7,15 @@ deleted by its name (reference/the-things-stack.md 7, and 9 items 9 to 11, 13, 1
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from broker.things_stack.devices import Registry
+from broker.things_stack.leftovers import read_deletion, state_of
 from broker.things_stack.provision_keys import KEYS, ensure_key
 from broker.things_stack.provision_webhook import set_webhook, verify_webhook
-from broker.things_stack.provision_work import MARK, StepFailed, Work, require
+from broker.things_stack.provision_work import MAKING, MARK, StepFailed, Work, require
 from schema.things_stack_connection import (
     ProvisioningStep,
     Remedy,
@@ -20,6 +23,7 @@ from schema.things_stack_connection import (
     is_candidate,
 )
 from schema.things_stack_outcomes import Outcome, Target
+from schema.things_stack_runs import StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +93,21 @@ async def create_application(work: Work) -> None:
 
         await _make(work, "application", create, applications.get)
     require(await applications.get(work.application_id, ["name"]), "get application")
+    if work.details.get("created_application") == work.application_id:
+        await _clear_inherited(work)
+
+
+async def _clear_inherited(work: Work) -> None:
+    """An application that we made inherits what one of its id left: its data would be sent where it was sent then.
+
+    That of an application that was there before us stays (reference/the-things-stack.md 9, item 19).
+    """
+    hosts = work.found.hosts
+    for name, registry, carry_out in state_of(work.stack.regional, work.application_id):
+        outcome = await carry_out(hosts.join if registry is Registry.JS else hosts.application)
+        status, _ = read_deletion(outcome)
+        if status is StepStatus.ERROR:
+            require(outcome, f"{name} of an earlier application", fresh_rights=True)
 
 
 async def verify(work: Work) -> None:
@@ -123,6 +142,8 @@ async def _make(
     Raises StepFailed with start-fresh as its remedy when the operator named the id that is taken.
     """
     column = _COLUMNS[kind]
+    if "making" not in work.details:
+        await work.note({}, making=secrets.token_hex(6))
     for _ in range(_TRIES):
         abandoned = list(work.found.row["abandoned_ids"])
         name = work.found.row[column] or candidate(kind, work.mark, abandoned)
@@ -148,20 +169,25 @@ async def _make(
 
 
 async def _is_ours(work: Work, kind: str, name: str, get: _Get, *, named: bool) -> bool:
-    """Whether what has the id is ours: by its mark; or because the operator named it, and the key may see into it."""
+    """Whether what has the id is ours: by its mark; or because the operator named it, and the key may see into it.
+
+    One that was made since the last fresh start, and whose answer was lost, counts as created now.
+    """
     target = Target.APPLICATION if kind == "application" else Target.ORGANIZATION
     outcome = await get(name, ["attributes"])
     if outcome.status in _NOT_OURS and outcome.error.name:
         return False
-    attributes = require(outcome, f"get {kind} {name}", target).body.get("attributes")
-    marked = isinstance(attributes, dict) and attributes.get(MARK) == work.mark
-    return marked or named
+    found = require(outcome, f"get {kind} {name}", target).body.get("attributes")
+    attributes = found if isinstance(found, dict) else {}
+    if attributes.get(MAKING) == work.details["making"]:
+        await work.note({}, **{f"created_{kind}": name})
+    return attributes.get(MARK) == work.mark or named
 
 
 def _marked(work: Work, name: str) -> dict[str, Any]:
     return {
         "name": work.found.row["organization_name"] or name,
-        "attributes": {MARK: work.mark},
+        "attributes": {MARK: work.mark, MAKING: work.details["making"]},
     }
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MARK: Final = "jobbroker"
 """The attribute by which we know what we made (reference/the-things-stack.md 9, item 10)."""
+MAKING: Final = "jobbroker-making"
+"""The attribute by which we know what we made since the last fresh start, also when the answer to it was lost."""
 _ERROR_CHARS: Final = 400
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from broker.simulator.things_stack import Kind, Options
 from broker.simulator.things_stack.seeding import application, key
+from broker.simulator.things_stack.state import Host
 from handlers import provision_ledger
 from handlers.database import Pool
 from tests.conftest import Database
@@ -219,23 +220,47 @@ async def test_start_fresh_adopts_what_is_still_ours(site: Site) -> None:
     assert list(keys) == [new.split(".")[1]]
 
 
-async def test_inherited_webhooks_go_and_those_of_an_adopted_application_stay(site: Site) -> None:
-    """A new application would send its data to where an earlier one of its id sent them (9, item 19)."""
-    hooks = site.server.identity.webhooks
+def _leave_behind(host: Host, application_id: str) -> list[dict[str, Any]]:
+    """All that an application can leave on a regional host; where it is kept."""
+    host.webhooks[application_id] = {"old": _hook(application_id, "old")}
+    ids = {"pub_sub_id": "old", "application_ids": {"application_id": application_id}}
+    host.pubsubs[application_id] = {"old": {"ids": ids}}
+    host.associations[application_id] = {"7": {"ids": {"f_port": 7}}}
+    host.links[application_id] = {"default_formatters": {}}
+    host.join_settings[application_id] = {"application_server_id": "old"}
+    return [host.webhooks, host.pubsubs, host.associations, host.links, host.join_settings]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_is_inherited_goes(site: Site, *, lost: bool) -> None:
+    """A new application would send its data where an earlier one of its id sent it; also with its own answer lost."""
+    kept = _leave_behind(site.server.identity, "reborn")
     await site.bring(application_id="reborn")
-    hooks["reborn"] = {"old": _hook("reborn", "old")}
-    status = await site.provisioned(application_id="reborn", webhook_url=HOOK)
+    if lost:
+        site.server.faults.next("POST", "/users/*/applications", Kind.DROP_AFTER)
+    status = await site.provisioned(application_id="reborn")
     assert status["provisioning_status"] == "ready", status
-    assert list(hooks["reborn"]) == [status["webhook_id"]]
-    organization = str(uuid4())
+    assert [one.get("reborn", {}) for one in kept] == [{}] * 5
+
+
+async def test_what_an_adopted_application_has_stays(site: Site) -> None:
+    """It was there before us, or we made it before a fresh start: nobody asked for its webhooks to go."""
+    hooks = site.server.identity.webhooks
     theirs = application(site.server.stack, "theirs", site.there.user)
     hooks["theirs"] = {"kept": _hook(theirs.id, "kept")}
-    await site.bring(organization_id=organization)
-    adopted = await site.provisioned(
-        organization_id=organization, application_id="theirs", webhook_url=HOOK
-    )
+    await site.bring()
+    adopted = await site.provisioned(application_id="theirs", webhook_url=HOOK)
     assert adopted["provisioning_status"] == "ready", adopted
     assert sorted(hooks["theirs"]) == sorted(["kept", adopted["webhook_id"]])
+    organization = str(uuid4())
+    await site.bring(organization_id=organization)
+    first = await site.provisioned(organization_id=organization)
+    ours = first["ttn_application_id"]
+    hooks[ours] = {"kept": _hook(ours, "kept")}
+    await site.desk.accepted("ttn/start-fresh", {"organization_id": organization})
+    again = await site.provisioned(organization_id=organization)
+    assert (again["provisioning_status"], again["ttn_application_id"]) == ("ready", ours)
+    assert sorted(hooks[ours]) == ["kept"]
 
 
 async def test_a_regional_host_that_remembers_nothing_was_there_is_waited_for(
