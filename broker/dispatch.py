@@ -1,26 +1,25 @@
 """From an inbound message to its answer: sorted into lanes, decided in batches, answered, and only then acknowledged.
 
-A lane is one tenant's things, or a share of them (or one operator), worked one batch at a time, so that what a device
-sent first is decided first. A batch is whatever arrived while the lane's last one was being committed: no waiting for
-more. While the database is at work on it, the requests for the next one are decoded, and the last one's replies leave.
+A lane is one tenant's things (or one operator); what a thing sent first is decided first. A batch is whatever has
+arrived: no waiting for more. While the database is at work on it, the requests for the next one are decoded, and the
+last one's replies leave.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
-from zlib import crc32
+from typing import TYPE_CHECKING
 
 import structlog
 
 from broker.causes import Cause
 from broker.hooks import Place, reach
+from broker.lanes import Item, Lane
 from broker.logs import LineQuota
 from broker.metrics import Metrics
 from broker.mqtt.link import Denied, Inbound, Link, LinkClosedError, Outbound
@@ -52,23 +51,6 @@ class Counted:
     strangers: int = 0
 
 
-class _Item(NamedTuple):
-    """One request on its way: the link that brought it takes its reply and its acknowledgement."""
-
-    link: Link
-    inbound: Inbound
-    asked: Ask | OperatorTopic
-    received: float  # on the loop's clock
-
-
-@dataclass(slots=True)
-class _Lane:
-    """Requests that wait for one worker, in order of arrival."""
-
-    waiting: deque[_Item] = field(default_factory=deque)
-    busy: bool = False
-
-
 OperatorAnswer = Callable[[OperatorTopic, Inbound], Awaitable[list[Outbound]]]
 
 
@@ -91,7 +73,7 @@ class Dispatcher:
         *,
         mode: TopicMode,
         slot: int,
-        lanes: int = 1,
+        lanes: int = 4,
         answer_qos: int = 0,
         batch_most: int = 512,
         most_waiting: int = 4000,
@@ -105,7 +87,7 @@ class Dispatcher:
         self._operator_answer = answer_operator
         self._mode = mode
         self._slot = slot
-        self._lane_count = lanes
+        self._most_workers = lanes
         self._answer_qos = answer_qos
         self._batch_most = batch_most
         self._most_waiting = most_waiting
@@ -114,7 +96,7 @@ class Dispatcher:
         self._tracing = tracing
         self._held = 0
         self._room = asyncio.Event()
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking: asyncio.Task[None] | None = None
         self._rejections = LineQuota()
@@ -154,61 +136,74 @@ class Dispatcher:
 
     def _sort(self, link: Link, received: Sequence[Inbound], workers: asyncio.TaskGroup) -> None:
         now = asyncio.get_running_loop().time()
+        filled: dict[str, Lane] = {}
         for inbound in received:
             topic = parse(inbound.topic, self._mode)
             match topic:
-                case DeviceTopic(tenant, thing):
-                    lane = f"{tenant} things {crc32(thing.encode()) % self._lane_count}"
+                case DeviceTopic(tenant, _):
                     ask = executions.read(topic, inbound.payload, duplicate=inbound.duplicate)
-                    self._enqueue(lane, _Item(link, inbound, ask, now), workers)
+                    name = f"{tenant} things"
+                    filled[name] = self._enqueue(name, Item(link, inbound, ask, now))
                 case OperatorTopic(tenant, operator):
-                    item = _Item(link, inbound, topic, now)
-                    self._enqueue(f"{tenant} operator {operator}", item, workers)
+                    name = f"{tenant} operator {operator}"
+                    filled[name] = self._enqueue(name, Item(link, inbound, topic, now))
                 case UnknownTopic(_, reason):
                     self._refuse_topic(link, inbound, reason)
                 case None:
                     self.counted.strangers += 1
                     log.info("stranger", topic=inbound.topic[:200], size=len(inbound.payload))
                     link.acknowledge([inbound])
+        for name, lane in filled.items():
+            if lane.needs_worker:
+                workers.create_task(self._work(name, lane, lane.join(), workers), name=name)
 
-    def _enqueue(self, name: str, item: _Item, workers: asyncio.TaskGroup) -> None:
-        lane = self._lanes.setdefault(name, _Lane())
+    def _enqueue(self, name: str, item: Item) -> Lane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            is_operators = isinstance(item.asked, OperatorTopic)
+            most_workers = 1 if is_operators else self._most_workers
+            lane = self._lanes[name] = Lane(most_workers, is_operators=is_operators)
         lane.waiting.append(item)
         self._held += 1
-        if not lane.busy:
-            lane.busy = True
-            workers.create_task(self._work(name, lane, workers), name=name)
+        return lane
 
-    async def _work(self, name: str, lane: _Lane, workers: asyncio.TaskGroup) -> None:
-        while lane.waiting:
-            asked = lane.waiting[0].asked
-            if isinstance(asked, OperatorTopic):
-                await self._answer_operator(asked, lane.waiting.popleft())
-            else:
-                await self._answer_things(asked.topic.tenant, lane, workers)
-        lane.busy = False
-        self._lanes.pop(name, None)  # an idle lane is not kept: names come from outside
+    async def _work(self, name: str, lane: Lane, worker: int, workers: asyncio.TaskGroup) -> None:
+        if lane.is_operators:
+            while taken := lane.take(worker, 1):
+                await self._answer_operator(taken[0])
+        else:
+            await self._answer_things(lane, worker, workers)
+        lane.leave(worker)
+        if lane.is_idle:
+            self._lanes.pop(name, None)  # an idle lane is not kept: names come from outside
 
-    async def _answer_things(self, tenant: str, lane: _Lane, workers: asyncio.TaskGroup) -> None:
+    async def _answer_things(self, lane: Lane, worker: int, workers: asyncio.TaskGroup) -> None:
         """Answer batch after batch, each told while the database is already at work on the next one."""
-        done: tuple[list[_Item], Answered, float] | None = None
+        done: tuple[list[Item], Answered, float] | None = None
         clock = asyncio.get_running_loop().time
-        while lane.waiting:
-            batch = [
-                lane.waiting.popleft() for _ in range(min(len(lane.waiting), self._batch_most))
-            ]
-            asks = [item.asked for item in batch if isinstance(item.asked, Ask)]
+        while (batch := lane.take(worker, self._batch_most)) or done is not None:
             begun = clock()
-            deciding = workers.create_task(self._decide(tenant, asks))
+            deciding = self._begin(batch, workers)
             if done is not None:
-                await asyncio.sleep(0)  # its first statement goes out before that
+                await asyncio.sleep(0)  # the next one's first statement goes out before that
                 await self._tell(*done)
-            answered = await deciding
-            done = (batch, answered, clock() - begun)
-        if done is not None:
-            await self._tell(*done)
+                done = None
+                lane.release(worker, batch)
+            if deciding is not None:
+                answered = await deciding
+                lane.decided(worker)
+                done = (batch, answered, clock() - begun)
 
-    async def _tell(self, batch: list[_Item], answered: Answered, seconds: float) -> None:
+    def _begin(
+        self, batch: Sequence[Item], workers: asyncio.TaskGroup
+    ) -> asyncio.Task[Answered] | None:
+        """Have a batch decided; None when it is empty."""
+        asks = [item.asked for item in batch if isinstance(item.asked, Ask)]
+        if not asks:
+            return None
+        return workers.create_task(self._decide(asks[0].topic.tenant, asks))
+
+    async def _tell(self, batch: list[Item], answered: Answered, seconds: float) -> None:
         """Publish a batch's replies, acknowledge its requests when they are out, and have the rest told.
 
         seconds is what deciding it took.
@@ -234,7 +229,7 @@ class Dispatcher:
         self._answered(len(batch))
         self._measure(batch, answered, seconds)
 
-    def _cause(self, batch: Sequence[_Item]) -> Cause | None:
+    def _cause(self, batch: Sequence[Item]) -> Cause | None:
         if self._tracing is None:
             return None
         asked = [
@@ -244,7 +239,7 @@ class Dispatcher:
         ]
         return Cause.of_batch(asked, len(batch))
 
-    def _measure(self, batch: Sequence[_Item], answered: Answered, seconds: float) -> None:
+    def _measure(self, batch: Sequence[Item], answered: Answered, seconds: float) -> None:
         self._metrics.note_batch(
             [
                 (item.asked.topic.operation, reply.code, item.received)
@@ -304,8 +299,9 @@ class Dispatcher:
                     [change for part in parts for change in part.changes],
                 )
 
-    async def _answer_operator(self, topic: OperatorTopic, item: _Item) -> None:
-        outbounds = await self._operator_answer(topic, item.inbound)
+    async def _answer_operator(self, item: Item) -> None:
+        assert isinstance(item.asked, OperatorTopic)  # noqa: S101 - an operator's lane has nothing else
+        outbounds = await self._operator_answer(item.asked, item.inbound)
         await reach(Place.BEFORE_PUBLISH)
         self.counted.requests += 1
         self._publish_then_acknowledge(item.link, outbounds, [item.inbound])

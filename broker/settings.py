@@ -319,7 +319,7 @@ class Settings(LocalSettings):
         1000, ge=1, le=65535, description="most requests taken from the MQTT server unacknowledged"
     )
     lanes: int = Field(
-        1, ge=1, le=64, description="batches at work at once, each for its own share of the things"
+        4, ge=1, le=64, description="batches at work at once while few requests are on their way"
     )
     answer_qos: int = Field(
         0,
