@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 _MOST_HELD = 50_000
 _MOST_AT_ONCE = 4_000
 _MOST_SENT = 64  # rows told and not yet forgotten
+_FORGET_SECONDS = 0.05  # so long they wait to be forgotten together: what is to be told comes first
 _RETRY_SECONDS = 0.5
 
 
@@ -57,6 +58,8 @@ class Notifier:
         self._sent: list[Told] = []
         self._causes = Causes()
         self._forgetting = asyncio.Lock()
+        self._forget_timer: asyncio.TimerHandle | None = None
+        self._forget_now = False
         self._losses = 0  # how often the MQTT server may have lost what it had acknowledged
         self._most_rows = (
             _MOST_AT_ONCE  # in one batch; fewer after a failure, to find the row to blame
@@ -76,6 +79,7 @@ class Notifier:
         """Wait until nothing that was handed over is untold."""
         while self._held:
             self._idle.clear()
+            self._time_to_forget()
             await self._idle.wait()
 
     def tell(self, told: Iterable[Told], cause: Cause | None = None) -> None:
@@ -149,7 +153,7 @@ class Notifier:
             await self._reload()
         batch = self._next_batch()
         if not batch:
-            await self._forget()
+            await self._forget_soon()
             return False
         losses = self._losses
         try:
@@ -175,7 +179,7 @@ class Notifier:
         self._metrics.note_told(batch, asyncio.get_running_loop().time())
         self._causes.forget(batch)
         self._sent += batch
-        if len(self._sent) >= _MOST_SENT or not self._waiting:
+        if len(self._sent) >= _MOST_SENT:
             await self._forget()
         return True
 
@@ -215,7 +219,20 @@ class Notifier:
             again = tuple(await outbox.outdated(self._pool, tenant, said))
             told = [Told(tenant, 0, again, again)] if again else []
 
+    async def _forget_soon(self) -> None:
+        if self._forget_now:
+            await self._forget()
+        elif self._sent and self._forget_timer is None:
+            loop = asyncio.get_running_loop()
+            self._forget_timer = loop.call_later(_FORGET_SECONDS, self._time_to_forget)
+
+    def _time_to_forget(self) -> None:
+        self._forget_timer = None
+        self._forget_now = True
+        self.wake.set()
+
     async def _forget(self) -> None:
+        self._forget_now = False
         async with self._forgetting:
             if self._sent:
                 done, self._sent = self._sent, []

@@ -115,7 +115,7 @@ async def _count_predecessors(
         tenant_id,
         [one.thing_name for one in later],
         [one.job_id for one in later],
-        [one.execution_number for one in later],
+        [str(one.execution_number) for one in later],
     )
     for row in rows:
         deltas[row["job_id"]][row["status"].lower()] += by
@@ -125,7 +125,7 @@ async def _count_predecessors(
 
 async def _add(connection: Connection, tenant_id: str, deltas: dict[str, Counter[str]]) -> Counted:
     jobs = sorted(deltas)
-    columns = [[deltas[job][column] for job in jobs] for column in _COLUMNS]
+    columns = [[str(deltas[job][column]) for job in jobs] for column in _COLUMNS]
     over, judged = [], {}
     for row in await connection.fetch(_SQL["add_counts"], tenant_id, jobs, *columns):
         job_id, has_abort, *numbers = row
@@ -139,11 +139,11 @@ async def _add(connection: Connection, tenant_id: str, deltas: dict[str, Counter
 
 async def _add_to_stages(connection: Connection, tenant_id: str, deltas: Staged) -> None:
     keys = sorted(deltas)
-    columns = [[deltas[key][column] for key in keys] for column in _COLUMNS]
+    columns = [[str(deltas[key][column]) for key in keys] for column in _COLUMNS]
     await connection.execute(
         _STAGES["add_stage_counts"],
         tenant_id,
         [job for job, _ in keys],
-        [stage for _, stage in keys],
+        [str(stage) for _, stage in keys],
         *columns,
     )

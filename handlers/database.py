@@ -1,4 +1,8 @@
-"""The way to PostgreSQL: the pool, one tenant's transaction, and driver errors translated once."""
+"""The way to PostgreSQL: the pool, one tenant's transaction, and driver errors translated once.
+
+Statements on a device's way take sets as text[] alone and cast them: before a connection first sends an array of any
+other type, the driver looks the type up in the catalog, which takes tens of milliseconds of somebody's request.
+"""
 
 from __future__ import annotations
 

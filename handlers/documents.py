@@ -103,7 +103,8 @@ class Documents:
         for uid in found:
             self._kept.move_to_end(uid)
         if missing := wanted - found.keys():
-            for row in await connection.fetch(_SQL["load_documents"], tenant_id, list(missing)):
+            uids = [str(uid) for uid in missing]
+            for row in await connection.fetch(_SQL["load_documents"], tenant_id, uids):
                 found[row["job_uid"]] = kept = _read(row)
                 self._keep(row["job_uid"], kept, now)
         showing = {

@@ -138,7 +138,7 @@ async def claim(pool: Pool, *, slot: int, most: int = 1000) -> Claimed:
         for tenant_id, dead in orphans.items():
             async with tenant_transaction(connection, tenant_id):
                 done = await connection.execute(
-                    _SQL["claim_outbox"], tenant_id, slot, sorted(dead), most
+                    _SQL["claim_outbox"], tenant_id, slot, [str(one) for one in sorted(dead)], most
                 )
             rows += int(done.removeprefix("UPDATE "))
         return Claimed(rows, ours=ours)
@@ -183,7 +183,7 @@ async def forget(pool: Pool, told: Iterable[Told], *, slot: int) -> None:
         by_tenant[one.tenant_id].append(one)
     async with pool.acquire() as connection:
         for tenant_id, rows in by_tenant.items():
-            ids = [one.outbox_id for one in rows]
+            ids = [str(one.outbox_id) for one in rows]
             messages = [message for one in rows for message in one.messages]
             async with tenant_transaction(connection, tenant_id):
                 followed = await connection.fetchval(_SQL["delete_outbox"], tenant_id, ids, slot)
@@ -197,7 +197,7 @@ async def tell_again(pool: Pool, *, slot: int) -> None:
     Living processes were away from it as well, and see to what they told themselves; what the others told is ours.
     """
     async with pool.acquire() as connection:
-        others = sorted(await live_slots(connection) - {slot})
+        others = [str(one) for one in sorted(await live_slots(connection) - {slot})]
         for tenant_id in await _tenants(connection):
             async with tenant_transaction(connection, tenant_id):
                 await connection.execute(_SQL["tell_again"], tenant_id, slot, others)
@@ -211,7 +211,7 @@ async def forget_told(pool: Pool, *, slot: int, most: int = 1000) -> bool:
     """
     more = False
     async with pool.acquire() as connection:
-        others = sorted(await live_slots(connection) - {slot})
+        others = [str(one) for one in sorted(await live_slots(connection) - {slot})]
         for tenant_id in await _tenants(connection):
             async with tenant_transaction(connection, tenant_id):
                 done = await connection.execute(

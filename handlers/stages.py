@@ -46,6 +46,8 @@ async def require_groups(context: Context, stages: Sequence[Stage]) -> None:
     """Pass when the groups that stages are made of exist. Raises Rejected (ResourceNotFound) naming the first."""
     places = [(place, one.thing_group_name) for place, one in enumerate(stages)]
     named = [(place, name) for place, name in places if name is not None]
+    if not named:
+        return
     rows = await context.connection.fetch(
         _JOBS["find_missing_targets"],
         context.tenant_id,

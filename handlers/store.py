@@ -138,7 +138,7 @@ async def load_executions(
         tenant_id,
         [thing for thing, _, _ in wanted],
         [job for _, job, _ in wanted],
-        [number or 0 for _, _, number in wanted],
+        [str(number or 0) for _, _, number in wanted],
     )
     return {
         (row["thing_name"], row["job_id"], row["wanted_number"] or None): _loaded(row)

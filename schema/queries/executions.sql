@@ -56,7 +56,7 @@ SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e
        j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes, j.is_exclusive,
        j.is_hidden AND e.status = 'QUEUED' AS is_hidden,
        coalesce(j.expires_at <= clock_timestamp(), false) AS expired, wanted.number AS wanted_number
-FROM unnest($2::text[], $3::text[], $4::bigint[]) AS wanted (thing_name, job_id, number)
+FROM unnest($2::text[], $3::text[], $4::text[]::bigint[]) AS wanted (thing_name, job_id, number)
 CROSS JOIN LATERAL (
     SELECT x.*
     FROM executions x
@@ -71,7 +71,7 @@ CROSS JOIN LATERAL (SELECT * FROM jobs x WHERE x.tenant_id = $1 AND x.job_id = e
 -- Documents by job incarnation, with what those that are not plain are filled with.
 -- params: tenant, job uids
 SELECT found.job_uid, found.document, found.document_plain, found.document_parameters, found.presigned_url_config
-FROM unnest($2::bigint[]) AS wanted (job_uid)
+FROM unnest($2::text[]::bigint[]) AS wanted (job_uid)
 CROSS JOIN LATERAL (
     SELECT x.* FROM jobs x
     WHERE x.tenant_id = $1 AND x.job_uid > 0 AND x.job_uid = wanted.job_uid
@@ -140,7 +140,7 @@ CROSS JOIN LATERAL (
 -- How the executions before these ended, for counters that have each thing by its latest one.
 -- params: tenant, thing names, job ids, execution numbers
 SELECT wanted.job_id, e.status, e.stage
-FROM unnest($2::text[], $3::text[], $4::bigint[]) AS wanted (thing_name, job_id, execution_number)
+FROM unnest($2::text[], $3::text[], $4::text[]::bigint[]) AS wanted (thing_name, job_id, execution_number)
 CROSS JOIN LATERAL (
     SELECT x.status, x.stage FROM executions x
     WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.job_id = wanted.job_id
@@ -235,8 +235,8 @@ WITH locked AS MATERIALIZED (
         succeeded = c.succeeded + d.succeeded, failed = c.failed + d.failed, timed_out = c.timed_out + d.timed_out,
         rejected = c.rejected + d.rejected, removed = c.removed + d.removed, canceled = c.canceled + d.canceled
     FROM locked l
-    JOIN unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-                $9::bigint[], $10::bigint[])
+    JOIN unnest($2::text[], $3::text[]::bigint[], $4::text[]::bigint[], $5::text[]::bigint[], $6::text[]::bigint[],
+                $7::text[]::bigint[], $8::text[]::bigint[], $9::text[]::bigint[], $10::text[]::bigint[])
          AS d (job_id, queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled) USING (job_id)
     WHERE c.tenant_id = $1 AND c.job_id = l.job_id AND c.job_id = ANY ($2::text[])
     RETURNING c.*

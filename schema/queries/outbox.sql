@@ -10,7 +10,7 @@ SELECT tenant_id, owner_slot, oldest, depth FROM sweep_outbox();
 UPDATE outbox o SET owner_slot = $2
 WHERE o.tenant_id = $1 AND o.outbox_id = ANY (array(
     SELECT c.outbox_id FROM outbox c
-    WHERE c.tenant_id = $1 AND (c.owner_slot IS NULL OR c.owner_slot = ANY ($3::integer[]))
+    WHERE c.tenant_id = $1 AND (c.owner_slot IS NULL OR c.owner_slot = ANY ($3::text[]::integer[]))
     ORDER BY c.outbox_id
     LIMIT $4
     FOR UPDATE SKIP LOCKED
@@ -31,7 +31,7 @@ LIMIT $4;
 -- Returns whether somebody follows the tenant's events, who is to have them as well.
 -- params: tenant, outbox ids, our slot
 WITH gone AS (
-    DELETE FROM outbox WHERE tenant_id = $1 AND outbox_id = ANY ($2::bigint[]) RETURNING notify, notify_next, queued
+    DELETE FROM outbox WHERE tenant_id = $1 AND outbox_id = ANY ($2::text[]::bigint[]) RETURNING notify, notify_next, queued
 ), told AS (
     SELECT DISTINCT unnest(notify || notify_next) AS thing_name FROM gone
 ), lately AS (
@@ -56,7 +56,7 @@ SELECT EXISTS (SELECT FROM event_streams WHERE tenant_id = $1 AND followed_until
 -- 500 things. It moves: when the MQTT server fails again and again, no more is remembered than there are things.
 -- params: tenant, our slot, other living slots
 WITH gone AS (
-    DELETE FROM told_lately WHERE tenant_id = $1 AND owner_slot <> ALL ($3::integer[]) RETURNING things
+    DELETE FROM told_lately WHERE tenant_id = $1 AND owner_slot <> ALL ($3::text[]::integer[]) RETURNING things
 ), lately AS (
     SELECT DISTINCT unnest(things) AS thing_name FROM gone
 ), numbered AS (
@@ -71,7 +71,7 @@ SELECT $1, $2, array_agg(thing_name), array_agg(thing_name) FROM numbered GROUP 
 DELETE FROM told_lately t
 WHERE t.tenant_id = $1 AND t.told_id IN (
     SELECT o.told_id FROM told_lately o
-    WHERE o.tenant_id = $1 AND o.told_at < clock_timestamp() - $2::interval AND o.owner_slot <> ALL ($3::integer[])
+    WHERE o.tenant_id = $1 AND o.told_at < clock_timestamp() - $2::interval AND o.owner_slot <> ALL ($3::text[]::integer[])
     ORDER BY o.told_id
     LIMIT $4
 );

@@ -126,7 +126,7 @@ UPDATE jobs SET look_at_gates = true WHERE tenant_id = $1 AND job_id = $2 AND st
 WITH locked AS MATERIALIZED (
     SELECT s.job_id, s.stage FROM job_stages s
     WHERE s.tenant_id = $1 AND s.job_id = ANY ($2::text[])
-      AND (s.job_id, s.stage) IN (SELECT d.job_id, d.stage FROM unnest($2::text[], $3::bigint[]) AS d (job_id, stage))
+      AND (s.job_id, s.stage) IN (SELECT d.job_id, d.stage FROM unnest($2::text[], $3::text[]::bigint[]) AS d (job_id, stage))
     ORDER BY s.job_id, s.stage
     FOR NO KEY UPDATE
 )
@@ -137,8 +137,8 @@ SET queued = s.queued + d.queued, in_progress = s.in_progress + d.in_progress, s
     forgiven = least(s.forgiven, s.failed + d.failed + s.timed_out + d.timed_out + s.rejected + d.rejected),
     due_at = '-infinity'
 FROM locked l
-JOIN unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-            $9::bigint[], $10::bigint[], $11::bigint[])
+JOIN unnest($2::text[], $3::text[]::bigint[], $4::text[]::bigint[], $5::text[]::bigint[], $6::text[]::bigint[],
+            $7::text[]::bigint[], $8::text[]::bigint[], $9::text[]::bigint[], $10::text[]::bigint[], $11::text[]::bigint[])
      AS d (job_id, stage, queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled)
      USING (job_id, stage)
 WHERE s.tenant_id = $1 AND s.job_id = l.job_id AND s.stage = l.stage AND s.job_id = ANY ($2::text[]);

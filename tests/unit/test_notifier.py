@@ -112,4 +112,7 @@ async def test_what_was_on_its_way_at_a_crash_is_sent_again(
     assert notifier.depth == 3
     await notifier.run_once()
     assert link.published == [3, 3]
+    running = asyncio.create_task(notifier.run())
+    await notifier.idle()
+    running.cancel()
     assert len(forgotten) == 3
