@@ -7,10 +7,12 @@ many, so that those who hold them would keep others out.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from broker.logs import LineQuota
 from schema.limits import COMMAND_BYTES
 
 HEADER_BYTES: Final = 32 * 1024
@@ -21,6 +23,25 @@ MOST_CONNECTIONS: Final = 1000
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class _Sparing(logging.Filter):
+    """Lets some of uvicorn's warnings of a second through: what strangers send as HTTP must not fill the disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines = LineQuota()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING or self._lines.allow() is not None
+
+
+_sparing: Final = _Sparing()
+
+
+def spare_the_log() -> None:
+    """Bound what uvicorn says of requests that are none."""
+    logging.getLogger("uvicorn.error").addFilter(_sparing)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -94,6 +115,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """A further request begins on a connection that was kept."""
         super().on_message_begin()
         self._wait_for_headers()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: RFC 9110, 7.8 lets a server ignore the wish, and what is missing is nothing to be installed."""
 
     def pause_writing(self) -> None:
         """The peer has not read what is already written: it has some time to."""

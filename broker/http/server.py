@@ -14,11 +14,11 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
 from broker.http.answers import refused
-from broker.http.connections import MOST_CONNECTIONS, BoundedProtocol
+from broker.http.connections import MOST_CONNECTIONS, BoundedProtocol, spare_the_log
 from broker.http.edge import Edge, Observe
 from broker.http.limits import RateLimit
 from broker.http.refusal import Refusal
@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 _KEEP_ALIVE_SECONDS: Final = 30
 _DRAIN_SECONDS: Final = 2
+_NOT_ALLOWED: Final = 405
 
 
 def create_app(routes: Sequence[BaseRoute]) -> FastAPI:
@@ -46,7 +47,17 @@ def create_app(routes: Sequence[BaseRoute]) -> FastAPI:
 
 async def _on_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
-    return refused(request, error)
+    response = refused(request, error)
+    if error.status_code == _NOT_ALLOWED:
+        response.headers["allow"] = ", ".join(_methods_of(request))
+    return response
+
+
+def _methods_of(request: Request) -> list[str]:
+    """All that a path has (RFC 9110, 10.2.1): each is a route of its own, and Starlette names those of one."""
+    routes: Sequence[BaseRoute] = request.app.router.routes
+    found = [one for one in routes if one.matches(request.scope)[0] is not Match.NONE]
+    return sorted({name for one in found for name in getattr(one, "methods", None) or ()})
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:
@@ -89,6 +100,7 @@ class HttpServer:
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
         self._server = _Server(config)
+        spare_the_log()
         self._sockets: list[socket.socket] = []
 
     def listen(self, host: str, port: int) -> int:

@@ -86,6 +86,7 @@ async def test_what_a_process_tells_of_itself(
             devices(served.site.device_port) as fleet,
         ):
             assert (await http.get("/healthz")).json() == {"status": "ok"}
+            assert (await http.get("/")).headers["location"] == "docs"
             assert (await http.get("/readyz")).json() == {"status": "ready"}
             made = await http.post(
                 "/api/v1/jobs", json=aws_job("t1", "t2", "t3", jobId="j1"), headers=bearer

@@ -16,6 +16,7 @@ from broker.http import connections
 from broker.http.answers import as_json
 from broker.http.endpoint import Endpoint
 from broker.http.limits import RateLimit
+from broker.logs import LineQuota
 from schema.limits import COMMAND_BYTES
 from tests.helpers import eventually
 from tests.integration.http_door import http_door
@@ -50,6 +51,7 @@ async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClie
     routes = [
         Endpoint("/read", _read, methods=["POST"]),
         Endpoint("/write", _write, methods=["GET"]),
+        Endpoint("/write", _read, methods=["PUT"]),
     ]
     async with http_door(routes) as client:
         yield client
@@ -141,6 +143,26 @@ async def test_connections_have_a_number(door: httpx.AsyncClient) -> None:
         return False
 
     assert await eventually(has_room)
+
+
+async def test_what_is_no_http_fills_no_log(
+    door: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers' bytes are refused and leave some lines a second; a wish to upgrade is ignored without a word."""
+    monkeypatch.setattr(connections._sparing, "_lines", LineQuota(3, clock=lambda: 0.0))
+    caplog.set_level("WARNING", "uvicorn.error")
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    assert (await door.post("/read", content=b"{}", headers=upgrade)).status_code == 200
+    assert not caplog.records
+    for _ in range(9):
+        assert b" 400 Bad Request" in await said(door, b"\x16\x03\x01\r\n\r\n")
+    assert len(caplog.records) == 3
+
+
+async def test_a_path_that_has_other_methods_says_which(door: httpx.AsyncClient) -> None:
+    """RFC 9110, 15.5.6: all of them, though each is a route of its own."""
+    answer = await door.delete("/write")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, PUT")
 
 
 async def test_requests_of_one_address_have_a_rate() -> None:
