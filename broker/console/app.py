@@ -136,7 +136,9 @@ class Console:
             gzip_middleware_factory=None,  # pages are compressed behind the guard, which writes into them
             show_welcome_message=False,
         )
-        self.guarded = GZipMiddleware(Guard(app, self.sessions, prefix=self.prefix))
+        self.guarded = GZipMiddleware(
+            Guard(app, self.sessions, prefix=self.prefix), compresslevel=_COMPRESSED
+        )
 
     def _add(self, path: str, place: str, build: Build) -> None:
         async def show(request: Request, client: Client) -> Any:  # noqa: ANN401 - a page, or an answer instead
@@ -169,6 +171,9 @@ class Console:
 
 
 _PAGE_SECONDS: Final = 20.0
+_COMPRESSED: Final = (
+    4  # a browser's first page has megabytes of scripts: 5 % larger in a third of the time
+)
 _HEAD: Final = (
     '<link rel="stylesheet" href="{prefix}/console-static/console.css">'
     '<script src="{prefix}/console-static/console.js"></script>'

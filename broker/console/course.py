@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from broker.console.components import StatusBar, Tag, command_button, section, send, tag, words
+from broker.console.dialogs import confirmed_sending
 from broker.console.viewer import Viewer
 from broker.console.words import counts, grouped
 
@@ -60,13 +61,30 @@ def _show_approval(
             section("Approval").classes("jb-grow")
             if approval["state"] not in {"APPROVED", "DENIED"}:
                 _button(viewer, job_id, "Approve", "jobs/approve", read_again)
-                _button(viewer, job_id, "Deny", "jobs/deny", read_again)
+                _deny_button(viewer, job_id, read_again)
         words(
             f"{approval['state'].replace('_', ' ').capitalize()}: {approval.get('reason', '')}",
             as_="p",
         )
         for vote in approval.get("votes", []):
             words(f"{vote['operatorName']} ({vote['role']}): {vote['vote'].lower()}", "jb-sub")
+
+
+def _deny_button(viewer: Viewer, job_id: str, read_again: Callable[[], Awaitable[None]]) -> None:
+    async def deny() -> None:
+        done = await confirmed_sending(
+            viewer,
+            "jobs/deny",
+            f"Deny {job_id}?",
+            "It is canceled before anybody was told of it, for good.",
+            label="Deny it",
+            done="Denied",
+            jobId=job_id,
+        )
+        if done is not None:
+            await read_again()
+
+    command_button(viewer, "Deny", "jobs/deny", deny, names={"jobId": job_id})
 
 
 def _button(

@@ -9,7 +9,7 @@ from nicegui import ui
 from nicegui.elements.mixins.value_element import ValueElement
 from nicegui.events import ValueChangeEventArguments
 
-from broker.console.api import Body
+from broker.console.api import ApiError, Body
 from broker.console.components import Pager, empty, table, tag
 from broker.console.links import with_query
 from broker.console.viewer import Viewer
@@ -31,6 +31,7 @@ class Fields:
         """Take the page's path and query, the names of its fields, and what reads the page of the list."""
         self.viewer = viewer
         self.said = {name: query.get(name, "") for name in names}
+        self._after = query.get("after")
         self._path = path
         self._read = read
 
@@ -63,23 +64,15 @@ class Fields:
     async def _show_read(self, said: Mapping[str, str | None]) -> None:
         """Have the URL say what is read, and read it."""
         ui.navigate.history.replace(self.viewer.link(with_query(self._path, said)))
-        await self._read()
+        try:
+            await self._read()
+        except ApiError as error:
+            if not self.viewer.lost:
+                ui.notify(error.message, type="negative")
 
 
 class Listing(Fields):
-    """A list in pages: its fields, its table and its pager."""
-
-    def __init__(
-        self,
-        viewer: Viewer,
-        path: str,
-        query: Mapping[str, str],
-        names: Sequence[str],
-        read: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Take what `Fields` does; the query may have `after`, where the page begins."""
-        super().__init__(viewer, path, query, names, read)
-        self._after = query.get("after")
+    """A list in pages: its fields, its table and its pager; the query's `after` is where it begins."""
 
     def rows(
         self,
@@ -94,6 +87,7 @@ class Listing(Fields):
         self.table = table(columns, key=key, label=label, selection=selection)
         self.table.add_slot("body", row)
         self._nothing = tag("div")
+        self._said_of_none: object = None
         self.pager = Pager(self.turn)
         self.pager.first(self._after)
 
@@ -122,10 +116,13 @@ class Listing(Fields):
             self.table.rows = rows
         self.table.set_visibility(bool(rows))
         self.pager.show(body, len(rows))
-        self._nothing.clear()
-        if not rows:
-            with self._nothing:
-                empty(*(nothing if any(self.said.values()) else none_yet))
+        said = None if rows else nothing if any(self.said.values()) else none_yet
+        if said != self._said_of_none:
+            self._said_of_none = said
+            self._nothing.clear()
+            if said is not None:
+                with self._nothing:
+                    empty(*said)
 
 
 async def whole_page(

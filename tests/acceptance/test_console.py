@@ -230,7 +230,12 @@ async def see_to_a_group(found: Reader, scene: Scene) -> None:
     await dialog.get_by_label("Query").fill("thingName:pump-01*")
     await expect(dialog.get_by_text("Fits now: pump-010, pump-011")).to_be_visible()
     await dialog.get_by_role("button", name="Create").click()
-    await expect(page.get_by_role("link", name="tens")).to_be_visible()
+    await page.get_by_role("link", name="tens").click()
+    await page.get_by_role("button", name="Query").click()
+    await dialog.get_by_role("textbox").fill("thingName:pump-02*")
+    await expect(dialog.get_by_text("Fits now: pump-020, pump-021")).to_be_visible()
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("link", name="pump-020")).to_be_visible()
     await scene.desk.accepted("groups/create", {"thingGroupName": "few"})
     await found.open("/groups/few")
     await page.get_by_role("button", name="Add things").click()
@@ -248,10 +253,16 @@ async def see_to_a_group(found: Reader, scene: Scene) -> None:
 
 
 async def approve_a_job(found: Reader, scene: Scene) -> None:
-    """One that waits for another role's yes goes on by it."""
+    """One that waits for another role's yes goes on by it, and is canceled by a no."""
     page = found.page
-    job = aws_job("away-1", jobId="asked")
-    await scene.desk.accepted("jobs/create", {**job, "approvalConfig": {"requiredApprovals": 1}})
+    for job_id in ("asked", "unwanted"):
+        job = aws_job("away-1", jobId=job_id)
+        job |= {"approvalConfig": {"requiredApprovals": 1}}
+        await scene.desk.accepted("jobs/create", job)
+    await found.open("/jobs/unwanted")
+    await page.get_by_role("button", name="Deny").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Deny it").click()
+    await expect(page.locator(".jb-status.st-CANCELED").first).to_be_visible()
     await found.open("/jobs/asked")
     await page.get_by_role("button", name="Approve").click()
     await expect(page.get_by_text("admin-1 (admin): approve")).to_be_visible()

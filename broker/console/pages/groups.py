@@ -95,16 +95,7 @@ class _Groups:
     async def _create(self) -> None:
         def fields() -> tuple[ui.input, ui.input]:
             name = ui.input("Name").props("outlined dense autofocus")
-            query = ui.input("Query; empty: you choose its things").props(
-                'outlined dense hint="such as attributes.site:roof AND NOT thingName:pump-9*"'
-            )
-            found = words("", "jb-quiet", as_="p")
-
-            async def look() -> None:
-                found.say(await self._preview(str(query.value or "")))
-
-            query.on_value_change(look).props("debounce=400")
-            return name, query
+            return name, query_field(self.viewer, "Query; empty: you choose its things")
 
         form = await filled("New group", fields, sent_as("groups/create", {}), label="Create")
         if form is None:
@@ -120,16 +111,31 @@ class _Groups:
         if made is not None:
             await self.read()
 
-    async def _preview(self, query: str) -> str:
-        if not query.strip():
-            return ""
-        try:
-            body = await self.viewer.call("things/search", queryString=query.strip(), maxResults=5)
-        except ApiError as error:
-            return error.message
-        names = [one["thingName"] for one in body["things"]]
-        more = " and more" if "nextToken" in body else ""
-        return f"Fits now: {', '.join(names) or 'nothing'}{more}"
+
+def query_field(viewer: Viewer, label: str, query: str = "") -> ui.input:
+    """A field for a group's query, with what that fits now below it."""
+    field = ui.input(label, value=query).props(
+        'outlined dense hint="such as attributes.site:roof AND NOT thingName:pump-9*"'
+    )
+    found = words("", "jb-quiet", as_="p")
+
+    async def look() -> None:
+        found.say(await _fits(viewer, str(field.value or "")))
+
+    field.on_value_change(look).props("debounce=400")
+    return field
+
+
+async def _fits(viewer: Viewer, query: str) -> str:
+    if not query.strip():
+        return ""
+    try:
+        body = await viewer.call("things/search", queryString=query.strip(), maxResults=5)
+    except ApiError as error:
+        return error.message
+    names = [one["thingName"] for one in body["things"]]
+    more = " and more" if "nextToken" in body else ""
+    return f"Fits now: {', '.join(names) or 'nothing'}{more}"
 
 
 async def show_one(viewer: Viewer, name: str) -> None:
@@ -157,7 +163,11 @@ class _Group:
                     path = with_query("/new", {"target": f"thinggroup/{self.name}"})
                     with tag("a", "jb-link-button", href=viewer.link(path), data_new=""):
                         words("Send a job")
-                if not query:
+                if query:
+                    command_button(
+                        viewer, "Query", "groups/update", self._edit, icon="edit", names=names
+                    )
+                else:
                     command_button(
                         viewer, "Add things", "groups/add", self._add, icon="add", names=names
                     )
@@ -220,6 +230,25 @@ class _Group:
             said = f"{done} {counted(len(names), 'thing')}"
             await send(self.viewer, verb, said, thingGroupName=self.name, thingNames=names)
             await self.read()
+
+    async def _edit(self) -> None:
+        def fields() -> ui.input:
+            return query_field(self.viewer, "Query", self.group["queryString"])
+
+        sends = sent_as("groups/update", {"thingGroupName": self.name})
+        query = await filled(f"The query of {self.name}", fields, sends, label="Save")
+        if query is None:
+            return
+        done = await send(
+            self.viewer,
+            "groups/update",
+            "Saved",
+            thingGroupName=self.name,
+            queryString=(query.value or "").strip(),
+            expectedVersion=self.group.get("version"),
+        )
+        if done is not None:
+            ui.navigate.reload()
 
     async def _delete(self) -> None:
         done = await confirmed_sending(

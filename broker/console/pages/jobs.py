@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from nicegui import ui
 
+from broker.console.api import ApiError, Body
 from broker.console.components import Tag, heading, tag, words
 from broker.console.links import job_path
 from broker.console.listing import Listing
@@ -30,6 +31,7 @@ from broker.console.words import (
 _TABS: Final = ("", "IN_PROGRESS", "SCHEDULED", "COMPLETED", "CANCELED", "DELETION_IN_PROGRESS")
 _KINDS: Final = {"": "Any kind", "SNAPSHOT": "Snapshot", "CONTINUOUS": "Continuous"}
 _ROWS: Final = 25
+_WRONG: Final = frozenset({"InvalidRequest", "ResourceNotFound"})
 _FIELDS: Final = ("status", "search", "thing", "group", "tag", "kind", "since", "until")
 _COLUMNS: Final = (
     {"name": "job", "label": "Job", "field": "job"},
@@ -142,20 +144,30 @@ class _Jobs:
 
     async def refresh(self) -> None:
         """Read the page and the counts again."""
-        body = await self.list.page("jobs/list", "jobs", _ROWS, **self._asked())
+        body, hint = await self._read()
         self._show_counts(await self.viewer.call("jobs/counts"))
         self._jobs = body["jobs"]
         link = ("Create the first job", self.viewer.link("/new"))
         self.list.show(
             body,
             [self._row(job) for job in self._jobs],
-            ("No job is like this", "Take filters and the search away, or choose another status."),
+            ("No job is like this", hint),
             none_yet=(
                 "No jobs yet",
                 "A job sends a document to things, and they report how it went.",
                 link if self.viewer.may("jobs/create") else None,
             ),
         )
+
+    async def _read(self) -> tuple[Body, str]:
+        """The page, and what to do when it is empty; a filter that cannot be is said there, once for all looks."""
+        try:
+            body = await self.list.page("jobs/list", "jobs", _ROWS, **self._asked())
+        except ApiError as error:
+            if error.code not in _WRONG:
+                raise
+            return {"jobs": []}, error.message
+        return body, "Take filters and the search away, or choose another status."
 
     def _show_counts(self, body: Mapping[str, Any]) -> None:
         found, most = body["counts"], body["most"]
