@@ -180,7 +180,7 @@ class _Failures:
         viewer = self.viewer
         with tag("div", "jb-row", style="margin-top:8px"):
             path = with_query(job_path(job_id), {"tab": "things", "status": group.status})
-            with tag("a", href=viewer.link(path)):
+            with tag("a", href=viewer.link(path), data_row=""):
                 words(f"{job_id} ({grouped(number)})")
             for thing in things:
                 with tag("a", "jb-mono", href=viewer.link(execution_path(job_id, thing))):

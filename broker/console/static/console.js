@@ -47,7 +47,7 @@
     target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
 
   const step = (by) => {
-    const rows = [...document.querySelectorAll("tr a[data-row]")];
+    const rows = [...document.querySelectorAll("a[data-row]")];
     if (!rows.length) return;
     const at = rows.indexOf(document.activeElement);
     const next = rows[Math.min(Math.max(at + by, 0), rows.length - 1)];
