@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from handlers import run_ledger, store
+from handlers import run_tally, store
 from handlers.context import Context, Outcome, told_of
 from handlers.run_views import find_run
 from handlers.stack_guards import require_connection, require_settled
@@ -156,7 +156,7 @@ async def _end_unbegun(
     context: Context, row: asyncpg.Record
 ) -> tuple[asyncpg.Record, store.Told | None]:
     key = (context.tenant_id, row["id"])
-    tally = await run_ledger.tally(context.connection, *key)
+    tally = await run_tally.tally(context.connection, *key)
     action = Action(row["action"])
     status = conclude(action, tally, {}, dry_run=row["dry_run"], stopped=True)
     summary = summarize(tally, {}, db_cleared=False, dry_run=row["dry_run"])

@@ -21,6 +21,7 @@ from schema.errors import Rejected
 from schema.limits import PENDING_LISTED
 from schema.pending import notified
 from schema.sql import queries
+from schema.streams import is_event
 from schema.topics import notify_next_topic, notify_topic
 
 if TYPE_CHECKING:
@@ -184,11 +185,12 @@ async def forget(pool: Pool, told: Iterable[Told], *, slot: int) -> None:
     async with pool.acquire() as connection:
         for tenant_id, rows in by_tenant.items():
             ids = [str(one.outbox_id) for one in rows]
-            messages = [message for one in rows for message in one.messages]
+            # What is for one operator's room is for nobody else.
+            events = [message for one in rows for message in one.messages if is_event(message[0])]
             async with tenant_transaction(connection, tenant_id):
                 followed = await connection.fetchval(_SQL["delete_outbox"], tenant_id, ids, slot)
-                if followed and messages:
-                    await streams.keep(connection, tenant_id, messages)
+                if followed and events:
+                    await streams.keep(connection, tenant_id, events)
 
 
 async def tell_again(pool: Pool, *, slot: int) -> None:

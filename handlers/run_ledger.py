@@ -7,18 +7,19 @@ one changes nothing and raises RunLostError, so that a process that was taken fo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from handlers import store
 from handlers.database import tenant_transaction
+from handlers.run_tally import REGISTRIES, tally
 from schema import run_messages
 from schema.sql import queries
 from schema.things_stack_runs import Action, Phase, Result, RunStatus, StepName, StepStatus, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import asyncpg
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from schema.things_stack_runs import Step
 
 _SQL = queries("runs")
-_PROBLEMS_SHOWN: Final = 100
-REGISTRIES: Final = ("as", "ns", "js", "is")
 
 
 class RunLostError(Exception):
@@ -270,12 +269,6 @@ async def count(pool: Pool, run: Run) -> Counts:
     return Counts(**dict(row))
 
 
-async def tally(connection: Connection, tenant_id: str, run_id: UUID) -> Tally:
-    """What became of the run's devices, inside the caller's transaction."""
-    rows = await connection.fetch(_SQL["tally_devices"], tenant_id, run_id)
-    return _tally(rows)
-
-
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a run ends. clear: forget the local connection inside the same transaction; returns its step's reason."""
@@ -360,39 +353,4 @@ def _device(row: asyncpg.Record) -> FoundDevice:
         row["join_eui"],
         json.loads(row["hosts"]),
         row["is_claimed"],
-    )
-
-
-def _tally(rows: Iterable[asyncpg.Record]) -> Tally:
-    good = (StepStatus.OK, StepStatus.SKIPPED)
-    found = Tally()
-    released: list[str] = []
-    failed: list[str] = []
-    left: list[str] = []
-    problems: dict[str, str] = {}
-    for row in rows:
-        purged = all(row[f"{name}_status"] in good for name in REGISTRIES)
-        verified = row["verify_status"] == StepStatus.OK
-        done = purged and row["verify_status"] in good
-        found = replace(
-            found,
-            found=found.found + 1,
-            deleted=found.deleted + (row["is_status"] in good),
-            purged=found.purged + purged,
-            verified=found.verified + verified,
-            done=found.done + done,
-            left=found.left + (not done),
-        )
-        if done and row["dev_eui"]:
-            released.append(row["dev_eui"])
-        elif not done:
-            (failed if row["dev_eui"] else left).append(row["dev_eui"] or row["device_id"])
-            if len(problems) < _PROBLEMS_SHOWN:
-                problems[row["device_id"]] = row["problem"] or "not seen to"
-    return replace(
-        found,
-        released_euis=released,
-        failed_euis=failed,
-        failed_devices=left,
-        problems=problems,
     )

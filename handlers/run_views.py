@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from handlers import run_ledger
+from handlers import run_ledger, run_tally
 from handlers.context import Context, Outcome, not_found
 from schema import paging
 from schema.errors import Code, Rejected, shorten
@@ -102,7 +102,7 @@ async def find_run(context: Context, run_id: str, *, lock: bool) -> asyncpg.Reco
 
 
 async def _summary_so_far(context: Context, row: asyncpg.Record) -> dict[str, object]:
-    tally = await run_ledger.tally(context.connection, context.tenant_id, row["id"])
+    tally = await run_tally.tally(context.connection, context.tenant_id, row["id"])
     results = run_ledger.run_of(row).results
     return summarize(tally, results, db_cleared=False, dry_run=row["dry_run"])
 

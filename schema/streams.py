@@ -14,6 +14,11 @@ _ID: Final = re.compile(r"([0-9]{1,18})(?:[.]([0-9]{1,6}))?")
 _JOB: Final = re.compile(r"\$aws/events/job(?:Execution)?/([^/]+)/[^/]+")
 
 
+def is_event(topic: str) -> bool:
+    """Whether a message is an event for all, by its topic without tenant."""
+    return topic.startswith("$aws/events/")
+
+
 class Position(NamedTuple):
     """What comes next: rows from `row` on, and of that one, should it be there, all but the first `skip`."""
 

@@ -66,6 +66,15 @@ def payloads(steps: list[Step]) -> list[str]:
     return [event.payload for step in steps for event in step.events]
 
 
+async def test_what_is_for_one_room_is_not_for_all(pool: Pool, admin: asyncpg.Connection) -> None:
+    """Of a row with an answer for who asked and an event for everybody, the event alone is followed."""
+    await streams.follow(pool, TENANT)
+    room, event = "operators/ann/ttn/runs/1", "$aws/events/ttnRun/1/finished"
+    both = Told(TENANT, 0, messages=((room, "answer"), (event, "event")))
+    await outbox.forget(pool, [both, Told(TENANT, 0, messages=((room, "answer"),))], slot=0)
+    assert await kept(admin) == [["event"]]
+
+
 async def test_nothing_is_kept_for_nobody(pool: Pool, admin: asyncpg.Connection) -> None:
     """Before the first follower, and after the last one's time is over, events leave no rows."""
     await leave(pool, "a")
