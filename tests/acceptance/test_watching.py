@@ -52,6 +52,16 @@ def require_answered(query: str, samples: Samples) -> None:
             assert label in labels, f"{label} of {query}"
 
 
+def require_shown_and_explained(samples: Samples) -> None:
+    """Pass when the dashboard's queries find theirs, and the page for operators says of each figure what it is."""
+    for query in queries():
+        require_answered(query, samples)
+    page = DASHBOARD.with_name("operations.md").read_text("utf-8")
+    names = {re.sub("_(bucket|count|sum|created)$", "", name) for name in samples}
+    ours = sorted(name for name in names if name.startswith("jobbroker_"))
+    assert [name for name in ours if f"`{name}`" not in page] == []
+
+
 async def by_seeds_rest(http: httpx.AsyncClient, token: str) -> None:
     """A device takes its execution and ends it in the seeds' words."""
     own = {"X-Provision-Token": token}
@@ -122,8 +132,7 @@ async def test_what_a_process_tells_of_itself(
             assert value(samples, "jobbroker_mqtt_connected") == 1
             created = {"operation": "POST /api/v1/jobs", "status": "201"}
             assert value(samples, "jobbroker_http_requests_total", **created) == 1
-            for query in queries():
-                require_answered(query, samples)
+            require_shown_and_explained(samples)
             await served.site.mosquitto.stop()
 
             async def not_ready() -> bool:
