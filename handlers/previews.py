@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from handlers import jobs
 from handlers.context import Context, Outcome
+from handlers.holds import Hold
 from handlers.stages import seed_of
 from schema import placeholders
 from schema.commands import CreateJob, CreateSeedJob
@@ -17,10 +18,11 @@ from schema.lifecycle import JobStatus
 from schema.placeholders import Values, compile_document
 from schema.sql import queries
 from schema.stages import sizes
-from schema.windows import Schedule
+from schema.windows import EndBehavior, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from handlers.jobs import NewJob
     from schema.course import Course
@@ -47,36 +49,57 @@ async def preview_job(context: Context, command: CreateJob | CreateSeedJob) -> O
     job = await jobs.checked(context, command, digest)
     job_id = command.job_id or await context.connection.fetchval(_JOBS["make_job_id"])
     things, first, matched = await _reached(context, job, job_id)
+    held = sizes(job.stages, things, tuple(matched))
+    found = _course(job, things, held, context.now)
     body: dict[str, object] = {
         "jobId": job_id,
         "exists": existing is not None,
         "status": _status(command, job, things),
         "execution_count": things,
         "firstThings": first,
-        **_rollout(context, job, things),
+        "rollout": _rollout(job, found),
         "document": await _document(context, job, job_id, first),
     }
+    if job.scheduling is not None and job.scheduling.maintenance_windows:
+        body["maintenanceWindows"] = _windows(found)
     if job.begun.holds:
         body["holds"] = list(job.begun.holds)
     if job.stages:
-        body["stages"] = _stages(job.stages, things, matched)
+        body["stages"] = _stages(job.stages, held, found)
     if job.expires_at is not None:
         body["expiresAt"] = seconds(job.expires_at)
     return Outcome(body)
 
 
-def _stages(
-    stages: Sequence[Stage], things: int, matched: Sequence[int]
-) -> list[dict[str, object]]:
-    """How many things each stage holds; at most, where earlier ones may have drawn some of those that fit."""
-    held = sizes(tuple(stages), things, tuple(matched))
+def _course(job: NewJob, things: int, held: Sequence[int], now: datetime) -> Course:
+    """When its things are told: in stages as soon as each gate can open, and so with a success of each thing told."""
+    schedule = Schedule() if job.scheduling is None else job.scheduling.schedule()
+    if job.expires_at is not None:
+        schedule = Schedule(end_at=job.expires_at, end_behavior=EndBehavior.CANCEL)
+    planned = plan(job.rollout, things, succeed_after=0.0 if job.stages else None)
+    return course(planned, schedule, now, stages=job.stages, held=held)
+
+
+def _stages(stages: Sequence[Stage], held: Sequence[int], found: Course) -> list[dict[str, object]]:
+    """How many things each stage holds, and when it is told; at most, where earlier ones may have drawn what fits."""
     shown: list[dict[str, object]] = []
     unsure = False
-    for place, (stage, count) in enumerate(zip(stages, held, strict=True)):
+    for place, (stage, count, times) in enumerate(zip(stages, held, found.stages, strict=True)):
         unsure = unsure or (stage.by_match and place > 0)
-        bound = {"isEstimate": True} if unsure else {}
-        shown.append({"stage": place + 1, "numberOfThings": count, **bound})
+        shown.append(
+            {
+                "stage": place + 1,
+                "numberOfThings": count,
+                **({"isEstimate": True} if unsure else {}),
+                **_when(startsAt=times.starts_at, toldAt=times.told_at),
+                **_when(gateOpensAt=times.gate_opens_at),
+            }
+        )
     return shown
+
+
+def _when(**times: datetime | None) -> dict[str, object]:
+    return {name: seconds(at) for name, at in times.items() if at is not None}
 
 
 async def _reached(context: Context, job: NewJob, job_id: str) -> tuple[int, list[str], list[int]]:
@@ -105,19 +128,32 @@ def _status(command: CreateJob | CreateSeedJob, job: NewJob, things: int) -> str
     return str(JobStatus.COMPLETED)
 
 
-def _rollout(context: Context, job: NewJob, things: int) -> dict[str, object]:
-    """The curve by minute, when all are told, and which maintenance windows that takes."""
-    schedule = Schedule() if job.scheduling is None else job.scheduling.schedule()
-    found = course(plan(job.rollout, things), schedule, context.now)
+def _rollout(job: NewJob, found: Course) -> dict[str, object]:
+    """The curve by minute, when all are told or why not, and what that takes for granted."""
     rollout: dict[str, object] = {"byMinute": [_point(*one) for one in found.by_minute()]}
-    if found.told_at is not None:
-        rollout["toldAt"] = seconds(found.told_at)
-    if (left := things - found.told) > 0:
+    rollout |= _when(toldAt=found.told_at)
+    if (left := found.plan.things - found.told) > 0:
         rollout["notTold"] = left
-    body: dict[str, object] = {"rollout": rollout}
-    if schedule.windows:
-        body["maintenanceWindows"] = _windows(found)
-    return body
+    if found.paused_at is not None:
+        stage = sum(one.starts_at is not None for one in found.stages)
+        rollout["waitsForHand"] = {
+            "stage": stage,
+            **_when(at=found.paused_at),
+            "reason": f"stage {stage}: successAction is PAUSE: start the next stage by hand",
+        }
+    if assumed := list(_assumed(job)):
+        rollout["assumptions"] = assumed
+    return rollout
+
+
+def _assumed(job: NewJob) -> Iterator[str]:
+    """What nobody knows beforehand, in words."""
+    if Hold.APPROVAL in job.begun.holds:
+        yield "all approvals are given now"
+    if job.stages:
+        yield "each thing succeeds as soon as it is told, so that each gate opens as early as it can"
+    elif job.rollout is not None and job.rollout.rises_by_success:
+        yield "nothing succeeds meanwhile: what raises the rate by successes does not"
 
 
 def _point(minute: int, things: int, rate: int | None) -> dict[str, object]:

@@ -7,6 +7,7 @@ decides about stages holds all rows of them, and then the job's (handlers.store 
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -298,6 +299,7 @@ def _shown(staged: Staged, place: int, gate: str | None) -> dict[str, object]:
     members: dict[str, object] = {
         "stage": place + 1,
         "state": state,
+        "config": json.loads(staged.stages[place].to_text()),
         "numberOfThings": row.things,
         "numberOfWaitingThings": staged.waiting[place],
         **process_details(row.counts._asdict()),

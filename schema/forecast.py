@@ -1,8 +1,8 @@
 """How a rollout will go: things told by each moment, before a job is created and while it runs.
 
 The plan follows the rate and the pace of schema.rollout. Where a ramp rises by successes it takes each thing to succeed
-a given time after it was told: nobody knows better beforehand. Stages, pauses, failures and closed windows are not in
-it; they only make a rollout longer.
+a given time after it was told: nobody knows better beforehand. Stages and closed windows stretch it (schema.course);
+pauses and failures are not in it, and only make a rollout longer.
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ class Plan(NamedTuple):
             return self.things
         leg = [one for one in self.legs if one.begins <= seconds][-1]
         return min(self.things, math.floor(leg.told + (seconds - leg.begins) * _speed(leg.rate)))
+
+    def when(self, things: int) -> float:
+        """Seconds from now until so many are told, of those there are."""
+        leg = [one for one in self.legs if one is self.legs[0] or one.told <= things][-1]
+        return min(self.lasts, leg.when(things))
 
     def by_minute(self, most: int = 60) -> list[tuple[int, int]]:
         """Minutes from now and things told by then, 0 and the last included: at most about `most` of them, evenly."""

@@ -82,6 +82,14 @@ class RolloutConfig(Config):
     maximum_per_minute: Things | None = None
     exponential_rate: ExponentialRate | None = None
 
+    @property
+    def rises_by_success(self) -> bool:
+        """Whether successes make it faster."""
+        ramp = self.exponential_rate
+        return ramp is not None and (
+            ramp.rate_increase_criteria.number_of_succeeded_things is not None
+        )
+
 
 def current_rate(
     config: RolloutConfig | None, counts: Counts, *, default: int | None = None

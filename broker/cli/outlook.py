@@ -81,9 +81,14 @@ class Outlook:
         if job["status"] != "IN_PROGRESS" or job.get("holds"):
             return
         config = RolloutConfig.model_validate(job.get("jobExecutionsRolloutConfig", {}))
-        told_in = plan(config, things, counts=counts).lasts
+        stages = job.get("stageStates", [])
+        later = sum(one["numberOfThings"] for one in stages if one["state"] == "WAITING")
+        told_in = plan(config, max(0, things - later), counts=counts).lasts
         if told_in:
-            yield f"all told in {in_words(told_in)}"
+            whom = "all of this stage" if later else "all"
+            yield f"{whom} told in {in_words(told_in)}"
+        if later:
+            return  # when the gates open, nobody knows
         ends = self._a_minute(lambda look: look.ended)
         if ends and counts.ended < things:
             left = 60 * (things - counts.ended) / ends

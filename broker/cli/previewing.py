@@ -28,15 +28,21 @@ def print_preview(found: Body) -> None:
         print_table(("MINUTE", "TOLD", "A MINUTE"), rows)
     if stages := found.get("stages"):
         click.echo()
-        rows = [
-            (one["stage"], one["numberOfThings"], "about" if "isEstimate" in one else "")
-            for one in stages
-        ]
-        print_table(("STAGE", "THINGS", ""), rows)
+        print_table(("STAGE", "THINGS", "STARTS", "TOLD BY", "GATE OPENS"), [*map(_stage, stages)])
     if windows := found.get("maintenanceWindows"):
         click.echo()
         rows = [(one["startTime"], one.get("endTime", ""), one["things"]) for one in windows]
         print_table(("WINDOW (UTC)", "UNTIL", "TOLD BY THEN"), rows)
+
+
+def _stage(one: Body) -> tuple[object, ...]:
+    times = (one.get(name) for name in ("startsAt", "toldAt", "gateOpensAt"))
+    about = "about " if "isEstimate" in one else ""
+    return (
+        one["stage"],
+        f"{about}{one['numberOfThings']}",
+        *("" if at is None else _time(at) for at in times),
+    )
 
 
 def _lines(found: Body) -> Iterator[str]:
@@ -51,6 +57,12 @@ def _lines(found: Body) -> Iterator[str]:
         more = f", and {count - len(first)} more" if count > len(first) else ""
         yield f"things: {', '.join(first)}{more}"
     yield f"told: {_told(found)}"
+    rollout = found["rollout"]
+    if "waitsForHand" in rollout:
+        waits = rollout["waitsForHand"]
+        yield f"waits for a hand from {_time(waits['at'])} on: {waits['reason']}"
+    for one in rollout.get("assumptions", []):
+        yield f"taken for granted: {one}"
     if "expiresAt" in found:
         yield f"expires: {_time(found['expiresAt'])}"
     document = found["document"]
@@ -66,7 +78,10 @@ def _told(found: Body) -> str:
     if "toldAt" in rollout:
         after = f"after {minutes} min" if minutes else "at once"
         return f"all by {_time(rollout['toldAt'])}, {after}"
-    return f"{found['execution_count'] - rollout.get('notTold', 0)} in the time it has, not all"
+    told = found["execution_count"] - rollout.get("notTold", 0)
+    if "waitsForHand" in rollout:
+        return f"{told} until somebody goes on with it"
+    return f"{told} in the time it has, not all"
 
 
 def _time(at: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from broker.console.components import StatusBar, Tag, command_button, section, send, tag, words
 from broker.console.dialogs import confirmed_sending
 from broker.console.viewer import Viewer
-from broker.console.words import counts, grouped
+from broker.console.words import counted, counts, grouped, lasting
 
 _STATES: Final = {"WAITING": "QUEUED", "RUNNING": "IN_PROGRESS", "PASSED": "SUCCEEDED"}
 
@@ -35,6 +35,28 @@ def show_course(
                         _button(viewer, job_id, "Start next", "jobs/start-next-stage", read_again)
                 for one in stages:
                     _show_stage(one)
+
+
+def foreseen(body: Mapping[str, Any]) -> Iterator[str]:
+    """What a jobs/preview says of a job's stages, of whom they wait for and of what that takes for granted."""
+    rollout, asked = body["rollout"], body["timestamp"]
+    for one in body.get("stages", []):
+        if "startsAt" in one:
+            yield (
+                f"Stage {one['stage']}, {counted(one['numberOfThings'], 'thing')}, "
+                f"begins {_in(one['startsAt'] - asked)}."
+            )
+    if waits := rollout.get("waitsForHand"):
+        yield (
+            f"{_in(waits['at'] - asked).capitalize()} it waits for somebody: stage {waits['stage']} "
+            f"pauses the job; {counted(rollout.get('notTold', 0), 'thing')} come after that."
+        )
+    for one in rollout.get("assumptions", []):
+        yield f"Taken for granted: {one}."
+
+
+def _in(seconds: int) -> str:
+    return f"in {lasting(seconds)}" if seconds > 0 else "at once"
 
 
 def _show_stage(one: Mapping[str, Any]) -> None:

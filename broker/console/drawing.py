@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from nicegui import ui
@@ -14,22 +15,25 @@ from broker.console.heatmap import HeatMap, Progress, read_progress, thing_at
 from broker.console.links import execution_path
 from broker.console.viewer import Viewer
 from broker.console.words import counted, counts, cumulated
+from schema.course import course
 from schema.forecast import plan
 from schema.lifecycle import Status
 from schema.rollout import RolloutConfig
+from schema.stages import Stage
+from schema.windows import SchedulingConfig
 
 _CURVE_POINTS: Final = 240
 _AXIS: Final = {"color": "#808a97"}  # to be read in the dark and in the light
 
 
 class Drawing:
-    """Two cards, built where they stand. `job` is the job as it was read last."""
+    """Two cards, built where they stand. `job` is the job as it was read last, and `stages` its stages."""
 
-    def __init__(self, viewer: Viewer, job_id: str, job: Mapping[str, Any]) -> None:
-        """Build the cards, still empty."""
+    def __init__(self, viewer: Viewer, job_id: str, body: Mapping[str, Any]) -> None:
+        """Build the cards, still empty; body is what jobs/get answered."""
         self.viewer = viewer
         self.job_id = job_id
-        self.job = job
+        self.look_at(body)
         self._progress = Progress()
         self._drawn_at = 0.0
         self._took = 0.0
@@ -43,6 +47,11 @@ class Drawing:
             section("Every thing, by name")
             self.heat = HeatMap(self._pick)
             self.heat_note = words("", "jb-quiet")
+
+    def look_at(self, body: Mapping[str, Any]) -> None:
+        """Take the job as jobs/get answers it now."""
+        self.job: Mapping[str, Any] = body["job"]
+        self.stages: Sequence[Mapping[str, Any]] = body.get("stages") or []
 
     async def draw(self) -> None:
         """Read all things and draw them, and the curves."""
@@ -81,16 +90,25 @@ class Drawing:
         self.chart.update()
 
     def _planned(self) -> list[tuple[float, int]]:
+        """Seconds since the job was created, and the things that were to be told by then."""
         config = self.job.get("jobExecutionsRolloutConfig") or {}
-        if not config:
+        if not config and not self.stages:
             return []
-        made = plan(
-            RolloutConfig.model_validate(config),
-            int(self.job.get("executionCount", 0)),
-            succeed_after=60.0,
+        held = [int(one["numberOfThings"]) for one in self.stages]
+        things = sum(held) if held else int(self.job.get("executionCount", 0))
+        begun = datetime.fromtimestamp(self.job["createdAt"], UTC)
+        found = course(
+            plan(RolloutConfig.model_validate(config), things, succeed_after=60.0),
+            SchedulingConfig.model_validate(self.job.get("schedulingConfig") or {}).schedule(),
+            begun,
+            stages=[Stage.model_validate(one["config"]) for one in self.stages],
+            held=held,
         )
-        points = [(60.0 * minute, told) for minute, told in made.by_minute(_CURVE_POINTS)]
-        return [one for one in points if one[0] < made.lasts] + [(made.lasts, made.things)]
+        points = [(60.0 * one.minute, one.things) for one in found.by_minute()]
+        if found.told_at is None:
+            return points
+        lasts = (found.told_at - begun).total_seconds()
+        return [one for one in points if one[0] < lasts] + [(lasts, things)]
 
     async def _pick(self, number: int) -> None:
         thing = await thing_at(self.viewer, self.job_id, number)

@@ -116,6 +116,7 @@ async def test_stages_are_counted(desk: Desk) -> None:
     found = await desk.accepted("jobs/preview", wanted)
     assert [one["numberOfThings"] for one in found["stages"]] == [25, 3, 2]
     assert found["holds"] == ["APPROVAL"]
+    assert found["rollout"]["assumptions"][0] == "all approvals are given now"
     by_number = {**aws_job(*THINGS, jobId="drawn"), "stages": [{"numberOfThings": 5}, {}]}
     found = await desk.accepted("jobs/preview", by_number)
     await desk.accepted("jobs/create", by_number)
@@ -123,6 +124,31 @@ async def test_stages_are_counted(desk: Desk) -> None:
         "SELECT thing_names FROM rollout_chunks WHERE job_id = 'drawn' AND stage = 1"
     )
     assert first["thing_names"] == found["firstThings"][:5]
+
+
+async def test_gates_are_in_the_plan(desk: Desk) -> None:
+    """A gate opens once its stage is told and has soaked; one that pauses the job is where the plan ends."""
+    await add_things(desk.pool, *THINGS)
+    stages: list[dict[str, object]] = [{"numberOfThings": 10, "soakMinutes": 30}, {}]
+    rate = {"jobExecutionsRolloutConfig": {"maximumPerMinute": 10}}
+    wanted = {**aws_job(*THINGS, jobId="gated"), **rate, "stages": stages}
+    found = await desk.accepted("jobs/preview", wanted)
+    first, second = found["stages"]
+    asked = found["timestamp"]
+    assert first["toldAt"] - asked == pytest.approx(62.5, abs=2)
+    assert first["gateOpensAt"] == second["startsAt"]
+    assert second["startsAt"] - first["toldAt"] == pytest.approx(1800, abs=2)
+    assert second["toldAt"] == found["rollout"]["toldAt"]
+    assert found["rollout"]["toldAt"] - asked == pytest.approx(1987.5, abs=2)
+    assert found["rollout"]["assumptions"] == [
+        "each thing succeeds as soon as it is told, so that each gate opens as early as it can"
+    ]
+    stages[0]["successAction"] = "PAUSE"
+    found = await desk.accepted("jobs/preview", wanted)
+    waits = found["rollout"]["waitsForHand"]
+    assert (waits["stage"], waits["at"] - found["timestamp"]) == (1, pytest.approx(1862.5, abs=2))
+    assert (found["rollout"]["notTold"], "toldAt" in found["rollout"]) == (20, False)
+    assert "startsAt" not in found["stages"][1]
 
 
 async def test_the_seeds_words_are_understood(desk: Desk) -> None:

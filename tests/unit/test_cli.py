@@ -23,6 +23,7 @@ from broker.cli.kinds import Duration, Pair, Range, Share, TargetName, json_valu
 from broker.cli.new_job import new_job
 from broker.cli.outcome import Exit, Failure, Refused, expected, tells
 from broker.cli.outlook import Outlook, in_words
+from broker.cli.previewing import print_preview
 from broker.cli.watching import bar, exit_of, is_over, told
 from broker.embedded.directory import DirectoryTakenError
 from broker.settings import SettingsError
@@ -272,6 +273,11 @@ def test_a_watched_job_says_how_it_goes_on() -> None:
     running = {"stage": 2, "state": "RUNNING", "numberOfThings": 40, "numberOfWaitingThings": 30}
     staged = {**later, "stageStates": [{"stage": 1, "state": "PASSED"}, {**running, "gate": "why"}]}
     assert Outlook().of(staged, 0.0)[:2] == ["stage 2 of 2: 10 of 40 told", "gate: why"]
+    waits = {"stage": 3, "state": "WAITING", "numberOfThings": 864}
+    gated = {**later, "stageStates": [running, waits]}
+    assert [one for one in Outlook().of(gated, 0.0) if "told in" in one] == [
+        "all of this stage told in 28 s"
+    ]
     held = {**later, "holds": ["PAUSE"]}
     assert outlook.of(held, 131.0)[0] == "held: PAUSE"
     assert not any(phrase.startswith("all told") for phrase in outlook.of(held, 132.0))
@@ -436,3 +442,39 @@ def test_a_configuration_that_is_no_object_is_a_usage_error(text: bytes) -> None
     """--config is a JSON object."""
     with pytest.raises(click.UsageError, match="--config: not"):
         brakes(config=io.BytesIO(text))
+
+
+def test_a_preview_of_stages_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each stage's times, for whom it waits, and what all that takes for granted."""
+    begins = 1_795_380_683
+    print_preview(
+        {
+            "jobId": "j",
+            "status": "IN_PROGRESS",
+            "execution_count": 3,
+            "exists": False,
+            "firstThings": ["a", "b", "c"],
+            "rollout": {
+                "byMinute": [{"minute": 0, "things": 1}],
+                "notTold": 2,
+                "waitsForHand": {"stage": 1, "at": begins, "reason": "why"},
+                "assumptions": ["much"],
+            },
+            "stages": [
+                {"stage": 1, "numberOfThings": 1, "startsAt": begins, "toldAt": begins},
+                {"stage": 2, "numberOfThings": 2, "isEstimate": True},
+            ],
+            "document": {"text": "{}"},
+        }
+    )
+    printed = capsys.readouterr().out.splitlines()
+    at = "2026-11-22 20:51:23 UTC"
+    assert printed[2:5] == [
+        "told: 1 until somebody goes on with it",
+        f"waits for a hand from {at} on: why",
+        "taken for granted: much",
+    ]
+    assert [line.split() for line in printed[-2:]] == [
+        ["1", "1", *at.split(), *at.split()],
+        ["2", "about", "2"],
+    ]

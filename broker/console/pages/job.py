@@ -131,7 +131,7 @@ class _Job:
             with tag("div", "jb-card"):
                 section("Facts")
                 show_facts(self.viewer, self.job)
-            self.drawing = Drawing(self.viewer, self.job_id, self.job)
+            self.drawing = Drawing(self.viewer, self.job_id, {"job": self.job})
 
     async def _read_again(self) -> None:
         await self.read_again()
@@ -162,7 +162,7 @@ class _Job:
             shown.set_visibility(bool(found[status]))
         self.brakes.say("; ".join(abort_distance(self.job.get("abortConfig"), found)))
         self.actions.show(self.job)
-        self.drawing.job = self.job
+        self.drawing.look_at(body)
         await self.things.refresh()
 
     def _rest(self, over: int, total: int) -> str:

@@ -11,6 +11,7 @@ from nicegui import ui
 from broker.console.api import ApiError
 from broker.console.components import code_block, command_button, heading, section, tag, words
 from broker.console.copies import as_boto3, as_cli, as_curl, as_mosquitto
+from broker.console.course import foreseen
 from broker.console.draft import Draft, draft_of
 from broker.console.draft_rows import DraftError
 from broker.console.draft_texts import placeholder_marked
@@ -124,6 +125,8 @@ class _NewJob:
                 left = max(0, told - body["timestamp"])
                 when = f"in {lasting(left)}" if left else "at once"
                 words(f"All are told {when}, if nothing stops it.", as_="li")
+            for sentence in () if body is None else foreseen(body):
+                words(sentence, as_="li")
 
     def _show_preview(self, body: Mapping[str, Any]) -> None:
         self.shown.clear()
