@@ -25,6 +25,7 @@ from schema.errors import Code, Rejected
 from schema.lifecycle import JobMove, JobStatus, next_job_status
 from schema.rights import Role
 from schema.sql import queries
+from schema.windows import SchedulingConfig
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,7 +89,7 @@ async def approve_job(context: Context, command: CommentedCommand, job_id: str) 
     """Say yes to a job; with the last yes that it needs it rolls out, when its schedule lets it.
 
     Raises Rejected: ResourceNotFound, Unauthorized saying who may vote, ResourceAlreadyExists for a second yes,
-    InvalidStateTransition for a job that needs no approval, has been decided or is over.
+    InvalidStateTransition for a job that needs no approval, has been decided or is over, or whose end has come.
     """
     job, now_is = await _vote(context, job_id, Voice.APPROVE, command.comment)
     messages = await _event(context, job_id, "approved", now_is)
@@ -154,6 +155,11 @@ async def _vote(
     ballot = await _ballot(context.connection, context.tenant_id, job_id)
     if ballot is None:
         raise Rejected(Code.INVALID_STATE_TRANSITION, f"approval: {job_id!r} needs no approval")
+    if (ends := await _ends_at(job)) is not None and ends <= ballot.now:
+        raise Rejected(
+            Code.INVALID_STATE_TRANSITION,
+            f"approval: {job_id!r} has ended at {ends:%Y-%m-%d %H:%M:%S} UTC; nobody is told of it any more",
+        )
     vote = Vote(context.actor, context.role, voice, ballot.now, comment)
     now_is = check_vote(ballot.asked, ballot.votes, vote)
     await context.connection.execute(
@@ -167,6 +173,16 @@ async def _vote(
         vote.comment,
     )
     return job, now_is
+
+
+async def _ends_at(job: HeldJob) -> datetime | None:
+    """When nobody is told of a job any more: at its endTime, or when it expires (seeds)."""
+    row = await job.connection.fetchrow(_SQL["get_end"], job.tenant_id, job.job_id)
+    assert row is not None  # noqa: S101 - the job is held
+    if row["scheduling_config"] is None:
+        expires: datetime | None = row["expires_at"]
+        return expires
+    return SchedulingConfig.from_text(row["scheduling_config"]).schedule().end_at
 
 
 async def _ballot(connection: Connection, tenant_id: str, job_id: str) -> _Ballot | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from handlers import store
 from handlers.context import told_of
 from handlers.database import TRANSIENT, tenant_transaction
+from handlers.endings import cancel_unapproved
 from handlers.holds import Hold, find_live
 from handlers.reach import finish, let_go_some
 from handlers.rollouts import (
@@ -27,7 +28,7 @@ from handlers.rollouts import (
 from schema import lifecycle
 from schema.changes import Change, NobodyHears, never
 from schema.errors import Conflict
-from schema.lifecycle import Execution, Status
+from schema.lifecycle import Execution, JobMove, Status
 from schema.sql import queries
 from schema.windows import EndBehavior, SchedulingConfig
 
@@ -312,6 +313,15 @@ async def _expire(job: _Job, after: Key) -> _Chunk:
     if queued:
         return _Chunk(told, _START)
     await _forget_waiting(job)
+    held = await find_live(job.connection, job.tenant_id, job.job_id)
+    if held is None:  # canceled or deleted meanwhile
+        return _Chunk(told, _START)
+    messages = await cancel_unapproved(held, now, comment="it was not approved when it expired")
+    if messages is not None:
+        return _Chunk((*told, *await _say(job, messages)))
+    if Hold.APPROVAL in held.holds:
+        ended = lifecycle.next_job_status(held.status, JobMove.END)
+        await held.change(now, take=[Hold.APPROVAL], status=ended)
     await job.connection.execute(_SQL["finish_expiry"], job.tenant_id, job.job_id)
     return _Chunk((*told, *await _complete(job, now)))
 

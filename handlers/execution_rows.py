@@ -36,9 +36,9 @@ async def write_executions(
     gone = [before for before, after in net if before is not None and after is None]
     moved = [(before, after) for before, after in net if before is not None and after is not None]
     tenant, followed = None, frozenset[tuple[str, str, int]]()
-    if again := [one for one in added if one.recent]:
+    if again := [one for one in added if one.is_retry]:
         await insert_again(connection, tenant_id, again)
-    if first := [one for one in added if not one.recent]:
+    if first := [one for one in added if not one.is_retry]:
         await connection.execute(
             _SQL["insert_executions"],
             tenant_id,

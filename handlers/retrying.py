@@ -8,7 +8,7 @@ from schema import lifecycle
 from schema.changes import Change
 from schema.errors import Conflict
 from schema.lifecycle import JobStatus, Status
-from schema.retries import JobNow, RetryConfig, attempts_of, decide, since_target
+from schema.retries import JobNow, RetryConfig, attempts_of, decide
 from schema.sql import queries
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _is_retried(row: asyncpg.Record, failed: Execution, now: datetime) -> bool:
     return decide(
         RetryConfig.from_text(row["retry_config"]),
         failed.status,
-        attempts_of(since_target(map(Status, row["ended"]))),
+        attempts_of(map(Status, row["ended"])),
         job=JobNow(JobStatus(row["status"]), row["expires_at"]),
         now=now,
     ).retry

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from handlers import store
 from handlers.database import tenant_transaction
+from handlers.endings import cancel_unapproved
 from handlers.holds import HeldJob, Hold
 from schema.lifecycle import JobMove, JobStatus, next_job_status
 from schema.sql import queries
@@ -77,9 +79,7 @@ async def _bring_up(connection: Connection, tenant_id: str, job_id: str) -> None
     status, known = JobStatus(job["status"]), frozenset(job["holds"])
     held = HeldJob(connection, tenant_id, job_id, status, known)
     if schedule.end_at is not None and now >= schedule.end_at:
-        # What endBehavior says of the executions is work in chunks; then the job completes.
-        await connection.execute(_SQL["end_job"], tenant_id, job_id, now)
-        await held.change(now, take=_TIMED, status=next_job_status(status, JobMove.END))
+        await _end(held, now)
         return
     stands = standing(schedule, now)
     if Hold.APPROVAL in held.holds:  # SCHEDULED until it is approved, whatever its schedule says
@@ -92,3 +92,17 @@ async def _bring_up(connection: Connection, tenant_id: str, job_id: str) -> None
             now, add=stands.holds, take=set(_TIMED) - set(stands.holds), status=status
         )
     await connection.execute(_SQL["set_due"], tenant_id, job_id, stands.due_at)
+
+
+async def _end(job: HeldJob, now: datetime) -> None:
+    messages = await cancel_unapproved(
+        job, now, comment="it was not approved when its endTime came"
+    )
+    if messages is not None:
+        await store.tell(job.connection, job.tenant_id, messages=messages, slot=None)
+        return
+    # What endBehavior says of the executions is work in chunks; then the job completes.
+    await job.connection.execute(_SQL["end_job"], job.tenant_id, job.job_id, now)
+    await job.change(
+        now, take=(*_TIMED, Hold.APPROVAL), status=next_job_status(job.status, JobMove.END)
+    )

@@ -12,6 +12,8 @@ approval in the same way. Rules, decided here where the issue leaves them open:
   the one whom it is to check would be none.
 - What is approved is the job as it was then: a change of its rate, abort criteria or retries voids the votes before it.
 - A role counts as it was when its holder voted.
+- A job whose end comes while it waits is not approved any more. One that nobody was told of is canceled; one that waits
+  anew, after a change, ends as its endBehavior says.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REASON_CODE: Final = "DENIED"
+TOO_LATE: Final = "NOT_APPROVED"
 _LEAST: Final = LEAST_ROLE["jobs/create"]
 
 

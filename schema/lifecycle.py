@@ -144,7 +144,7 @@ class Execution(NamedTuple):
     """One job on one thing, as stored. Times are aware datetimes; `details` is a JSON object of strings, as text.
 
     recent: digests of the last requests that changed it, newest last. priority is its job's; stage the one by which its
-    thing was told, None in a job without stages.
+    thing was told, None in a job without stages. is_retry is said of a new one: it follows the one before.
     """
 
     thing_name: str
@@ -162,6 +162,7 @@ class Execution(NamedTuple):
     recent: bytes = b""
     priority: int = 0
     stage: int | None = None
+    is_retry: bool = False
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -256,7 +257,7 @@ def queued_again(failed: Execution, now: datetime) -> Execution:
         priority=failed.priority,
         stage=failed.stage,
     )
-    return following._replace(recent=_of_before(failed.recent))
+    return following._replace(recent=_of_before(failed.recent), is_retry=True)
 
 
 def _of_before(digests: bytes) -> bytes:

@@ -27,8 +27,6 @@ from schema.limits import RETRIES, RETRY_CRITERIA
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# What neither a criterion nor an operator tries again: after it only a thing that came back has another execution.
-_SETTLED: Final = frozenset({Status.SUCCEEDED, Status.CANCELED, Status.REMOVED})
 _LIVE: Final = frozenset({JobStatus.IN_PROGRESS, JobStatus.SCHEDULED})
 
 
@@ -94,17 +92,6 @@ def attempts_of(ended: Iterable[Status]) -> Attempts:
     """The attempts in a thing's history of one job: statuses of its executions since it became a target."""
     seen = list(ended)
     return Attempts(seen.count(Status.FAILED), seen.count(Status.TIMED_OUT))
-
-
-def since_target(statuses: Iterable[Status]) -> list[Status]:
-    """Those of a thing's executions of one job, in order, that count: after the last time it came to the job.
-
-    An execution that follows one which is not tried again is of a thing that left and came back.
-    """
-    counted: list[Status] = []
-    for status in statuses:
-        counted = [] if status in _SETTLED else [*counted, status]
-    return counted
 
 
 def decide(

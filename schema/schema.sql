@@ -208,7 +208,7 @@ CREATE INDEX jobs_status_idx ON jobs (tenant_id, status, job_uid) WHERE job_uid 
 CREATE INDEX jobs_newest_idx ON jobs (tenant_id, job_uid) WHERE job_uid > 0;
 CREATE INDEX jobs_created_idx ON jobs (tenant_id, created_at, job_uid) WHERE created_at > '-infinity';
 CREATE INDEX jobs_expires_idx ON jobs (expires_at)
-    WHERE expires_at IS NOT NULL AND NOT expiry_done AND status = 'IN_PROGRESS'
+    WHERE expires_at IS NOT NULL AND NOT expiry_done AND status IN ('SCHEDULED', 'IN_PROGRESS')
       AND (pending_work IS NULL OR pending_work = 'ROLLOUT' AND holds <> '{}');
 -- A rollout that is held is nobody's work.
 CREATE INDEX jobs_pending_work_idx ON jobs (job_uid)
@@ -300,6 +300,8 @@ CREATE TABLE executions (
     stage                smallint, -- the one by which the thing was told; null in jobs without stages
     -- its entries, newest first (schema.timeline); bounded by the statement that adds them
     timeline             text        NOT NULL DEFAULT '',
+    -- retries before it, since the thing came to the job; null in rows that are older than this column
+    retry_attempt        integer     DEFAULT 0,
     PRIMARY KEY (tenant_id, thing_name, job_id, execution_number),
     CONSTRAINT executions_job_fkey FOREIGN KEY (tenant_id, job_id) REFERENCES jobs ON DELETE CASCADE,
     CONSTRAINT executions_started_check CHECK (status <> 'IN_PROGRESS' OR started_at IS NOT NULL),
@@ -694,7 +696,7 @@ CREATE FUNCTION sweep_expired_jobs() RETURNS TABLE (tenant_id text, job_id text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
     AS 'SELECT tenant_id, job_id FROM jobs
         WHERE expires_at <= (SELECT clock_timestamp()) AND expires_at IS NOT NULL
-          AND NOT expiry_done AND status = ''IN_PROGRESS''
+          AND NOT expiry_done AND status IN (''SCHEDULED'', ''IN_PROGRESS'')
           AND (pending_work IS NULL OR pending_work = ''ROLLOUT'' AND holds <> ''{}'')
         ORDER BY expires_at LIMIT 1000';
 
@@ -745,7 +747,8 @@ CREATE FUNCTION sweep_lateness()
     AS 'SELECT
         (SELECT min(timeout_at) FROM executions WHERE timeout_at <= (SELECT clock_timestamp()) AND timeout_at IS NOT NULL),
         (SELECT min(expires_at) FROM jobs WHERE expires_at <= (SELECT clock_timestamp()) AND expires_at IS NOT NULL
-            AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''),
+            AND NOT expiry_done AND status IN (''SCHEDULED'', ''IN_PROGRESS'')
+            AND (pending_work IS NULL OR pending_work = ''ROLLOUT'' AND holds <> ''{}'')),
         (SELECT min(p.due_at) FROM jobs j JOIN rollout_paces p ON p.tenant_id = j.tenant_id AND p.job_id = j.job_id
             WHERE j.pending_work IS NOT NULL AND j.pending_work = ''ROLLOUT'' AND p.due_at <= clock_timestamp()),
         (SELECT min(schedule_due_at) FROM jobs

@@ -21,6 +21,11 @@ INSERT INTO job_approvals (tenant_id, job_id, required, creator_name, creator_ro
 SELECT required, creator_name, creator_role, since, clock_timestamp() AS now
 FROM job_approvals WHERE tenant_id = $1 AND job_id = $2;
 
+-- name: get_end
+-- What says when a job ends. The job is held.
+-- params: tenant, job id
+SELECT scheduling_config, expires_at FROM jobs WHERE tenant_id = $1 AND job_id = $2;
+
 -- name: list_votes
 -- A job's votes in order.
 -- params: tenant, job id

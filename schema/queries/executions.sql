@@ -102,27 +102,37 @@ FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_ar
 -- Executions that follow failed ones, all QUEUED at the same time, with the requests that changed those before them.
 -- params: tenant, thing names, job ids, execution numbers, recent, priorities, stages, now
 INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, recent, priority, stage, queued_at,
-                        last_updated_at)
-SELECT $1, n.thing_name, n.job_id, n.execution_number, n.recent, n.priority, n.stage, $8, $8
+                        last_updated_at, retry_attempt)
+SELECT $1, n.thing_name, n.job_id, n.execution_number, n.recent, n.priority, n.stage, $8, $8,
+       1 + coalesce((SELECT coalesce(x.retry_attempt, x.execution_number - 1) FROM executions x
+                     WHERE x.tenant_id = $1 AND x.thing_name = n.thing_name AND x.job_id = n.job_id
+                       AND x.execution_number = n.execution_number - 1), 0)
 FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[],
             string_to_array($5, E'\n')::bytea[], string_to_array($6, E'\n')::smallint[],
             string_to_array($7, E'\n', '\N')::smallint[])
      AS n (thing_name, job_id, execution_number, recent, priority, stage);
 
 -- name: find_retries
--- Of executions that failed, those whose jobs have a jobExecutionsRetryConfig: what it says, and how all executions of
--- that job on that thing have ended, in order.
+-- Of executions that failed, those whose jobs have a jobExecutionsRetryConfig: what it says, and how the last one of that
+-- job on that thing, and those that it was tried again for, have ended.
 -- params: tenant, thing names, job ids
 SELECT wanted.thing_name, wanted.job_id, j.retry_config, j.status, j.expires_at,
        array(SELECT x.status FROM executions x
              WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.job_id = wanted.job_id
+               AND x.execution_number >= last.begun
              ORDER BY x.execution_number) AS ended
 FROM unnest($2::text[], $3::text[]) AS wanted (thing_name, job_id)
 CROSS JOIN LATERAL (
     SELECT x.retry_config, x.status, x.expires_at FROM jobs x
     WHERE x.tenant_id = $1 AND x.job_id = wanted.job_id AND x.retry_config IS NOT NULL AND NOT x.has_ended
     OFFSET 0
-) j;
+) j
+CROSS JOIN LATERAL (
+    SELECT x.execution_number - coalesce(x.retry_attempt, x.execution_number - 1) AS begun FROM executions x
+    WHERE x.tenant_id = $1 AND x.thing_name = wanted.thing_name AND x.job_id = wanted.job_id
+    ORDER BY x.execution_number DESC
+    LIMIT 1
+) last;
 
 -- name: may_retry
 -- Whether these jobs may still have new executions, their counters being held: whoever ends them holds those next.

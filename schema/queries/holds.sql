@@ -46,3 +46,9 @@ WITH chunks AS (
 UPDATE jobs
 SET has_ended = true, pending_work = 'END', schedule_due_at = NULL, reach_mark = NULL, updated_at = $3
 WHERE tenant_id = $1 AND job_id = $2;
+
+-- name: was_told
+-- Whether any thing has an execution of a job.
+-- params: tenant, job id
+SELECT queued + in_progress + succeeded + failed + timed_out + rejected + removed + canceled > 0
+FROM job_counts WHERE tenant_id = $1 AND job_id = $2;

@@ -316,13 +316,10 @@ WHERE e.tenant_id = $1 AND e.thing_name = $3 AND e.job_id = $2 AND e.execution_n
 SELECT EXISTS (SELECT FROM things WHERE tenant_id = $1 AND thing_name = $2);
 
 -- name: list_thing_executions
--- A thing's executions by job and number, from after a key on; retry_attempt is how many before failed.
+-- A thing's executions by job and number, from after a key on.
 -- params: tenant, thing, job id or null, status or null, after job id and number, most
 SELECT e.job_id, e.execution_number, e.status, e.queued_at, e.started_at, e.last_updated_at,
-       CASE WHEN e.execution_number = 1 THEN 0 ELSE (
-           SELECT count(*) FROM executions x
-           WHERE x.tenant_id = $1 AND x.thing_name = $2 AND x.job_id = e.job_id
-             AND x.execution_number < e.execution_number AND x.status IN ('FAILED', 'TIMED_OUT')) END AS retry_attempt
+       coalesce(e.retry_attempt, e.execution_number - 1) AS retry_attempt
 FROM (
     SELECT * FROM executions x
     WHERE x.tenant_id = $1 AND x.thing_name = $2 AND ($3::text IS NULL OR x.job_id = $3)
@@ -336,11 +333,7 @@ ORDER BY e.job_id, e.execution_number;
 -- A job's executions by thing, from after a key on.
 -- params: tenant, job id, status or null, after thing and number, most
 SELECT e.thing_name, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at, e.started_at,
-       e.last_updated_at, e.force_canceled,
-       CASE WHEN e.execution_number = 1 THEN 0 ELSE (
-           SELECT count(*) FROM executions x
-           WHERE x.tenant_id = $1 AND x.thing_name = e.thing_name AND x.job_id = $2
-             AND x.execution_number < e.execution_number AND x.status IN ('FAILED', 'TIMED_OUT')) END AS retry_attempt
+       e.last_updated_at, e.force_canceled, coalesce(e.retry_attempt, e.execution_number - 1) AS retry_attempt
 FROM (
     SELECT * FROM executions x
     WHERE x.tenant_id = $1 AND x.job_id = $2 AND ($3::text IS NULL OR x.status = $3)
@@ -383,7 +376,7 @@ SELECT pg_try_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0));
 -- the job is shown or hidden is told before new ones come.
 -- params: tenant, job id
 SELECT CASE
-           WHEN status = 'IN_PROGRESS' AND NOT expiry_done AND expires_at <= clock_timestamp()
+           WHEN status IN ('SCHEDULED', 'IN_PROGRESS') AND NOT expiry_done AND expires_at <= clock_timestamp()
                 AND (pending_work IS NULL OR pending_work = 'ROLLOUT') THEN 'EXPIRE'
            WHEN tell_mark IS NOT NULL AND (pending_work IS NULL OR pending_work IN ('ROLLOUT', 'REACH')) THEN 'TELL'
            WHEN pending_work <> 'ROLLOUT' OR pending_work = 'ROLLOUT' AND holds = '{}' THEN pending_work

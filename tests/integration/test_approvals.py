@@ -288,3 +288,67 @@ async def test_a_staged_job_waits_for_approval(ada: Desk) -> None:
     assert await queued(ada) == 0
     await as_(ada, "may").accepted("jobs/j/approve")
     assert await queued(ada) == 1
+
+
+async def ends_now(desk: Desk) -> None:
+    """The endTime, or the expiry, of the job comes."""
+    (job,) = await desk.rows("SELECT scheduling_config FROM jobs")
+    if job["scheduling_config"] is None:
+        await desk.rows("UPDATE jobs SET expires_at = now() - interval '1 second'")
+        return
+    config = {**json.loads(job["scheduling_config"]), "endTime": "2020-01-01 00:00"}
+    await desk.rows(
+        "UPDATE jobs SET schedule_due_at = now(), scheduling_config = $1", json.dumps(config)
+    )
+
+
+SEED = {"job_id": "j", "document_type": "x", "target_all": True, "expires_in_hours": 1}
+
+
+async def held_job(desk: Desk, kind: str) -> None:
+    """A job j that waits for approval and has an end."""
+    end = f"{datetime.now(UTC) + timedelta(hours=2):%Y-%m-%d %H:%M}"
+    if kind == "aws":
+        await create(desk, schedulingConfig={"endTime": end})
+        return
+    await desk.accepted("approval/update", {"approvalConfig": {"requiredApprovals": 1}})
+    await desk.accepted("jobs/create", SEED)
+
+
+@pytest.mark.parametrize(("kind", "what"), [("aws", "its endTime came"), ("seed", "it expired")])
+async def test_what_is_not_approved_in_time_is_canceled(ada: Desk, kind: str, what: str) -> None:
+    """At its endTime or its expiry, by itself: nobody was ever told of it. A vote that comes too late says so."""
+    await held_job(ada, kind)
+    await ends_now(ada)
+    late = await as_(ada, "may").rejected("jobs/j/approve")
+    assert late["code"] == "InvalidStateTransition"
+    assert late["message"].startswith("approval: 'j' has ended at 20")
+    await schedules.run_once(ada.pool)
+    assert await queued(ada) == 0
+    job = await ada.job("j")
+    assert (job["status"], job["reasonCode"]) == ("CANCELED", "NOT_APPROVED")
+    assert job["comment"] == f"it was not approved when {what}"
+    assert await events(ada) == ["cancellation_in_progress", "canceled"]
+    refused = await as_(ada, "may").rejected("jobs/j/approve")
+    assert refused["message"] == "status: 'j' is CANCELED; it is over"
+
+
+@pytest.mark.parametrize("kind", ["aws", "seed"])
+async def test_what_waits_anew_at_its_end_is_over_with_who_was_told(ada: Desk, kind: str) -> None:
+    """Approved, changed, never approved again: its executions end as ever, and then it is COMPLETED."""
+    await held_job(ada, kind)
+    await as_(ada, "may").accepted("jobs/j/approve")
+    assert await queued(ada) == 2
+    await ada.accepted("jobs/j/update", {"jobExecutionsRolloutConfig": {"maximumPerMinute": 5}})
+    assert (await ada.job("j"))["holds"] == ["APPROVAL"]
+    await ends_now(ada)
+    await schedules.run_once(ada.pool)
+    await ada.work()
+    if kind == "aws":
+        assert (await ada.job("j"))["status"] == "IN_PROGRESS"
+        for name in ("a", "b"):
+            await Plane(ada.pool).accepted(f"{name}/jobs/j/update", {"status": "SUCCEEDED"})
+    job = await ada.job("j")
+    assert (job["status"], job.get("holds")) == ("COMPLETED", None)
+    ended = await ada.rows("SELECT DISTINCT status FROM executions")
+    assert [row["status"] for row in ended] == ["SUCCEEDED" if kind == "aws" else "TIMED_OUT"]

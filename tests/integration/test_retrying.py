@@ -340,3 +340,68 @@ async def test_several_processes_retry_each_failure_once(desk: Desk, database: D
         for number, status in ((1, "TIMED_OUT"), (2, "QUEUED"))
     ]
     assert await desk.counts("j") == {"Queued": len(THINGS)}
+
+
+@pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT"])
+async def test_who_comes_back_has_all_retries_again(desk: Desk, status: str) -> None:
+    """A thing that used them up, left a CONTINUOUS job and joined it again; retryAttempt begins at 0 with it (AWS)."""
+    await desk.accepted("groups/create", {"thingGroupName": "g"})
+    members = {"thingGroupName": "g", "thingNames": ["t0"]}
+    await desk.accepted("groups/add", members)
+    config = retries(ALL=1)
+    timed = {"timeoutConfig": {"inProgressTimeoutInMinutes": 5}}
+    more: dict[str, Any] = {"targetSelection": "CONTINUOUS", "group": "g", **timed}
+    await create(desk, config, **more)
+    await desk.work()
+    for _ in range(2):
+        for _ in range(2):
+            await _end(desk, status)
+        await desk.accepted("groups/remove", members)
+        await desk.accepted("groups/add", members)
+        await desk.work()
+    listed = await desk.accepted("things/executions", {"thingName": "t0"})
+    found = [
+        (one["executionNumber"], one["status"], one["retryAttempt"])
+        for one in (each["jobExecutionSummary"] for each in listed["executionSummaries"])
+    ]
+    assert found == [
+        (1, status, 0),
+        (2, status, 1),
+        (3, status, 0),
+        (4, status, 1),
+        (5, "QUEUED", 0),
+    ]
+    assert await counts_equal_rows(desk.pool)
+
+
+async def _end(desk: Desk, status: str) -> None:
+    """The latest execution on t0 fails, or its time is over."""
+    plane = Plane(desk.pool)
+    if status == "FAILED":
+        await plane.accepted("t0/jobs/j/update", {"status": "FAILED"})
+        return
+    await plane.accepted("t0/jobs/j/update", {"status": "IN_PROGRESS"})
+    await desk.rows(
+        "UPDATE executions SET timeout_at = now(), in_progress_deadline = now() WHERE timeout_at IS NOT NULL"
+    )
+    await timeouts.run_once(desk.pool, slot=None)
+
+
+async def test_retries_made_by_hand_are_counted(desk: Desk) -> None:
+    """What is retried by hand goes on with the count; a device whose request is not remembered, too."""
+    await create(desk, retries(FAILED=1), "t0", "t1")
+    plane = Plane(desk.pool)
+    for _ in range(2):
+        await plane.accepted("t0/jobs/j/update", {"status": "FAILED"})
+    await desk.rows("UPDATE executions SET recent = '' WHERE thing_name = 't0'")
+    await desk.accepted("jobs/j/retry-failed")
+    await desk.work()
+    await plane.accepted("t0/jobs/j/update", {"status": "FAILED"})
+    assert await history(desk) == [
+        ("t0", 1, "FAILED"),
+        ("t0", 2, "FAILED"),
+        ("t0", 3, "FAILED"),
+        ("t1", 1, "QUEUED"),
+    ]
+    (row,) = await desk.rows("SELECT retry_attempt FROM executions WHERE execution_number = 3")
+    assert row["retry_attempt"] == 2

@@ -16,7 +16,6 @@ from schema.retries import (
     RetryConfig,
     attempts_of,
     decide,
-    since_target,
 )
 from tests.unit.configs import told
 
@@ -113,25 +112,11 @@ def test_reasons() -> None:
     assert decided(config(FAILED=10, TIMED_OUT=10), *[F, T] * 6).reason.startswith("10 retries")
 
 
-def test_a_thing_that_comes_back_begins_anew() -> None:
-    """Only attempts since the thing became a target again are counted."""
+def test_what_is_counted() -> None:
+    """The attempts that are given, those since the thing became a target; the first one is no retry."""
     assert not decided(config(FAILED=1), F, F).retry
     assert decided(config(FAILED=1), F).retry
     assert (Attempts().retries, Attempts(1, 0).retries, Attempts(2, 3).retries) == (0, 0, 4)
-
-
-@pytest.mark.parametrize("last", [Status.REMOVED, Status.SUCCEEDED, Status.CANCELED])
-def test_what_is_not_tried_again_ends_what_is_counted(last: Status) -> None:
-    """An execution after a removed, succeeded or canceled one is of a thing that came back: it has all its retries."""
-    counted = since_target([F, last, F])
-    assert counted == [F]
-    assert decided(config(FAILED=1), *counted).retry
-
-
-@pytest.mark.parametrize("last", [F, T, Status.REJECTED])
-def test_what_may_be_tried_again_goes_on_being_counted(last: Status) -> None:
-    """An execution after one that failed or was rejected may be a retry: the attempts before it count."""
-    assert since_target([F, last, F]) == [F, last, F]
 
 
 @given(
