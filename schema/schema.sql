@@ -747,8 +747,7 @@ CREATE FUNCTION sweep_lateness()
     AS 'SELECT
         (SELECT min(timeout_at) FROM executions WHERE timeout_at <= (SELECT clock_timestamp()) AND timeout_at IS NOT NULL),
         (SELECT min(expires_at) FROM jobs WHERE expires_at <= (SELECT clock_timestamp()) AND expires_at IS NOT NULL
-            AND NOT expiry_done AND status IN (''SCHEDULED'', ''IN_PROGRESS'')
-            AND (pending_work IS NULL OR pending_work = ''ROLLOUT'' AND holds <> ''{}'')),
+            AND NOT expiry_done AND pending_work IS NULL AND status = ''IN_PROGRESS''),
         (SELECT min(p.due_at) FROM jobs j JOIN rollout_paces p ON p.tenant_id = j.tenant_id AND p.job_id = j.job_id
             WHERE j.pending_work IS NOT NULL AND j.pending_work = ''ROLLOUT'' AND p.due_at <= clock_timestamp()),
         (SELECT min(schedule_due_at) FROM jobs
