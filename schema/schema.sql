@@ -193,6 +193,7 @@ CREATE TABLE jobs (
     -- with stages: the number of the one that started last, 0 before the first. Null: the job has none
     stage             smallint    CHECK (stage >= 0),
     look_at_gates     boolean     NOT NULL DEFAULT false, -- other than counts has changed what its gates depend on
+    retry_of          text, -- the job that is over of which this one tries again what failed
 
     PRIMARY KEY (tenant_id, job_id),
     UNIQUE (job_uid),

@@ -5,6 +5,9 @@
 ALTER TABLE executions ADD COLUMN retry_attempt integer;
 ALTER TABLE executions ALTER COLUMN retry_attempt SET DEFAULT 0;
 
+-- Of which job that is over this one tries again what failed.
+ALTER TABLE jobs ADD COLUMN retry_of text;
+
 DROP INDEX jobs_expires_idx;
 CREATE INDEX jobs_expires_idx ON jobs (expires_at)
     WHERE expires_at IS NOT NULL AND NOT expiry_done AND status IN ('SCHEDULED', 'IN_PROGRESS')

@@ -15,15 +15,22 @@ from typing import Any, ClassVar, TypeVar
 import asyncpg
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
-from handlers import chunks, outbox, timeouts
+from handlers import chunks, gates, outbox, timeouts
 from handlers.chunks import Progress
 from handlers.database import Pool, create_pool
 from handlers.documents import Documents
 from schema import timeline
+from schema.rights import Role
 from tests.conftest import Database
-from tests.factories import add_tenant, add_things, counts_equal_rows
+from tests.factories import add_tenant, add_things, counts_equal_rows, stages_equal_rows
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job
 
@@ -37,6 +44,9 @@ _SHIFTED = {
     "jobs": "created_at updated_at completed_at expires_at",
     "rollout_paces": "credited_at due_at",
     "told_executions": "told_at",
+    "job_stages": "started_at reached_at",
+    "job_approvals": "since",
+    "job_votes": "at",
 }
 things, jobs = st.sampled_from(THINGS), st.sampled_from(JOBS)
 RETRY = {"criteriaList": [{"failureType": "ALL", "numberOfRetries": 2}]}
@@ -50,13 +60,33 @@ ABORT = {
         }
     ]
 }
+RATE = {"maximumPerMinute": 30}
+GATE = {"successPercentage": 50, "soakMinutes": 1, "numberOfFailures": 1}
+STAGES = [{"numberOfThings": 1, **GATE}, {"numberOfThings": 2}, {}]
+OTHER_GATES = [{"numberOfThings": 1, "successPercentage": 0}, *STAGES[1:]]
 BRAKES: dict[str, Any] = {
     "jobExecutionsRetryConfig": RETRY,
     "abortConfig": ABORT,
-    "jobExecutionsRolloutConfig": {"maximumPerMinute": 30},
+    "jobExecutionsRolloutConfig": RATE,
     "timeoutConfig": {"inProgressTimeoutInMinutes": 5},
     "exclusive": True,
     "priority": 7,
+    "stages": STAGES,
+    "approvalConfig": {"requiredApprovals": 1},
+}
+CHANGES: list[dict[str, Any]] = [
+    {"jobExecutionsRolloutConfig": RATE},
+    {"jobExecutionsRolloutConfig": {}},
+    {"jobExecutionsRetryConfig": RETRY},
+    {"abortConfig": ABORT},
+    {"timeoutConfig": {"inProgressTimeoutInMinutes": 2}},
+    {"stages": OTHER_GATES},
+]
+
+
+EACH = {
+    *("create", "pause", "resume", "cancel", "delete", "add", "remove", "approve"),
+    *("start-next-stage", "retry-failed", "associate", "update"),
 }
 
 
@@ -67,6 +97,7 @@ class Fleet:
         """Take connections as the application's and as a superuser's."""
         self.pool, self.admin, self.tenant = pool, admin, tenant
         self.desk = Desk(pool, tenant=tenant)
+        self.other = Desk(pool, Role.MANAGER, "may", tenant)
         self.plane = Plane(pool, tenant)
         self.documents = Documents()
         self.progress = Progress()
@@ -74,13 +105,17 @@ class Fleet:
         self.first: dict[str, tuple[str, int] | None] = dict.fromkeys(THINGS)
         self.ended: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self.last: tuple[str, bytes] | None = None
+        # Whom jobs that wait to be approved had been told to, by job_uid.
+        self.held: dict[int, set[str]] = {}
 
     async def begin(self) -> None:
-        """Things, and a group with the first two of them."""
+        """Things, a group with the first two of them, and one with the third."""
         await add_tenant(self.pool, self.tenant)
         await add_things(self.pool, *THINGS, tenant=self.tenant)
         await self.desk.accepted("groups/create", {"thingGroupName": "g"})
         await self.desk.accepted("groups/add", {"thingGroupName": "g", "thingNames": [*THINGS[:2]]})
+        await self.desk.accepted("groups/create", {"thingGroupName": "h"})
+        await self.desk.accepted("groups/add", {"thingGroupName": "h", "thingName": THINGS[2]})
 
     async def report(self, path: str, payload: bytes, *, duplicate: bool) -> None:
         """What a device says; refusals are as good as acceptances."""
@@ -105,6 +140,8 @@ class Fleet:
     async def work(self, most: int) -> None:
         """So many passes of the background work, as several processes share it."""
         for _ in range(most):
+            looked = await gates.run_once(self.pool, slot=SLOT)
+            assert not looked.failures, looked.failures
             done = await chunks.run_once(self.pool, slot=SLOT, progress=self.progress)
             assert not done.failures, done.failures
             if not done.more and not done.chunks:
@@ -131,7 +168,7 @@ class Fleet:
     async def executions(self) -> list[asyncpg.Record]:
         """All of them."""
         found: list[asyncpg.Record] = await self.admin.fetch(
-            "SELECT e.*, j.job_uid, j.status AS job_status, j.pending_work "
+            "SELECT e.*, j.job_uid, j.status AS job_status, j.pending_work, j.stage AS job_stage "
             "FROM executions e JOIN jobs j USING (tenant_id, job_id) WHERE e.tenant_id = $1",
             self.tenant,
         )
@@ -140,6 +177,7 @@ class Fleet:
     async def check(self) -> None:
         """What must be true whatever has happened."""
         assert await counts_equal_rows(self.pool, tenant=self.tenant)
+        assert await stages_equal_rows(self.pool, tenant=self.tenant)
         rows = await self.executions()
         now = {(row["job_uid"], row["thing_name"], row["execution_number"]): row for row in rows}
         for key, state in self.ended.items():
@@ -154,12 +192,33 @@ class Fleet:
             entries = timeline.read(row["timeline"])
             assert [one.version for one in entries] == list(range(2, row["version_number"] + 1))
             assert not entries or entries[-1].status == row["status"]
+            # Nobody is told before the stage has started, and each attempt says which it is.
+            assert (row["stage"] or 0) <= (row["job_stage"] or 0)
+            assert 0 <= row["retry_attempt"] < row["execution_number"]
+        await self._check_approvals(rows)
+
+    async def _check_approvals(self, rows: list[asyncpg.Record]) -> None:
+        """While a job waits to be approved nobody new is told of it, and it is not over."""
+        waiting = await self.admin.fetch(
+            "SELECT job_uid, status FROM jobs WHERE tenant_id = $1 AND 'APPROVAL' = ANY (holds) "
+            "AND status NOT IN ('CANCELED', 'DELETION_IN_PROGRESS')",
+            self.tenant,
+        )
+        assert {row["status"] for row in waiting} <= {"SCHEDULED"}
+        held = self.held
+        self.held = {
+            job["job_uid"]: {row["thing_name"] for row in rows if row["job_uid"] == job["job_uid"]}
+            for job in waiting
+        }
+        for uid, names in self.held.items():
+            assert names <= held.get(uid, names)
 
     async def check_told(self) -> None:
         """When nothing is owed: the last notify is the pending list, the last notify-next its first."""
         owed = await self.admin.fetchval(
             "SELECT count(*) FROM jobs WHERE tenant_id = $1 AND (tell_mark IS NOT NULL OR "
-            "pending_work IS NOT NULL AND pending_work <> 'ROLLOUT' OR expires_at < now() AND NOT expiry_done)",
+            "pending_work IS NOT NULL AND pending_work <> 'ROLLOUT' OR expires_at < now() AND NOT expiry_done "
+            "AND status IN ('SCHEDULED', 'IN_PROGRESS'))",
             self.tenant,
         )
         if owed:
@@ -204,9 +263,12 @@ class Lives(RuleBasedStateMachine):
         """Do something in the loop that the connections belong to."""
         return self.runner.run(doing)
 
-    def command(self, path: str, payload: dict[str, Any] | None = None) -> None:
-        """Command something; it may be refused."""
-        answer = self.run(self.fleet.desk.send(path, payload))
+    def command(
+        self, path: str, payload: dict[str, Any] | None = None, *, other: bool = False
+    ) -> None:
+        """Command something, as one operator or the other; it may be refused."""
+        desk = self.fleet.other if other else self.fleet.desk
+        answer = self.run(desk.send(path, payload))
         assert answer.accepted or answer.body["code"] != "InternalError", answer.body
         if answer.accepted:
             self.done.add(path.rpartition("/")[2])
@@ -226,6 +288,56 @@ class Lives(RuleBasedStateMachine):
         selection = "CONTINUOUS" if continuous else "SNAPSHOT"
         more = {name: BRAKES[name] for name in brakes}
         self.command("jobs/create", {**targets, "jobId": job, "targetSelection": selection, **more})
+
+    @initialize(staged=st.booleans())
+    def begin(self, *, staged: bool) -> None:
+        """Some lives begin with a job in stages that somebody must say yes to."""
+        if not staged:
+            return
+        brakes = {name: BRAKES[name] for name in ("stages", "approvalConfig")}
+        more = {"jobId": "j0", "targetSelection": "CONTINUOUS", **brakes}
+        self.command("jobs/create", {**aws_job(group="g"), **more})
+        self.command("jobs/j0/approve", other=True)
+        self.command("jobs/j0/start-next-stage")
+        self.work(50)
+        for thing in THINGS[:2]:
+            self.report(thing, "j0", "FAILED", "", None)
+        self.command("jobs/j0/retry-failed")
+        self.associate("j0", group="h")
+        self.command("jobs/j0/update", CHANGES[0])
+
+    def do_each(self) -> None:
+        """Each command once, in an order in which each is accepted."""
+        self.begin(staged=True)
+        self.create("j1", {"t3"}, of_group=False, continuous=False, brakes={"priority"})
+        for verb in ("pause", "resume"):
+            self.hold("j1", verb)
+        for comes in (False, True):
+            self.move("t0", comes=comes)
+        for verb in ("cancel", "delete"):
+            self.end("j1", verb, force=True)
+        self.holds()
+        self.teardown()
+
+    @rule(job=jobs, yes=st.sampled_from([True, True, True, False]))
+    def vote(self, job: str, *, yes: bool) -> None:
+        """By whom the creator's role is not."""
+        self.command(f"jobs/{job}/{'approve' if yes else 'deny'}", other=True)
+
+    @rule(job=jobs, change=st.sampled_from(CHANGES))
+    def update(self, job: str, change: dict[str, Any]) -> None:
+        """What is approved, what brakes, or the gates."""
+        self.command(f"jobs/{job}/update", change)
+
+    @rule(job=jobs, group=st.sampled_from(["g", "h"]))
+    def associate(self, job: str, group: str) -> None:
+        """More targets for a continuous job."""
+        self.command(f"jobs/{job}/associate", {"targets": aws_job(group=group)["targets"]})
+
+    @rule(job=jobs, verb=st.sampled_from(["start-next-stage", "retry-failed"]))
+    def go_on(self, job: str, verb: str) -> None:
+        """By hand."""
+        self.command(f"jobs/{job}/{verb}")
 
     @rule(job=jobs)
     def create_that_expires(self, job: str) -> None:
@@ -313,17 +425,19 @@ class Lives(RuleBasedStateMachine):
 
 
 def test_whatever_happens_to_jobs_the_invariants_hold(database: Database) -> None:
-    """Creates, joins, leaves, reports, timeouts, pauses, cancels, deletes, retries; each of them does happen."""
+    """Creates, joins, leaves, reports, timeouts, pauses, stages, votes, changes, retries and ends, in any order."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         Lives.database, Lives.runner = database, runner
         Lives.pool = runner.run(create_pool(database.url))
         Lives.admin = runner.run(asyncpg.connect(database.admin_url))
         try:
+            Lives().do_each()
+            assert Lives.done >= EACH
             run_state_machine_as_test(
                 Lives,
                 settings=settings(
-                    max_examples=15,
-                    stateful_step_count=25,
+                    max_examples=14,
+                    stateful_step_count=22,
                     deadline=None,
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
                 ),
@@ -331,4 +445,3 @@ def test_whatever_happens_to_jobs_the_invariants_hold(database: Database) -> Non
         finally:
             runner.run(Lives.admin.close())
             runner.run(Lives.pool.close())
-    assert {"create", "pause", "cancel", "delete", "add", "remove"} <= Lives.done
