@@ -10,6 +10,8 @@ from typing import TypeVar, overload
 T = TypeVar("T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+# Long enough for a machine with many other things to do: whoever waits for what comes waits no longer for it.
+PATIENCE = 40.0
 
 
 @overload
@@ -20,7 +22,7 @@ async def eventually(check: Callable[[], Awaitable[T]], *, timeout: float = ...)
 async def eventually(check: Callable[[], T], *, timeout: float = ...) -> T: ...
 
 
-async def eventually(check: Callable[[], object], *, timeout: float = 10.0) -> object:
+async def eventually(check: Callable[[], object], *, timeout: float = PATIENCE) -> object:
     """Call `check` until it returns something true without an AssertionError; return that.
 
     Raises AssertionError with what `check` gave last when `timeout` seconds are over. Nothing else

@@ -14,6 +14,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from tests.helpers import PATIENCE
+
 LARGEST: Final = 262_000  # bytes; the MQTT server takes no more
 _NESTED: Final = 100_000
 
@@ -166,7 +168,7 @@ class Abuser:
         self._client.on_connect = connected
         await asyncio.to_thread(self._client.connect, "127.0.0.1", self._port)
         self._client.loop_start()
-        await asyncio.wait_for(self._connected.wait(), 10)
+        await asyncio.wait_for(self._connected.wait(), PATIENCE)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -206,7 +208,7 @@ async def send_too_large(port: int, size: int = 10_000_000) -> bool:
     try:
         writer.write(bytes(header) + body)
         await writer.drain()
-        return await asyncio.wait_for(reader.read(), 10) == b""
+        return await asyncio.wait_for(reader.read(), PATIENCE) == b""
     except OSError:
         return True
     finally:

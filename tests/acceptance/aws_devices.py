@@ -17,7 +17,8 @@ from awsiot import (
     mqtt_connection_builder,
 )
 
-PATIENCE = 10.0
+from tests.helpers import PATIENCE
+
 # Typed loosely: the SDK's generated code carries no annotations.
 _JOBS: Any = iotjobs
 T = TypeVar("T")

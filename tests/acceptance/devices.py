@@ -13,9 +13,8 @@ from typing import Any
 
 from broker.mqtt.address import Address
 from broker.mqtt.link import Inbound, Link, LinkClosedError, LinkEvent, LinkSettings, Outbound
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 
-PATIENCE = 40.0
 _FILTERS = (
     "$aws/things/+/jobs/notify",
     "$aws/things/+/jobs/notify-next",

@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-PATIENCE = 10.0
+from tests.helpers import PATIENCE
 
 
 class RefusedError(Exception):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.access import CHECK_SECONDS
 from handlers.credentials import (
     ACCESS_CHANNEL,
     issue_token,
@@ -28,7 +29,8 @@ from tests.servers import Choice
 
 pytestmark = pytest.mark.local_servers
 
-AT_MOST_SECONDS = 2.0
+# Files are also looked at without an announcement: that is not waited for.
+AT_MOST_SECONDS = CHECK_SECONDS / 2
 
 
 class Reloads:
@@ -101,7 +103,7 @@ async def kept_out(login: Login) -> bool:
 
 
 async def test_new_token_works_and_nobody_is_dropped(pool: Pool, access: AccessServer) -> None:
-    """A token issued on the running server works within two seconds; the others stay connected."""
+    """A token issued on the running server works by itself; the others stay connected."""
     await add_things(pool, "dev1", "dev2")
     first = await give_token(pool, access, "dev1")
     await eventually(lambda: let_in(first), timeout=AT_MOST_SECONDS)
@@ -115,7 +117,7 @@ async def test_new_token_works_and_nobody_is_dropped(pool: Pool, access: AccessS
 
 
 async def test_revoked_token_is_out_at_once(pool: Pool, access: AccessServer) -> None:
-    """Taking a token away closes its connections within two seconds, and no one else's."""
+    """Taking a token away closes its connections by itself, and no one else's."""
     await add_things(pool, "dev1", "dev2")
     gone, stays = [await give_token(pool, access, name) for name in ("dev1", "dev2")]
     await eventually(lambda: let_in(stays), timeout=AT_MOST_SECONDS)
@@ -141,7 +143,7 @@ async def test_rotated_token_replaces_the_old_one(pool: Pool, access: AccessServ
 
 
 async def test_deleted_things_certificates_are_listed(pool: Pool, access: AccessServer) -> None:
-    """Revoking all of a deleted thing reaches the list within two seconds, for good."""
+    """Revoking all of a deleted thing reaches the list by itself, for good."""
     await add_things(pool, "dev1", "dev2")
     gone, stays = access.by_certificate("dev1"), access.by_certificate("dev2")
     async with pool.acquire() as connection, tenant_transaction(connection, "default") as inside:
@@ -177,4 +179,4 @@ async def test_many_changes_are_one_reload(pool: Pool, access: AccessServer) -> 
     logins = [await give_token(pool, access, name) for name in names]
     for login in logins:
         await eventually(partial(let_in, login), timeout=AT_MOST_SECONDS)
-    assert reloads.count - before <= 4
+    assert reloads.count - before < len(names) / 2

@@ -15,9 +15,8 @@ import pytest
 from tests.acceptance.fake_store import ACCESS_KEY, SECRET_KEY, FakeStore, fake_store
 from tests.acceptance.mqtt_probe import Login
 from tests.acceptance.running_broker import RunningBroker, running_served
+from tests.helpers import PATIENCE
 from tests.servers import Choice
-
-ANSWER_SECONDS = 15
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ async def served(
 async def _document(served: RunningBroker, login: Login) -> dict[str, Any]:
     """The document of the job that a device is given when it asks for the next one."""
     topic = f"$aws/things/{login.username}/jobs/start-next"
-    async with served.client(login) as device, asyncio.timeout(ANSWER_SECONDS):
+    async with served.client(login) as device, asyncio.timeout(PATIENCE):
         await device.subscribe(f"{topic}/accepted", qos=1)
         await device.publish(topic, b"{}", qos=1)
         async for message in device.messages:
@@ -62,7 +61,7 @@ async def _http(url: str, *, put: bytes | None = None) -> tuple[int, bytes]:
     def ask() -> tuple[int, bytes]:
         request = urllib.request.Request(url, data=put, method="GET" if put is None else "PUT")  # noqa: S310 - http on loopback
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - as above
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:

@@ -35,7 +35,7 @@ from broker.mqtt.link import (
     PublishDenied,
 )
 from tests.conftest import StartMosquitto
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.servers import MosquittoServer
 
 E = TypeVar("E", bound=LinkEvent)
@@ -77,7 +77,7 @@ class Probe:
     async def receive(self, count: int) -> list[Inbound]:
         """Receive so many messages; more are a failure."""
         taken: list[Inbound] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(taken) < count:
                 taken += await self.link.receive()
         assert len(taken) == count
@@ -86,7 +86,7 @@ class Probe:
     async def publish(self, *topics: str, qos: int = 1) -> list[Denied]:
         """Publish messages that carry their number, and wait until they are acknowledged."""
         messages = [Outbound(topic, str(n).encode(), qos) for n, topic in enumerate(topics)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return await self.link.publish(messages)
 
     async def crash(self) -> None:
@@ -115,7 +115,7 @@ async def _link(
 ) -> AsyncIterator[Probe]:
     probe = Probe(settings, filters)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await probe.link.connected()
         yield probe
     finally:
@@ -236,7 +236,7 @@ async def test_unacknowledged_publishes_are_sent_again(mosquitto_server: StartMo
         future = probe.link.publish([Outbound("replies", str(n).encode()) for n in range(200)])
         assert probe.link._connection is not None
         probe.link._connection.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert await future == []
         seen: list[int] = []
         while 199 not in seen:
@@ -263,7 +263,7 @@ async def test_receive_maximum_of_the_server_is_honoured(mosquitto_server: Start
             batch = await listener.link.receive()
             listener.link.acknowledge(batch)
             seen += _payloads(batch)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert await future == []
         assert seen == list(range(500))
         assert probe.told(Lost) == []
@@ -300,7 +300,7 @@ async def test_messages_the_server_would_not_survive_do_no_harm(
                 Outbound("ok", b"0"),
             ]
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert len(await future) == 4
         assert [m.topic for m in await probe.receive(1)] == ["ok"]
         assert probe.told(Lost) == []
@@ -310,7 +310,7 @@ async def test_oversized_by_message_size_limit_is_denied(mosquitto_server: Start
     """Mosquitto's answer to message_size_limit, a code unknown to PUBACK, denies the one message."""
     _, port = await _server(mosquitto_server, extra="message_size_limit 100\n")
     async with _link(_settings(port)) as probe:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             denied = await probe.link.publish([Outbound("a", b"x" * 200), Outbound("a", b"")])
         assert [each.reason for each in denied] == ["UNSPECIFIED_ERROR: reason code 0x95"]
         assert probe.told(Lost) == []
@@ -333,7 +333,7 @@ async def test_unread_messages_hold_the_socket(mosquitto_server: StartMosquitto)
         await device.publish("elsewhere")
         assert len(probe.link._incoming._inbox) == held
         seen: list[int] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(seen) < 2000:
                 seen += _payloads(await probe.link.receive())
         assert seen == list(range(2000))
@@ -367,7 +367,7 @@ async def test_restarted_server_gets_everything(mosquitto_server: StartMosquitto
         assert not probe.link.is_connected
         future = probe.link.publish([Outbound("a", b"1")])
         await server.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert await future == []
             await probe.link.connected()
         assert probe.told(Connected)[-1].session_present is False
@@ -401,7 +401,7 @@ async def test_taken_over_session_is_told_and_not_fought_for(
             await eventually(lambda: first.told(Lost))
         reason = first.told(Lost)[0].reason
         assert reason == "the MQTT server disconnected us: SESSION_TAKEN_OVER"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await first.link.connected()
 
 
@@ -419,7 +419,7 @@ async def test_wrong_credentials_are_reported_and_tried_again(
     assert "refused us: NOT_AUTHORIZED" in probe.told(ConnectFailed)[0].reason
     (server.config.parent / "users").write_text(_user("@jobbroker", "of-a-test"))
     await server.reload()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await probe.link.connected()
     await probe.close()
 

@@ -23,7 +23,7 @@ from tests.acceptance.serving import Site, site
 from tests.acceptance.working import all_is_well, loaded, nothing_waits, prepare
 from tests.conftest import Database, StartMosquitto
 from tests.factories import add_job, add_things, counts_equal_rows
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 
 SiteWith = Callable[..., AbstractAsyncContextManager[Site]]
 
@@ -247,7 +247,7 @@ async def _publish_raw(port: int, topic: str, size: int) -> str:
         on_connack=lambda _connection, _connack: None,
     )
     connection.send(encode_publish(topic, b"x" * size, qos=1, packet_id=1))
-    return await asyncio.wait_for(lost, 10)
+    return await asyncio.wait_for(lost, PATIENCE)
 
 
 class TestPacketSize:

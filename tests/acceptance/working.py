@@ -108,7 +108,7 @@ async def all_is_well(database: Database, fleet: Devices, load: Load) -> None:
         )
         assert {tuple(row) for row in waiting} == {("QUEUED", 1)}
 
-    await eventually(lambda: nothing_waits(database), timeout=10)
+    await eventually(lambda: nothing_waits(database))
     pool = await create_pool(database.url, size=2)
     try:
         assert await counts_equal_rows(pool)

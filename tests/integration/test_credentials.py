@@ -22,6 +22,7 @@ from handlers.credentials import (
 )
 from handlers.database import Pool, tenant_transaction
 from schema.access import Claim, Principal, later_claims, verify_mosquitto_hash
+from tests.helpers import PATIENCE
 
 LATER = datetime.now(UTC) + timedelta(days=30)
 
@@ -125,9 +126,9 @@ async def test_changes_are_announced_when_they_commit(
     with pytest.raises(RuntimeError, match="undone"):
         await _give_and_fail(pool)
     await give(pool, "default", "dev1")
-    await asyncio.wait_for(heard.get(), 5)
+    await asyncio.wait_for(heard.get(), PATIENCE)
     await give_certificate(pool, "default", "dev1", "0a")
-    await asyncio.wait_for(heard.get(), 5)
+    await asyncio.wait_for(heard.get(), PATIENCE)
     assert heard.empty()
     await admin.remove_listener(ACCESS_CHANNEL, callback)
 

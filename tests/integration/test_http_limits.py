@@ -43,10 +43,7 @@ async def _write(request: Request) -> Response:
 
 @pytest.fixture
 async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    """A place that reads a body and one that writes without end, with little patience."""
-    monkeypatch.setattr("broker.http.edge.BODY_SECONDS", 0.3)
-    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)
-    monkeypatch.setattr(connections, "READ_SECONDS", 0.3)
+    """A place that reads a body and one that writes without end."""
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", 20)
     routes = [
         Endpoint("/read", _read, methods=["POST"]),
@@ -55,6 +52,14 @@ async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClie
     ]
     async with http_door(routes) as client:
         yield client
+
+
+@pytest.fixture
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little patience, where it is what runs out."""
+    monkeypatch.setattr("broker.http.edge.BODY_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "READ_SECONDS", 0.3)
 
 
 async def said(door: httpx.AsyncClient, *parts: bytes) -> bytes:
@@ -91,6 +96,7 @@ async def test_headers_have_a_size(door: httpx.AsyncClient, whole: bool) -> None
     assert (await door.post("/read", content=b"{}", headers={"X-Long": "y" * 9000})).is_success
 
 
+@pytest.mark.usefixtures("_hasty")
 async def test_headers_have_a_time(door: httpx.AsyncClient) -> None:
     """Who says nothing, or half of it, is hung up on."""
     assert await said(door) == b""
@@ -110,6 +116,7 @@ async def test_a_body_has_a_size(door: httpx.AsyncClient) -> None:
     assert fits.json() == {"bytes": COMMAND_BYTES}
 
 
+@pytest.mark.usefixtures("_hasty")
 async def test_a_body_has_a_time(door: httpx.AsyncClient) -> None:
     """408 for one that does not come."""
     answer = await said(door, _POST + b"Content-Length: 9\r\n\r\nslow")
@@ -117,6 +124,7 @@ async def test_a_body_has_a_time(door: httpx.AsyncClient) -> None:
     assert b"RequestTimeout" in answer
 
 
+@pytest.mark.usefixtures("_hasty")
 async def test_an_answer_is_read(door: httpx.AsyncClient) -> None:
     """Who does not read is hung up on, and nothing more is made for them."""
     with socket.create_connection((door.base_url.host, door.base_url.port or 0)) as reader:

@@ -13,7 +13,7 @@ from schema.errors import Rejected
 from schema.rights import Role
 from tests.conftest import Database
 from tests.factories import add_tenant, add_things, counts_equal_rows
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job, operations
 
@@ -304,9 +304,9 @@ async def test_removed_access_is_announced(desk: Desk, database: Database) -> No
     try:
         await listener.add_listener("jobbroker_access", lambda *_: heard.put_nowait("access"))
         await desk.accepted("things/create", {"thingName": "t1", "issueToken": True})
-        await asyncio.wait_for(heard.get(), 10)
+        await asyncio.wait_for(heard.get(), PATIENCE)
         await desk.accepted("things/delete", {"thingName": "t1"})
-        await asyncio.wait_for(heard.get(), 10)
+        await asyncio.wait_for(heard.get(), PATIENCE)
     finally:
         await listener.close()
 

@@ -34,6 +34,7 @@ from broker.mqtt.connection import (
     ConnectTLSError,
     connect,
 )
+from tests.helpers import PATIENCE
 from tests.unit.fake_mqtt import Peer, fake_server
 
 
@@ -251,7 +252,7 @@ async def test_answered_pings_keep_the_connection() -> None:
 
     async with fake_server(script) as address:
         connection, seen = await _open(address, keep_alive=1000)
-        await asyncio.wait_for(answered.wait(), 5)
+        await asyncio.wait_for(answered.wait(), PATIENCE)
         assert connection.is_open
         assert seen.batches.empty()
         connection.close()
@@ -274,7 +275,7 @@ async def test_paused_reading_is_not_taken_for_a_dead_server() -> None:
     async with fake_server(script) as address:
         connection, seen = await _open(address, keep_alive=1)
         connection.pause_reading()
-        await asyncio.wait_for(pings.wait(), 5)
+        await asyncio.wait_for(pings.wait(), PATIENCE)
         assert seen.batches.empty()
         connection.resume_reading()
         assert [type(packet) for packet in await seen.batches.get()] == [PublishPacket]
@@ -299,7 +300,7 @@ async def test_pings_answered_while_we_did_not_read_are_seen_by_nobody() -> None
     async with fake_server(script) as address:
         connection, seen = await _open(address, keep_alive=1)
         connection.pause_reading()
-        await asyncio.wait_for(pings.wait(), 5)
+        await asyncio.wait_for(pings.wait(), PATIENCE)
         connection.resume_reading()
         assert [type(packet) for packet in await seen.batches.get()] == [PublishPacket]
         first_read.set()
@@ -360,7 +361,7 @@ async def test_server_that_does_not_close_is_cut_off(monkeypatch: pytest.MonkeyP
     async with fake_server(script) as address:
         connection, seen = await _open(address)
         connection.close()
-        assert await asyncio.wait_for(seen.lost, 5) == "closed by us"
+        assert await asyncio.wait_for(seen.lost, PATIENCE) == "closed by us"
         over.set()
 
 

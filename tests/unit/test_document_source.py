@@ -16,6 +16,7 @@ from broker.ca import CertificateAuthority
 from broker.document_hosts import AllowedHosts
 from broker.document_source import DocumentSource
 from schema.errors import Code, Rejected
+from tests.helpers import PATIENCE
 
 DOCUMENT = {"operation": "install", "name": "\u00e9"}
 BODY = json.dumps(DOCUMENT, ensure_ascii=False).encode()
@@ -175,7 +176,7 @@ async def test_a_slow_server_is_left(server: Server, path: str) -> None:
     server.answers["/slow"] = b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\n{"
     url = f"http://localhost:{server.port}{path}"
     assert "no document within 0.3 s" in await refusal(source(server, seconds=0.3).read(url))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await server.released.wait()
 
 
