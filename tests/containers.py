@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 POSTGRES_IMAGE = "postgres:15"
 MOSQUITTO_IMAGE = "eclipse-mosquitto:2"
 _PASSWORD = "of-a-throw-away-server"
-_FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
+_FORGETFUL = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "max_connections=200",
+    "shared_buffers=256MB",
+)
 
 
 class ContainerPostgres:

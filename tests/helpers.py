@@ -31,6 +31,7 @@ async def eventually(check: Callable[[], object], *, timeout: float = PATIENCE) 
     loop = asyncio.get_running_loop()
     deadline, pause = loop.time() + timeout, _FIRST_PAUSE
     while True:
+        began = loop.time()
         try:
             outcome = check()
             seen = await outcome if inspect.isawaitable(outcome) else outcome
@@ -39,9 +40,11 @@ async def eventually(check: Callable[[], object], *, timeout: float = PATIENCE) 
                 return seen
         except AssertionError as error:
             problem = error
-        if loop.time() > deadline:
+        ended = loop.time()
+        if ended > deadline:
             raise AssertionError(f"not so after {timeout:g} s; {problem}")
-        await asyncio.sleep(pause)
+        # What takes long to ask, as a command does, is asked less often: it takes its time from what is waited for.
+        await asyncio.sleep(max(pause, ended - began))
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

@@ -19,7 +19,7 @@ from tests.conftest import Database, StartMosquitto
 from tests.helpers import eventually
 from tests.servers import MosquittoServer
 
-START_SECONDS = 30
+START_SECONDS = 120
 # As deployed where it matters here, but open, so that whatever a client sends does arrive.
 _MOSQUITTO = """\
 per_listener_settings false

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -14,8 +13,7 @@ async def test_a_quick_bench_gives_its_numbers(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     environment = clean_environment(tmp_path / "data")
     options = ("--quick", "--only", "updates", "--data-dir", str(tmp_path), "--write", str(page))
-    async with asyncio.timeout(120):
-        ended = await run_command(environment, "bench", *options, "--json")
+    ended = await run_command(environment, "bench", *options, "--json")
     assert ended.code == 0, ended.err
     told = json.loads(ended.out)
     assert told["updates_per_s"] > 0
