@@ -21,7 +21,7 @@ up: install ## PostgreSQL, Mosquitto and jobbroker, data in one directory; ctrl-
 	@$(BIN)/jobbroker up $(ARGS)
 
 test: install ## all tests, WORKERS (3) at a time; ARGS="-k name" selects, JOBBROKER_TEST_SERVERS=docker|local chooses the servers
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: install ## hurt servers and brokers under load, hold them to every promise; ARGS=--short takes 2 minutes
 	@$(BIN)/python -m tests.chaos $(ARGS)

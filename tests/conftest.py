@@ -37,6 +37,7 @@ settings.register_profile("jobbroker", deadline=None)
 settings.load_profile("jobbroker")
 SERVERS = "JOBBROKER_TEST_SERVERS"
 TEMPLATE = "jobbroker_template"
+LONGEST = {"test_plans.py", "test_thousand.py", "test_soak.py", "test_console.py"}
 LOGIN, LOGIN_PASSWORD = "jobbroker_login", "of-a-test"
 
 
@@ -55,6 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
     starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
     if not starts_workers:  # they are told by the environment
         os.environ.pop(SERVERS, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that the workers end together; units, which are short, come last anyhow."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -101,9 +107,11 @@ async def clone(server: PostgresServer, template: str) -> AsyncIterator[Database
     name = f"test_{uuid.uuid4().hex}"
     async with connected(server.url_of("postgres")) as admin:
         await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    yield _database(server, name)
-    async with connected(server.url_of("postgres")) as admin:
-        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    try:
+        yield _database(server, name)
+    finally:
+        async with connected(server.url_of("postgres")) as admin:
+            await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture
@@ -164,9 +172,11 @@ async def mosquittos(servers: Choice, place: Path) -> AsyncIterator[StartMosquit
         await server.start()
         return server
 
-    yield start
-    for server in started:
-        await server.remove()
+    try:
+        yield start
+    finally:
+        for server in started:
+            await server.remove()
 
 
 async def _prepare(server: PostgresServer, name: str) -> None:
