@@ -203,6 +203,10 @@ class Takeover:
                 connection, slot
             ):
                 return False
+            # Between the look and the hold another process may have drained it, and given it back.
+            if not await slots.has_session(connection, slot):
+                await slots.release(connection, slot, session_ended=False)
+                return False
             log.info("taking_over", slot=slot)
             await self._drain_while_held(slot, connection)
             await slots.release(connection, slot, session_ended=True)

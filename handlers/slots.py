@@ -133,6 +133,11 @@ async def takings_if_alone(connection: Connection, slot: int) -> int | None:
     return None if row["company"] else row["takings"]
 
 
+async def has_session(connection: Connection, slot: int) -> bool:
+    """Whether a slot's session with the MQTT server was not ended yet; for whoever holds the slot."""
+    return await connection.fetchrow(_SQL["find_slot"], _name(slot)) is not None
+
+
 async def left_open(connection: Connection) -> list[int]:
     """Slots that nobody holds although their session with the MQTT server was never ended."""
     alive = await live_slots(connection)

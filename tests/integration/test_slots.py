@@ -9,7 +9,7 @@ import pytest
 
 from broker.slots import Slot, SlotLostError, Takeover
 from handlers import slots
-from handlers.database import Pool
+from handlers.database import Connection, Pool
 from tests.conftest import LOGIN, Database
 from tests.helpers import eventually
 
@@ -147,6 +147,31 @@ class TestTakeover:
             assert sorted(done) == [False, True]
             assert not await takeovers[0].run_once()
         assert drained == [1]
+
+    async def test_not_of_what_another_has_just_drained(
+        self, database: Database, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between the look and the hold another process did it all, and gave the slot back: nothing is left to do."""
+        monkeypatch.setattr("broker.slots.GRACE_SECONDS", 0.0)
+        take, drained = slots.take, list[int]()
+
+        async def drain(number: int) -> None:
+            drained.append(number)
+
+        one, other = (Takeover(pool, database.url, drain) for _ in range(2))
+
+        async def take_late(connection: Connection, slot: int) -> bool:
+            monkeypatch.setattr("handlers.slots.take", take)
+            assert await other.run_once()
+            return await take(connection, slot)
+
+        async with await Slot.take(database.url, alone=False):
+            pass
+        await eventually(lambda: _is_free(pool, 0))
+        monkeypatch.setattr("handlers.slots.take", take_late)
+        assert not await one.run_once()
+        assert drained == [0]
+        await eventually(lambda: _is_free(pool, 0))
 
     async def test_not_of_one_that_may_come_back(self, database: Database, pool: Pool) -> None:
         """A slot that has just become free is left alone: its holder may only have lost the database."""
