@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from broker.secret_keys import key_id_of, parse_keys
-from schema.secrets import EMPTY, KEY_ID_BYTES, NoSealer, Opened, Place, Sealer, SecretStatus
+from schema.secrets import EMPTY, KEY_ID_BYTES, Opened, Place, SecretStatus
 
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12
@@ -66,8 +66,3 @@ class KeyRing:
 
 def _failed(problem: str) -> Opened:
     return Opened(SecretStatus.FAILED, problem=problem)
-
-
-def sealer_of(text: str | None) -> Sealer:
-    """What seals with JOBBROKER_SECRET_KEY; with None, what refuses. Raises ValueError."""
-    return NoSealer() if text is None else KeyRing.parse(text)

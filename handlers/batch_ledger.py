@@ -88,6 +88,17 @@ class Batch:
                 connection, self.sealer, self.tenant_id, self.organization_id
             )
 
+    async def is_held_up(self) -> bool:
+        """Whether it must wait: what a run takes away is not registered meanwhile, as `require_no_run` has it."""
+        if self.action != "register":
+            return False
+        async with (
+            self.pool.acquire() as raw,
+            tenant_transaction(raw, self.tenant_id) as connection,
+        ):
+            run = await connection.fetchval(_SQL["live_run"], self.tenant_id, self.organization_id)
+        return run is not None
+
     async def record(self, line: Line, hosts: Hosts) -> None:
         """That a device is about to be registered, and on which hosts."""
         euis = (line.device["dev_eui"], line.device["join_eui"])

@@ -9,6 +9,7 @@ from uuid import uuid4
 from handlers import run_tally, store
 from handlers.context import Context, Outcome, told_of
 from handlers.run_views import find_run
+from handlers.stack_connections import load_connection
 from handlers.stack_guards import require_connection, require_settled
 from schema import run_messages
 from schema.errors import Code, Rejected
@@ -22,6 +23,8 @@ from schema.things_stack_runs import (
 )
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     import asyncpg
 
     from handlers.stack_connections import StackConnection
@@ -176,8 +179,8 @@ async def _end_unbegun(
 async def resume_run(context: Context, _command: Command, run_id: str) -> Outcome:
     """Let a run that FAILED or is PARTIAL begin anew with all it knows; one that waits goes on at once.
 
-    Raises Rejected: ResourceNotFound, InvalidStateTransition for one that SUCCEEDED, ResourceAlreadyExists while
-    another for the same has not ended.
+    Raises Rejected: ResourceNotFound, InvalidStateTransition for one that SUCCEEDED and while the connection is being
+    provisioned, ResourceAlreadyExists while another for the same has not ended.
     """
     row = await find_run(context, run_id, lock=True)
     key = (context.tenant_id, row["id"])
@@ -186,6 +189,8 @@ async def resume_run(context: Context, _command: Command, run_id: str) -> Outcom
     elif row["status"] == RunStatus.SUCCEEDED:
         raise _ended(row)
     else:
+        if not row["dry_run"]:
+            await _require_settled(context, row["organization_id"])
         await context.connection.execute(_SQL["reset_devices"], *key, False)  # noqa: FBT003 - all that failed
         row = await _changed(context, "resume_run", *key)
         await context.connection.execute(_SQL["requeue_job"], *key)
@@ -195,6 +200,15 @@ async def resume_run(context: Context, _command: Command, run_id: str) -> Outcom
         subject=f"ttn_run/{run_id}",
         details={"attempt": row["attempt"]},
     )
+
+
+async def _require_settled(context: Context, organization_id: UUID) -> None:
+    """Pass when nothing is being provisioned, as `begin_run` does; the run is held, as at its end, before that."""
+    found = await load_connection(
+        context.connection, context.sealer, context.tenant_id, organization_id, lock=True
+    )
+    if found is not None:
+        require_settled(found)
 
 
 def _ended(row: asyncpg.Record) -> Rejected:

@@ -126,12 +126,6 @@ def read_connection(row: asyncpg.Record, sealer: Sealer) -> StackConnection:
     )
 
 
-async def only_organization(connection: Connection, tenant_id: str) -> UUID | None:
-    """The organization that is meant when none is named: the only one with a connection; None for none or several."""
-    rows = await connection.fetch(_SQL["organizations"], tenant_id)
-    return rows[0]["organization_id"] if len(rows) == 1 else None
-
-
 async def recorded_devices(
     connection: Connection,
     tenant_id: str,

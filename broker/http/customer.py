@@ -20,6 +20,7 @@ from schema import decode
 from schema.errors import Code, Rejected, shorten
 from schema.limits import JOB_ID
 from schema.paging import PAGE_MOST, PAGE_USUAL
+from schema.query_values import read_integer
 
 # What is wrong with a body is 422 where FastAPI says so, as the seeds' services do.
 _BODY: Final = (Code.INVALID_REQUEST, Code.INVALID_JSON)
@@ -129,10 +130,7 @@ def execution_word(status: str) -> str:
 
 def _page(request: Request, usual: int = PAGE_USUAL) -> dict[str, object]:
     limit = request.query_params.get("limit", str(usual))
-    # What is no number is refused by the command, in its words.
-    fields: dict[str, object] = {
-        "maxResults": int(limit) if limit.isascii() and limit.isdigit() else limit
-    }
+    fields: dict[str, object] = {"maxResults": read_integer(limit)}
     if "next_token" in request.query_params:
         fields["nextToken"] = request.query_params["next_token"]
     return fields

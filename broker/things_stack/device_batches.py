@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 _STINT_LINES: Final = 200
 # A regional host remembers for two minutes that an application was not there (reference/the-things-stack.md 6.4).
 _RIGHTS_SETTLE: Final = timedelta(minutes=3)
+# How long a batch waits for a run that takes away what is there, before it looks again.
+_RUN_SECONDS: Final = 30.0
 _NO_KEY: Final = "the connection has no API key any more"
 
 
@@ -91,6 +93,9 @@ class DeviceBatches:
         return True
 
     async def _carry_on(self, batch: Batch) -> None:
+        if await batch.is_held_up():
+            await batch.rest(_RUN_SECONDS)
+            return
         connection = await batch.connection()
         key, problem = _key_of(connection)
         lines = await batch.lines(_STINT_LINES)

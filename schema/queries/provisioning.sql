@@ -19,11 +19,6 @@ SELECT * FROM ttn_connections WHERE tenant_id = $1 AND organization_id = $2 FOR 
 -- params: tenant
 SELECT organization_id FROM ttn_connections WHERE tenant_id = $1 ORDER BY organization_id LIMIT 2;
 
--- name: list_connections
--- Connections by organization, from the one after.
--- params: tenant, organization to begin after, most
-SELECT * FROM ttn_connections WHERE tenant_id = $1 AND organization_id > $2 ORDER BY organization_id LIMIT $3;
-
 -- name: recorded_devices
 -- Devices that were registered or begun to be, and on which hosts, by id from the one after.
 -- params: tenant, organization, application, device to begin after, most

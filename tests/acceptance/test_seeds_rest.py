@@ -221,4 +221,6 @@ async def test_what_the_customers_doors_refuse(served: HttpSite, pool: Pool) -> 
             )
         ).json()
         assert [job["job_id"] for job in rest["jobs"]] == ["j0"]
-        assert (await http.get("/customer/jobs?limit=x", headers=manager)).status_code == 422
+        for limit in ("x", "-1", "9" * 5000):  # Python reads no number of more than 4300 digits
+            refused = await http.get(f"/customer/jobs?limit={limit}", headers=manager)
+            assert refused.status_code == 422, limit

@@ -139,6 +139,14 @@ async def test_a_stuck_device_makes_a_run_partial(pool: Pool, database: Database
         assert site.server.stack.find("application", site.application) is not None
         assert await statuses(site, run_id, "delete_application") == ["SKIPPED"]
         site.server.faults.stop()
+        set_status = "UPDATE ttn_connections SET provisioning_status = $1"
+        await site.desk.rows(set_status, "provisioning")
+        refused = await site.desk.rejected(f"ttn/runs/{run_id}/resume")
+        assert (refused["code"], "provisioning is under way" in refused["message"]) == (
+            "InvalidStateTransition",
+            True,
+        )
+        await site.desk.rows(set_status, "ready")
         assert (await site.desk.accepted(f"ttn/runs/{run_id}/resume"))["attempt"] == 2
         await site.work()
         run = await site.run(run_id)

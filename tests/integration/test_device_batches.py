@@ -107,6 +107,21 @@ def _told(site: Site, done: dict[str, Any]) -> None:
     assert events[-1][0] == f"$aws/events/ttnBatch/{done['batch_id']}/finished"
 
 
+async def test_nothing_is_registered_while_a_run_takes_it_away(site: Site) -> None:
+    """A batch that was there before the run waits for its end; there is no key any more then."""
+    made = await site.desk.accepted("ttn/devices/register", {"devices": devices(3)})
+    application_id = app(site)
+    await site.desk.accepted("ttn/deprovision")
+    await site.batches.run_once()
+    assert holders(site, "pump-1") == []
+    found = await site.desk.accepted("ttn/devices/batch", {"batch_id": made["batch_id"]})
+    assert (found["status"], found["lines_left"]) == ("QUEUED", 3)
+    await site.runs_done()
+    done = await site.batch_done(made["batch_id"])
+    assert (done["status"], done["error"]) == ("FAILED", "the connection has no API key any more")
+    assert site.server.stack.find("application", application_id) is None
+
+
 async def test_it_ends_the_same_wherever_it_is_killed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,6 @@ from broker.simulator.things_stack.errors import INVALID_ARGUMENT, gateway_error
 from broker.simulator.things_stack.rights import Rights
 from broker.simulator.things_stack.state import Document, Host, Stack
 
-IDENTITY_COMPONENTS = frozenset({"is"})
-
 
 @dataclass(slots=True)
 class Reply:
