@@ -13,12 +13,14 @@ import structlog
 from broker.causes import Cause, Tell
 from broker.dispatch import token_of
 from broker.metrics import Metrics
+from broker.mqtt.codec import LARGEST_PACKET
 from broker.mqtt.link import Inbound, Outbound
 from handlers.context import NOTHING, Outside
 from handlers.database import TRANSIENT, Pool
 from handlers.operator_plane import Actor, Answer, execute
 from schema.device import rejected_reply
 from schema.errors import Code, Conflict, Rejected, shorten
+from schema.rights import READS
 from schema.topics import OperatorTopic, TopicMode, mounted, operator_room, parse
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 0.5
+# Of a PUBLISH beside its topic, payload and correlation data: lengths, ids and a traceparent.
+_AROUND_BYTES = 256
 
 
 class OperatorDoor:
@@ -41,6 +45,7 @@ class OperatorDoor:
         tell: Tell,
         wake_work: Callable[[], None],
         outside: Outside = NOTHING,
+        largest: Callable[[], int] = lambda: LARGEST_PACKET,
         metrics: Metrics | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -50,6 +55,7 @@ class OperatorDoor:
         self._tell = tell
         self._wake_work = wake_work
         self._outside = outside
+        self._largest = largest
         self._metrics = metrics or Metrics()
         self._tracing = tracing
 
@@ -81,9 +87,29 @@ class OperatorDoor:
                 self._metrics.await_notify(answer.told, received)
             self._tell(answer.told, self._cause(inbound))
             self._wake_work()
-        return self._outbounds(
+        outbounds = self._outbounds(
             topic, inbound, accepted=answer.accepted, payload=json.dumps(answer.body).encode()
         )
+        return self._that_fit(topic, inbound, outbounds)
+
+    def _that_fit(
+        self, topic: OperatorTopic, inbound: Inbound, outbounds: list[Outbound]
+    ) -> list[Outbound]:
+        """The answer, or that it is too large for the MQTT server, which would not take it from us.
+
+        Of what has changed something the answer is small, and would be a lie.
+        """
+        size = max(map(_size, outbounds))
+        most = self._largest()
+        if size <= most or topic.verb not in READS:
+            return outbounds
+        error = Rejected(
+            Code.LIMIT_EXCEEDED,
+            f"answer: has {size} bytes, and the MQTT server takes {most} at most; ask for a smaller page"
+            " (maxResults, limit), or over HTTP",
+        )
+        payload = rejected_reply(error, datetime.now(UTC), token_of(inbound.payload))
+        return self._outbounds(topic, inbound, accepted=False, payload=payload)
 
     def _cause(self, inbound: Inbound) -> Cause | None:
         if self._tracing is None or inbound.traceparent is None:
@@ -175,3 +201,9 @@ class OperatorDoor:
                 f"Response Topic: {shorten(asked, 120)} is a command's own topic",
             )
         return full
+
+
+def _size(outbound: Outbound) -> int:
+    """How many bytes the packet of a message has at most."""
+    texts = (outbound.topic.encode(), outbound.payload, outbound.correlation_data or b"")
+    return sum(map(len, texts)) + _AROUND_BYTES

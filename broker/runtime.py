@@ -88,6 +88,7 @@ class Broker:
             tell=self.notifier.tell,
             wake_work=self._wake_work,
             outside=outside_of(settings),
+            largest=lambda: self.link.largest_packet,
             metrics=self._metrics,
             tracing=self._tracing,
         )

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from broker.mqtt.codec import (
+    LARGEST_PACKET,
     ConnAckPacket,
     DisconnectReasonCode,
     Packet,
@@ -101,6 +102,12 @@ class Link:
     def is_connected(self) -> bool:
         """Whether a connection is up and its subscriptions are answered."""
         return self._ready.is_set() and not self._stop.is_set()
+
+    @property
+    def largest_packet(self) -> int:
+        """How many bytes a packet may have that we send, as the server said on the last connection."""
+        said = None if self._connack is None else self._connack.max_packet_size
+        return said or LARGEST_PACKET
 
     @property
     def session_present(self) -> bool | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, cast
 
 import pytest
 
 from broker.dispatch import Dispatcher
 from broker.mqtt.codec import PubAckPacket, PublishPacket, QoS, SubAckPacket, SubAckReasonCode
-from broker.mqtt.link import Link, LinkSettings
+from broker.mqtt.link import Inbound, Link, LinkSettings
 from broker.notifier import Notifier
+from broker.operators import OperatorDoor
 from handlers.database import Pool
 from handlers.documents import Documents
-from schema.topics import TopicMode
+from schema.topics import OperatorTopic, TopicMode, parse
 from tests.factories import add_things
+from tests.integration.operator_desk import Desk
 from tests.unit.fake_mqtt import Peer, fake_server
 
 REQUEST = "default/$aws/things/t1/jobs/get"
@@ -60,3 +63,35 @@ async def test_the_answer_is_ahead_of_its_acknowledgement(pool: Pool, answer_qos
         await link.close()
         await asyncio.gather(running, serving)
     assert found == [(f"{REQUEST}/accepted", answer_qos), ("PUBACK", 7)]
+
+
+async def test_an_answer_that_no_packet_holds_is_refused(pool: Pool) -> None:
+    """The operator hears to ask for less, wherever answers are wanted; a change is told as it is."""
+    await add_things(pool, *(f"thing-{number}" for number in range(40)))
+    await Desk(pool).accepted("operators/create", {"operatorName": "bea", "role": "admin"})
+    door = OperatorDoor(
+        pool,
+        mode=TopicMode.MOUNTED,
+        slot=0,
+        tell=lambda _told, _cause=None: None,
+        wake_work=lambda: None,
+        largest=lambda: 1000,
+    )
+
+    async def ask(verb: str, **payload: object) -> list[tuple[str, dict[str, Any]]]:
+        name = f"default/operators/bea/{verb}"
+        topic = parse(name, TopicMode.MOUNTED)
+        assert isinstance(topic, OperatorTopic)
+        body = json.dumps({**payload, "clientToken": "t"}).encode()
+        inbound = Inbound(name, body, 1, False, 1, 1, "operators/bea/mine", b"c")
+        said = await door.answer(topic, inbound)
+        return [(one.topic.removeprefix(name), json.loads(one.payload)) for one in said]
+
+    (own, body), (asked, same) = await ask("things/list")
+    assert (own, asked, same) == ("/rejected", "default/operators/bea/mine", body)
+    assert (body["code"], body["clientToken"]) == ("LimitExceeded", "t")
+    assert "takes 1000 at most; ask for a smaller page" in body["message"]
+    [(own, body), _] = await ask("things/list", maxResults=2)
+    assert (own, len(body["things"])) == ("/accepted", 2)
+    [(own, body), _] = await ask("things/create", thingName="new", attributes={"a": "x" * 700})
+    assert own == "/accepted"
