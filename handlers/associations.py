@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from handlers import approvals, reach
+from handlers import approvals, reach, stages
 from handlers.context import Context, Outcome, not_found
 from handlers.holds import lock_live
 from handlers.jobs import require_targets
@@ -35,6 +35,8 @@ async def associate_targets(context: Context, command: AssociateTargets, job_id:
     fleet = await reach.whole_fleet(context.connection, context.tenant_id, context.slot)
     found = {(one.kind, one.name): one for one in map(parse_target, command.targets)}
     await require_targets(context, tuple(found.values()))
+    # Its stages before its row, as everyone does (handlers.store).
+    await stages.lock(context.connection, context.tenant_id, job_id)
     row = await context.connection.fetchrow(_SQL["get_association"], context.tenant_id, job_id)
     job = _require_open(row, job_id)
     rows = await context.connection.fetch(_SQL["list_targets"], context.tenant_id, job_id)

@@ -115,6 +115,9 @@ class Fleet:
                 await let_go(self.connection, self.tenant_id, left, now=now, slot=self.slot)
             )
         elif left:
+            # All stages before any job's row, as everyone does: those who come may come to other jobs.
+            jobs = sorted({job for job, _ in (*left, *joined)})
+            await self.connection.execute(_STAGES["lock_stages_of"], self.tenant_id, jobs)
             await self._owe_reach(sorted({job for job, _ in left}))
         await self.let_in(joined)
         return told

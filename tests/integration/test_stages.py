@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from handlers import gates
-from handlers.database import Pool, create_pool
+from handlers import gates, reach
+from handlers.database import Connection, Pool, create_pool, tenant_transaction
 from schema.stages import Stage, sizes
 from tests.conftest import Database
 from tests.factories import add_things, counts_equal_rows, stages_equal_rows
+from tests.helpers import eventually
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job, operations
 
@@ -70,6 +71,15 @@ async def end(desk: Desk, names: Iterable[str], status: str = "SUCCEEDED") -> No
     asks = [plane.ask(f"{name}/jobs/j/update", {"status": status}) for name in names]
     answers, _ = await plane.batch(*asks)
     assert all(accepted for accepted, _ in answers), answers
+
+
+async def is_waited_for(connection: Connection) -> bool:
+    """Whether a transaction waits for the one of this connection."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks"
+        " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
+    )
+    return found
 
 
 async def shown(desk: Desk) -> list[dict[str, Any]]:
@@ -511,3 +521,27 @@ async def test_a_look_that_decides_nothing_leaves_the_jobs_row(desk: Desk) -> No
         await end(desk, [name])
         assert await settle(desk) == []
     assert await version() == before
+
+
+@pytest.mark.parametrize("verb", ["jobs/j/associate", "groups/update"])
+async def test_stages_are_held_before_their_job(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """By whoever lets many in, or in and out: devices and gates hold them so, and two orders are a deadlock."""
+    monkeypatch.setattr(reach, "AT_ONCE", 1)
+    await add_things(desk.pool, "late")
+    dynamic = {"thingGroupName": "some", "queryString": "thingName:t0*"}
+    await desk.accepted("groups/create", dynamic)
+    command = aws_job(group="some", jobId="j", stages=[{}], targetSelection="CONTINUOUS")
+    await desk.accepted("jobs/create", command)
+    await settle(desk)
+    payload: dict[str, object] = {**dynamic, "queryString": "thingName:t1* OR thingName:late"}
+    if verb == "jobs/j/associate":
+        payload = {"targets": ["arn:aws:iot:us-east-1:000000000000:thing/late"]}
+    async with desk.pool.acquire() as connection, tenant_transaction(connection, "default"):
+        await connection.execute("SELECT FROM job_stages WHERE job_id = 'j' FOR NO KEY UPDATE")
+        asked = asyncio.create_task(desk.accepted(verb, payload))
+        await eventually(lambda: is_waited_for(connection), timeout=60)
+        await connection.execute("SELECT FROM jobs WHERE job_id = 'j' FOR NO KEY UPDATE")
+    await asked
+    assert await stages_equal_rows(desk.pool)
