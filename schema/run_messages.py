@@ -10,6 +10,8 @@ from schema.device import seconds
 from schema.things_stack_runs import RunStatus, response
 from schema.topics import operator_room
 
+LISTED: Final = 500
+"""So many of each list, some twice, and a hundred problems are below 128 KiB; a fleet would be more than a packet."""
 _EVENTS: Final = "$aws/events/ttnRun/"
 
 
@@ -28,7 +30,8 @@ def of_run(
 ) -> tuple[tuple[str, str], ...]:
     """Topics (without tenant) and payloads, for a row of a run with its summary as an object.
 
-    The end carries seed 000's answer, to the operator alone; the event has the counts.
+    The end carries seed 000's answer, to the operator alone, with as many EUIs as a packet holds; the event has the
+    counts.
     """
     told = progress(run, counts, operation)
     said = {**told, **_answer(run)} if operation == "finished" else told
@@ -60,8 +63,17 @@ def progress(
 
 def _answer(run: Mapping[str, Any]) -> dict[str, object]:
     status = RunStatus(run["status"])
-    found = response(str(run["id"]), status, run["request_id"], run["summary"])
+    found = response(str(run["id"]), status, run["request_id"], _short(run["summary"]))
     return {**found, "error": run["error"]} if run["error"] else found
+
+
+def _short(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary with the first of its EUIs and devices; `is_cut` where there are more, which ttn/runs/get shows."""
+    short = {
+        name: value[:LISTED] if isinstance(value, list) else value
+        for name, value in summary.items()
+    }
+    return short if short == summary else {**short, "is_cut": True}
 
 
 def _text(body: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schema.run_messages import of_run
+from schema.run_messages import LISTED, of_run
 from schema.things_stack_runs import (
     EUIS_SHOWN,
     Action,
@@ -122,6 +123,38 @@ def test_the_local_command_line_has_no_room() -> None:
     assert [topic for topic, _ in of_run(run, {}, "progress")] == ["$aws/events/ttnRun/i/progress"]
     topics = [topic for topic, _ in of_run({**run, "requested_by": "ann"}, {}, "progress")]
     assert topics == ["operators/ann/ttn/runs/i", "$aws/events/ttnRun/i/progress"]
+
+
+def test_the_end_of_a_fleet_fits_into_a_packet() -> None:
+    """The message has the first EUIs of each list and says so: ten thousand are more than the MQTT server takes."""
+    euis = [f"{number:016X}" for number in range(EUIS_SHOWN)]
+    tally = Tally(
+        released_euis=euis,
+        failed_euis=euis,
+        failed_devices=["d" * 36] * EUIS_SHOWN,
+        problems={f"{number:036}": "p" * 400 for number in range(100)},
+    )
+    summary = summarize(tally, {}, db_cleared=False, dry_run=False)
+    run = {
+        "id": "i",
+        "organization_id": "o",
+        "action": "deprovision",
+        "status": "PARTIAL",
+        "phase": "CLEAR",
+        "requested_by": "ann",
+        "now": datetime(2026, 1, 1, tzinfo=UTC),
+        "summary": summary,
+        "request_id": "r",
+        "error": None,
+    }
+    (_, text), _ = of_run(run, {}, "finished")
+    assert len(text) < 128 * 1024
+    said = json.loads(text)
+    assert said["failed_euis"] == said["summary"]["failed_euis"] == euis[:LISTED]
+    assert said["summary"]["is_cut"]
+    few = {**summary, "released_euis": [], "failed_euis": euis[:1], "failed_devices": []}
+    (_, text), _ = of_run({**run, "summary": few}, {}, "finished")
+    assert json.loads(text)["summary"] == few
 
 
 def test_each_awkward_case_names_tests_that_are_there() -> None:
