@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from broker.things_stack.clearing import clean_devices, clear_state, delete_keys
-from broker.things_stack.closing import close_application, close_organization, decide_end
+from broker.things_stack.closing import close_application, close_organization
 from broker.things_stack.credentials import (
     Credentials,
     CredentialsError,
@@ -23,6 +23,7 @@ from broker.things_stack.credentials import (
     credentials_of,
 )
 from broker.things_stack.driver import Driver, Stopped, Suspended
+from broker.things_stack.ending import decide_end
 from broker.things_stack.means import Means, broken_pause
 from broker.things_stack.opening import list_devices, start
 from broker.things_stack.run_locks import RunLocks
