@@ -1,17 +1,53 @@
-"""What the database says for /metrics, over all tenants."""
+"""What a process says of itself and of the database: /readyz, and the figures for /metrics over all tenants."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from handlers.database import Connection, Pool
+import asyncpg
+
+from broker.http.watching import Watching
+from broker.metrics import Metrics
+from handlers.database import Connection, Pool, create_pool
 from handlers.watching import figures
+from tests.conftest import Database
+from tests.integration.http_door import http_door
 from tests.integration.operator_desk import Desk, aws_job
 
 RUN = """
 INSERT INTO ttn_deprovision_runs (tenant_id, organization_id, ttn_application_id, status, created_at)
 VALUES ($1, gen_random_uuid(), $2, $3, now() - $4::interval)
 """
+
+
+async def test_who_is_not_ready_says_what_is_lacking(database: Database) -> None:
+    """503 with each part that is; what only needs the process goes on, and no figure of the database is made up."""
+    pool = await create_pool(database.url, size=2)
+    lacking: dict[str, str] = {}
+    watching = Watching(pool, Metrics(), gauges={}, lacks=lambda: dict(lacking))
+    async with http_door(watching.routes()) as http:
+        assert (await http.get("/readyz")).json() == {"status": "ready"}
+        lacking["mqtt"] = "not connected to the MQTT server"
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["lacking"]) == (503, lacking)
+        assert "jobbroker_database_up 1.0" in (await http.get("/metrics")).text
+        await pool.close()
+        said = (await http.get("/readyz")).json()["lacking"]
+        assert said == {**lacking, "database": "does not answer (InterfaceError)"}
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_a_database_that_lets_nobody_in_is_lacking(database: Database) -> None:
+    """Not only one that is away: who asks hears that we are not ready, and gets the figures that need no database."""
+    nowhere = f"{database.url}_that_is_not_there"
+    async with asyncpg.create_pool(nowhere, min_size=0, max_size=1) as pool:
+        watching = Watching(pool, Metrics(), gauges={}, lacks=dict)
+        async with http_door(watching.routes()) as http:
+            said = (await http.get("/readyz")).json()
+            assert said["lacking"] == {"database": "does not answer (InvalidCatalogNameError)"}
+            figures_alone = await http.get("/metrics")
+            assert figures_alone.status_code == 200
+            assert "jobbroker_database_up 0.0" in figures_alone.text
 
 
 async def test_nothing_waits_where_nothing_was_ever_done(pool: Pool) -> None:
