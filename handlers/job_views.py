@@ -207,6 +207,7 @@ def described(home: Home, row: asyncpg.Record) -> dict[str, object]:
         {
             **_summary(home, row),
             "targets": row["targets"],
+            "retryOf": row["retry_of"],
             "forceCanceled": row["force_canceled"] or None,
             "reasonCode": row["reason_code"],
             "comment": row["comment"],

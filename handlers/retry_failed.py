@@ -1,8 +1,7 @@
 """jobs/{id}/retry-failed: things whose latest execution failed are put back before those who wait for the rollout.
 
 So a retry by wish goes at the job's rate, stops with its holds, and survives a kill as any rollout does. A thing counts
-as failed until its turn comes. A job that is COMPLETED is not opened again: its events have said that it is over, and a
-retention may be forgetting it; what failed of it is the target of a new job.
+as failed until its turn comes. A job that is COMPLETED is not opened again (handlers.retried_jobs).
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING
 from handlers import stages, store
 from handlers.context import Context, Outcome, told_of
 from handlers.holds import HeldJob, Hold, lock_live
+from handlers.retried_jobs import retry_by_new_job
 from handlers.rollouts import CHUNK
 from schema.errors import Code, Rejected
+from schema.lifecycle import JobStatus
 from schema.sql import queries
 
 if TYPE_CHECKING:
@@ -28,12 +29,17 @@ _GROUPS = queries("groups")
 async def retry_failed(context: Context, command: RetryFailed, job_id: str) -> Outcome:
     """Try again what failed, timed out or was rejected, of one stage or of all; answers how many things.
 
-    Failures so far are forgiven, and a job that a gate has paused goes on. Raises Rejected: ResourceNotFound;
-    InvalidRequest for a stage that the job has not; InvalidStateTransition for a job that is over, ended or expired.
+    Failures so far are forgiven, and a job that a gate has paused goes on; of one that is COMPLETED a new job is made.
+    Raises Rejected: ResourceNotFound; InvalidRequest for a stage that the job has not; InvalidStateTransition for a job
+    that is canceled, ended or expired.
     """
     connection, place = context.connection, (context.tenant_id, job_id)
     # Nobody rolls out meanwhile; the counters, on which devices wait, are held only when the failed are found.
     await connection.execute(_SQL["hold_work"], *place)
+    if await _is_completed(context, job_id):
+        _require_stage(command, await stages.lock(connection, *place))
+        await connection.fetchrow(_JOBS["lock_job"], *place)
+        return await retry_by_new_job(context, command, job_id)
     things = await connection.fetchval(
         _SQL["retry_failed"], *place, command.failure_type.statuses, command.stage, CHUNK
     )
@@ -63,6 +69,11 @@ async def retry_failed(context: Context, command: RetryFailed, job_id: str) -> O
             "things": things,
         },
     )
+
+
+async def _is_completed(context: Context, job_id: str) -> bool:
+    job = await context.connection.fetchrow(_JOBS["find_job"], context.tenant_id, job_id)
+    return job is not None and job["status"] == JobStatus.COMPLETED
 
 
 async def _require_open(job: HeldJob) -> None:

@@ -94,6 +94,8 @@ async def retry_failed(
 ) -> None:
     """Give things whose latest execution failed another one, at the job's rate.
 
+    Of a job that is COMPLETED a new one is made for them.
+
     \b
     Example:
       jobbroker jobs retry-failed fw-11 --stage 1 --kind FAILED
@@ -103,7 +105,8 @@ async def retry_failed(
         body = await asked.call("jobs/retry-failed", payload, job_id=job_id)
     count = body["numberOfThings"]
     things = "thing is" if count == 1 else "things are"
-    print_done(body, f"{job_id}: {count} {things} tried again", as_json=as_json)
+    by = f" by {body['newJobId']}" if "newJobId" in body else ""
+    print_done(body, f"{job_id}: {count} {things} tried again{by}", as_json=as_json)
 
 
 @click.command("approvals", short_help="Show and set how many must approve each job.")

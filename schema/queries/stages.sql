@@ -217,3 +217,49 @@ WITH job AS (
     UPDATE jobs SET look_at_gates = false WHERE tenant_id = $1 AND job_id = $2 AND look_at_gates
 )
 UPDATE job_stages SET due_at = NULL WHERE tenant_id = $1 AND job_id = $2 AND due_at IS NOT NULL;
+
+-- name: count_failed
+-- Things whose latest execution of a job ended in one of these statuses, of a stage or of all.
+-- params: tenant, job id, statuses, stage or null
+SELECT count(*) FROM (
+    SELECT DISTINCT ON (thing_name) status, coalesce(stage, 0) AS stage
+    FROM executions WHERE tenant_id = $1 AND job_id = $2
+    ORDER BY thing_name DESC, execution_number DESC
+) latest
+WHERE status = ANY ($3::text[]) AND ($4::smallint IS NULL OR stage = $4);
+
+-- name: insert_retry_job
+-- A job like another one that is over, with nothing of its schedule and its stages; what it was to expire after, it is again.
+-- params: tenant, the other job's id, job id, request digest, created_by, now, status, holds, how many things
+WITH job AS (
+    INSERT INTO jobs (tenant_id, job_id, retry_of, request_sha256, created_by, created_at, updated_at, status, holds,
+                      total_targets, pending_work, expires_at, dialect, document, document_type, document_params,
+                      document_plain, document_parameters, document_source, job_template_arn, presigned_url_config,
+                      target_device_id, target_group_id, target_all, description, in_progress_timeout_minutes,
+                      rollout_config, abort_config, retry_config, priority, is_exclusive, tags)
+    SELECT $1, $3, job_id, $4, $5, $6, $6, $7, $8, $9, 'ROLLOUT', $6::timestamptz + (expires_at - created_at), dialect, document,
+           document_type, document_params, document_plain, document_parameters, document_source, job_template_arn,
+           presigned_url_config, target_device_id, target_group_id, target_all, description,
+           in_progress_timeout_minutes, rollout_config, abort_config, retry_config, priority, is_exclusive, tags
+    FROM jobs WHERE tenant_id = $1 AND job_id = $2
+    RETURNING job_id, abort_config
+), counts AS (
+    INSERT INTO job_counts (tenant_id, job_id, has_abort) SELECT $1, job_id, abort_config IS NOT NULL FROM job
+)
+INSERT INTO job_targets (tenant_id, job_id, position, target_kind, target_name, target_arn)
+SELECT $1, job.job_id, t.position, t.target_kind, t.target_name, t.target_arn
+FROM job, job_targets t WHERE t.tenant_id = $1 AND t.job_id = $2;
+
+-- name: freeze_failed
+-- The same things as count_failed has, put away in chunks for another job.
+-- params: tenant, job id, statuses, stage or null, the other job's id, chunk size
+WITH latest AS (
+    SELECT DISTINCT ON (thing_name) thing_name, status, coalesce(stage, 0) AS stage
+    FROM executions WHERE tenant_id = $1 AND job_id = $2
+    ORDER BY thing_name DESC, execution_number DESC
+), numbered AS (
+    SELECT thing_name, (row_number() OVER (ORDER BY thing_name) - 1) / $6::integer AS chunk_no FROM latest
+    WHERE status = ANY ($3::text[]) AND ($4::smallint IS NULL OR stage = $4)
+)
+INSERT INTO rollout_chunks (tenant_id, job_id, chunk_no, thing_names)
+SELECT $1, $5, chunk_no, array_agg(thing_name ORDER BY thing_name) FROM numbered GROUP BY chunk_no;

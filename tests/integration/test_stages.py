@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from handlers import gates, reach
 from handlers.database import Connection, Pool, create_pool, tenant_transaction
+from schema.rights import Role
 from schema.stages import Stage, sizes
 from tests.conftest import Database
 from tests.factories import add_things, counts_equal_rows, stages_equal_rows
@@ -334,12 +336,61 @@ async def test_a_redelivered_report_does_not_fail_a_retry_by_wish(desk: Desk) ->
     assert sorted(await queued(desk)) == sorted(FLEET[:2])
 
 
-async def test_a_job_that_is_over_is_not_tried_again(desk: Desk) -> None:
-    """COMPLETED is final: its events have said so. The refusal says it, and nothing is put back."""
-    await desk.accepted("jobs/create", aws_job(FLEET[0], jobId="j"))
+async def test_what_failed_of_a_job_that_is_over_is_tried_again_by_another(desk: Desk) -> None:
+    """COMPLETED is final: its events have said so. A new job like it, without stages, is for the things that failed."""
+    more = {"priority": 3, "timeoutConfig": {"inProgressTimeoutInMinutes": 9}}
+    stages = [{"numberOfThings": 1, "successPercentage": 0}, {}]
+    await desk.accepted("jobs/create", {**aws_job(*FLEET[:3], jobId="j"), **more, "stages": stages})
+    await settle(desk)
+    await end(desk, FLEET[:2], "FAILED")
+    await end(desk, FLEET[2:3], "SUCCEEDED")
+    before = await desk.job("j")
+    assert before["status"] == "COMPLETED"
+    none = await desk.accepted("jobs/j/retry-failed", {"failureType": "REJECTED"})
+    assert (none["numberOfThings"], "newJobId" in none) == (0, False)
+    answer = await desk.accepted("jobs/j/retry-failed")
+    made = answer["newJobId"]
+    assert (answer["jobId"], answer["numberOfThings"]) == ("j", 2)
+    again = await desk.send("jobs/j/retry-failed", duplicate=True)
+    assert again.body["newJobId"] == made
+    await settle(desk)
+    body = await desk.accepted(f"jobs/{made}/get")
+    assert [one["thingName"] for one in body["executions"]] == list(FLEET[:2])
+    job = body["job"]
+    assert (job["status"], job["retryOf"], job["executionCount"]) == ("IN_PROGRESS", "j", 2)
+    same = ("priority", "timeoutConfig", "targets", "description")
+    assert [job.get(name) for name in same] == [before.get(name) for name in same]
+    assert await desk.job("j") == before
+    for name in FLEET[:2]:
+        await Plane(desk.pool).accepted(f"{name}/jobs/{made}/update", {"status": "SUCCEEDED"})
+    assert (await desk.job(made))["status"] == "COMPLETED"
+    assert await counts_equal_rows(desk.pool)
+
+
+async def test_a_retry_by_another_job_needs_the_same_approvals(desk: Desk) -> None:
+    """As many as the job that is over did; until then it is SCHEDULED, and nobody is told."""
+    other = replace(desk, name="may", role=Role.MANAGER)
+    config = {"approvalConfig": {"requiredApprovals": 1}}
+    await desk.accepted("jobs/create", {**aws_job(FLEET[0], jobId="j"), **config})
+    await other.accepted("jobs/j/approve")
+    await settle(desk)
     await end(desk, FLEET[:1], "FAILED")
+    made = (await desk.accepted("jobs/j/retry-failed"))["newJobId"]
+    await settle(desk)
+    assert (await desk.job(made))["holds"] == ["APPROVAL"]
+    await other.accepted(f"jobs/{made}/approve")
+    await settle(desk)
+    assert (await desk.counts(made)) == {"Queued": 1}
+
+
+async def test_a_job_that_is_canceled_is_not_tried_again(desk: Desk) -> None:
+    """Nor one that is not there, nor a stage that there is not; nothing is put back."""
+    await desk.accepted("jobs/create", aws_job(*FLEET[:2], jobId="j"))
+    await end(desk, FLEET[:1], "FAILED")
+    await desk.accepted("jobs/j/cancel")
+    await desk.work()
     refused = await desk.rejected("jobs/j/retry-failed")
-    assert (refused["code"], "COMPLETED" in refused["message"]) == ("InvalidStateTransition", True)
+    assert (refused["code"], "CANCELED" in refused["message"]) == ("InvalidStateTransition", True)
     assert await desk.rows("SELECT 1 FROM rollout_chunks") == []
     assert (await desk.rejected("jobs/none/retry-failed"))["code"] == "ResourceNotFound"
     await desk.accepted("jobs/create", aws_job(FLEET[0], jobId="k"))
