@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from handlers.context import Context, Outcome, not_found
@@ -40,9 +39,9 @@ async def count_jobs(context: Context, command: CountJobs) -> Outcome:
 async def show_progress(context: Context, command: JobProgress, job_id: str) -> Outcome:
     """A page of a job's things by name, each by its latest execution.
 
-    `statuses` has a letter for each thing (`letters` says which), from `firstThing` to `lastThing`. With bucketSeconds
-    `queued`, `started` and `ended` say how many did so in which bucket of time since `since`. Raises Rejected
-    (ResourceNotFound).
+    `statuses` has a letter for each thing (`letters` says which), from `firstThing` to `lastThing`; with includeNames
+    `things` has their names. With bucketSeconds `queued`, `started` and `ended` say how many did so in which bucket of
+    time since `since`. Raises Rejected (ResourceNotFound).
     """
     listing = f"progress/{job_id}"
     after = paging.decode(listing, command.next_token, (str,)) or ("",)
@@ -50,23 +49,38 @@ async def show_progress(context: Context, command: JobProgress, job_id: str) -> 
     if since is None:
         raise not_found("job", job_id)
     row = await context.connection.fetchrow(
-        _SQL["load_progress"],
-        *(context.tenant_id, job_id, *after, command.most_things, since, command.bucket_seconds),
-        *([*LETTERS], "".join(LETTERS.values()), sorted(TERMINAL)),
+        _SQL["load_letters"],
+        *(context.tenant_id, job_id, *after, command.most_things),
+        *([*LETTERS], "".join(LETTERS.values()), command.include_names),
     )
-    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    letters = row["letters"] or ""
+    assert row is not None  # noqa: S101 - an aggregate without GROUP BY has one row
     body: dict[str, object] = {
-        "statuses": letters,
+        "statuses": row["letters"] or "",
         "letters": {letter: status for status, letter in LETTERS.items()},
         "since": seconds(since),
     }
+    if command.include_names:
+        body["things"] = row["names"] or []
     if command.bucket_seconds is not None:
-        curves = json.loads(row["curves"] or "{}")
-        body |= {name: curves.get(name, {}) for name in ("queued", "started", "ended")}
-        body["bucketSeconds"] = command.bucket_seconds
-    if letters:
+        body |= {"queued": {}, "started": {}, "ended": {}, "bucketSeconds": command.bucket_seconds}
+    if row["letters"]:
         body |= {"firstThing": row["first_thing"], "lastThing": row["last_thing"]}
+        if command.bucket_seconds is not None:
+            bounds = (*after, row["last_thing"], since)
+            body |= await _curves(context, job_id, bounds, command.bucket_seconds)
     if row["looked"] == command.most_things:
         body["nextToken"] = paging.encode(listing, row["last_thing"])
     return Outcome(body)
+
+
+async def _curves(
+    context: Context, job_id: str, bounds: tuple[object, ...], width: int
+) -> dict[str, dict[str, int]]:
+    """What happened in which bucket to the things between two names, since a moment."""
+    rows = await context.connection.fetch(
+        _SQL["load_curves"], context.tenant_id, job_id, *bounds, width, sorted(TERMINAL)
+    )
+    curves: dict[str, dict[str, int]] = {"queued": {}, "started": {}, "ended": {}}
+    for row in rows:
+        curves[row["kind"]][str(row["bucket"])] = row["things"]
+    return curves

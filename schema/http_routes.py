@@ -80,7 +80,7 @@ ROUTES: Final = (
         "GET",
         _JOB + "/progress",
         "A job's things by name, a letter each, and when they were told, began and ended",
-        {"mostThings": 1000, "bucketSeconds": 60},
+        {"mostThings": 1000, "bucketSeconds": 60, "includeNames": False},
     ),
     Route("jobs/get", "GET", _JOB, "A job, its document and a page of its executions", _PAGE),
     Route("jobs/delete", "DELETE", _JOB, "Delete a job and its executions", {"force": True}),

@@ -26,6 +26,7 @@ class JobProgress(Command):
 
     most_things: Annotated[int, Field(ge=1, le=PROGRESS_THINGS)] = PROGRESS_THINGS
     bucket_seconds: Annotated[int, Field(ge=1, le=PROGRESS_BUCKET_SECONDS)] | None = None
+    include_names: bool = False
     next_token: PageToken | None = None
 
 

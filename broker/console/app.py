@@ -40,6 +40,7 @@ from broker.console.pages import (
     things,
     things_stack,
 )
+from broker.console.picture import Pictures
 from broker.console.session import Sessions
 from broker.console.shell import frame
 from broker.console.viewer import UNKNOWN, Viewer, viewer_of
@@ -70,13 +71,13 @@ class ConsoleOptions:
     read_only: bool = False
 
 
-def _pages(feeds: Feeds) -> dict[str, tuple[str, Build]]:
+def _pages(feeds: Feeds, pictures: Pictures) -> dict[str, tuple[str, Build]]:
     """Each page by its path: the place that is marked, and what builds it."""
     return {
         "/": ("/", lambda viewer, _names, query: jobs.show(viewer, query)),
         "/jobs/{job_id}": (
             "/",
-            lambda viewer, names, query: job.show(viewer, feeds, names["job_id"], query),
+            lambda viewer, names, query: job.show(viewer, feeds, pictures, names["job_id"], query),
         ),
         "/jobs/{job_id}/things/{thing}": (
             "/",
@@ -122,7 +123,7 @@ class Console:
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         app.router.routes.extend(Door(self.api, self.sessions, prefix=self.prefix).routes())
         app.router.routes.append(Mount("/console-static", StaticFiles(directory=_STATIC)))
-        for path, (place, build) in _pages(self.feeds).items():
+        for path, (place, build) in _pages(self.feeds, Pictures()).items():
             self._add(path, place, build)
         ui.add_head_html(_HEAD.format(prefix=self.prefix), shared=True)
         ui.run_with(

@@ -1,4 +1,4 @@
-"""A job's curves and its heat map: read when it is looked at, drawn when something has changed."""
+"""A job's curves and its heat map, as its picture has them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,37 @@ from nicegui import ui
 
 from broker.console.api import ApiError
 from broker.console.components import section, tag, words
-from broker.console.heatmap import HeatMap, Progress, read_progress, thing_at
+from broker.console.heatmap import HeatMap
 from broker.console.links import execution_path
+from broker.console.picture import MOST_DRAWN, Pictures
 from broker.console.viewer import Viewer
-from broker.console.words import counted, counts, cumulated
+from broker.console.words import counted, counts
 from schema.course import course
 from schema.forecast import plan
-from schema.lifecycle import Status
 from schema.rollout import RolloutConfig
 from schema.stages import Stage
 from schema.windows import SchedulingConfig
 
-_CURVE_POINTS: Final = 240
+_CURVE_SECONDS: Final = 10.0  # while nothing happens, time goes on
 _AXIS: Final = {"color": "#808a97"}  # to be read in the dark and in the light
 
 
 class Drawing:
     """Two cards, built where they stand. `job` is the job as it was read last, and `stages` its stages."""
 
-    def __init__(self, viewer: Viewer, job_id: str, body: Mapping[str, Any]) -> None:
-        """Build the cards, still empty; body is what jobs/get answered."""
+    def __init__(
+        self, viewer: Viewer, pictures: Pictures, job_id: str, body: Mapping[str, Any]
+    ) -> None:
+        """Build the cards, still empty, and watch the job as long as the page is open; body: what jobs/get answered."""
         self.viewer = viewer
         self.job_id = job_id
         self.look_at(body)
-        self._progress = Progress()
+        self._picture, leave = pictures.join(viewer.tenant, job_id, self)
+        viewer.client.on_delete(leave)
+        self._begun = False
+        self._statuses: dict[str, str] = {}
+        self._drawn: object = None
         self._drawn_at = 0.0
-        self._took = 0.0
-        self._drawn_counts: dict[Status, int] | None = None
         with tag("div", "jb-card jb-span"):
             section("Planned and actual")
             self.chart = ui.echart(_chart_options()).classes("jb-chart")
@@ -45,7 +49,7 @@ class Drawing:
             self.chart.props["aria-label"] = "Things told and ended over time, and the plan"
         with tag("div", "jb-card jb-span"):
             section("Every thing, by name")
-            self.heat = HeatMap(self._pick)
+            self.heat = HeatMap(self._pick, self._name)
             self.heat_note = words("", "jb-quiet")
 
     def look_at(self, body: Mapping[str, Any]) -> None:
@@ -54,36 +58,48 @@ class Drawing:
         self.stages: Sequence[Mapping[str, Any]] = body.get("stages") or []
 
     async def draw(self) -> None:
-        """Read all things and draw them, and the curves."""
-        began = time.monotonic()
-        passed = max(60, (self.job.get("completedAt") or time.time()) - self.job["createdAt"])
-        width = max(1, round(passed / _CURVE_POINTS))
-        self._drawn_counts = counts(self.job)
+        """Draw what is read already, and read on while somebody looks."""
+        if not self.viewer.visible:
+            return
+        if not self._begun:
+            self._begun = True
+            self.changed()
         try:
-            self._progress = await read_progress(self.viewer, self.job_id, width)
+            await self._picture.step(self.viewer.call, self.job)
         except ApiError:
             return  # the page's own reading says what is wrong
-        self.heat.draw(self._progress.letters, self._progress.statuses)
-        if not self._progress.is_whole:
-            self.heat_note.say(f"the first {counted(len(self._progress.letters), 'thing')}")
-        self._draw_curves(width)
-        self._drawn_at, self._took = time.monotonic(), time.monotonic() - began
+        letters = len(self._picture.letters)
+        self.heat.count(letters)
+        if not self._picture.is_whole:
+            self.heat_note.say(f"the first {counted(letters, 'thing')}")
+        if self._picture.is_read:
+            self._draw_curves()
 
-    async def draw_again(self) -> None:
-        """Draw when something has changed, and no more often than a twentieth of the time it takes."""
-        rests = max(2.0, 20 * self._took)
-        if not self.viewer.visible or time.monotonic() - self._drawn_at < rests:
+    def patched(self, start: int, letters: str) -> None:
+        """Some cells are others, or new."""
+        if self._statuses != self._picture.statuses:
+            self.changed()
+        elif self._begun:
+            with self.viewer.client:
+                self.heat.patch(start, letters)
+
+    def changed(self) -> None:
+        """All cells are to be drawn again."""
+        if self._begun:
+            self._statuses = self._picture.statuses
+            total = min(sum(counts(self.job).values()), MOST_DRAWN)
+            with self.viewer.client:
+                self.heat.draw(self._picture.letters, self._picture.statuses, total)
+
+    def _draw_curves(self) -> None:
+        now = (counts(self.job), self.job.get("completedAt"))
+        if now == self._drawn and (now[1] or time.monotonic() - self._drawn_at < _CURVE_SECONDS):
             return
-        if self._drawn_counts != counts(self.job):
-            await self.draw()
-
-    def _draw_curves(self, width: int) -> None:
+        self._drawn, self._drawn_at = now, time.monotonic()
         begun = self.job["createdAt"]
         until = round((self.job.get("completedAt") or time.time()) - begun)
-        curves = self._progress.curves
-        told = cumulated(curves.get("queued", {}), width, until)
-        over = cumulated(curves.get("ended", {}), width, until)
-        drawn: tuple[Sequence[tuple[float, int]], ...] = (self._planned(), told, over)
+        drawn: tuple[Sequence[tuple[float, int]], ...]
+        drawn = (self._planned(), *self._picture.curves(until))
         lines: list[dict[str, Any]] = self.chart.options["series"]
         for series, points in zip(lines, drawn, strict=True):
             series["data"] = [[1000 * (begun + seconds), number] for seconds, number in points]
@@ -111,9 +127,14 @@ class Drawing:
         return [one for one in points if one[0] < lasts] + [(lasts, things)]
 
     async def _pick(self, number: int) -> None:
-        thing = await thing_at(self.viewer, self.job_id, number)
+        thing = await self._picture.name_of(self.viewer.call, number)
         if thing is not None:
             ui.navigate.to(execution_path(self.job_id, thing))
+
+    async def _name(self, number: int) -> None:
+        thing = await self._picture.name_of(self.viewer.call, number)
+        if thing is not None:
+            self.heat.say(number, thing)
 
 
 def _chart_options() -> dict[str, Any]:

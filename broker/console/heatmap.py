@@ -1,87 +1,49 @@
-"""A job's things as cells of one canvas, and its curves: what jobs/progress says, page after page."""
+"""A job's things as cells of one canvas: a letter each, drawn by a script of ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
 
 from nicegui.element import Element
 from nicegui.events import GenericEventArguments
 
-from broker.console.viewer import Viewer
-from broker.console.words import added, counted
+from broker.console.words import counted
 
-MOST_DRAWN: Final = 200_000
-_PAGE: Final = 10_000
+On = Callable[[int], Awaitable[None]]
 
 
 class HeatMap(Element, component="static/heatmap.js"):
-    """The canvas; on_pick is called with the number of the cell that was clicked, from 0 on."""
+    """The canvas. on_pick and on_rest are called with the number of a cell: clicked, and pointed at for a while."""
 
-    def __init__(self, on_pick: Callable[[int], Any]) -> None:
+    def __init__(self, on_pick: On, on_rest: On) -> None:
         """Stand empty until `draw`."""
         super().__init__()
         self.props["label"] = "All things by name, coloured by status"
 
-        def picked(event: GenericEventArguments) -> Any:  # noqa: ANN401 - awaited by NiceGUI if it is to be
-            return on_pick(int(event.args))
+        async def picked(event: GenericEventArguments) -> None:
+            await on_pick(int(event.args))
+
+        async def rested(event: GenericEventArguments) -> None:
+            await on_rest(int(event.args))
 
         self.on("pick", picked)
-        self._drawn = ""
+        self.on("rest", rested)
 
-    def draw(self, letters: str, statuses: Mapping[str, str]) -> None:
-        """Draw a letter for each thing."""
-        if letters == self._drawn:
-            return
-        self._drawn = letters
-        self.props["label"] = f"{counted(len(letters), 'thing')} by name, coloured by status"
-        self.run_method("draw", letters, dict(statuses))
+    def draw(self, letters: str, statuses: Mapping[str, str], total: int) -> None:
+        """Draw a letter for each thing, and cells without colour up to so many as there will be."""
+        self.run_method("draw", letters, dict(statuses), total)
 
+    def patch(self, start: int, letters: str) -> None:
+        """Draw these cells again."""
+        self.run_method("patch", start, letters)
 
-@dataclass(slots=True)
-class Progress:
-    """All of a job's things that are drawn: letters, what they mean, curves by bucket."""
+    def say(self, number: int, name: str) -> None:
+        """Show a cell's name to who still points at it."""
+        self.run_method("name", number, name)
 
-    letters: str = ""
-    statuses: dict[str, str] = field(default_factory=dict)
-    since: int = 0
-    curves: dict[str, dict[str, int]] = field(default_factory=dict)
-    is_whole: bool = True
-
-
-async def read_progress(viewer: Viewer, job_id: str, bucket_seconds: int) -> Progress:
-    """Read a job's things, at most 200,000 of them. Raises ApiError."""
-    token: str | None = None
-    letters: list[str] = []
-    pages: list[dict[str, Any]] = []
-    found: dict[str, Any] = {}
-    while len(letters) * _PAGE < MOST_DRAWN:
-        found = await viewer.call(
-            "jobs/progress", jobId=job_id, bucketSeconds=bucket_seconds, nextToken=token
-        )
-        letters.append(found["statuses"])
-        pages.append(found)
-        token = found.get("nextToken")
-        if token is None:
-            break
-    return Progress(
-        "".join(letters),
-        found["letters"],
-        found["since"],
-        {kind: added([page[kind] for page in pages]) for kind in ("queued", "started", "ended")},
-        is_whole=token is None,
-    )
-
-
-async def thing_at(viewer: Viewer, job_id: str, number: int) -> str | None:
-    """The name of a cell's thing. Raises ApiError."""
-    token = None
-    while number >= _PAGE:
-        found = await viewer.call("jobs/progress", jobId=job_id, nextToken=token)
-        number, token = number - _PAGE, found.get("nextToken")
-        if token is None:
-            return None
-    found = await viewer.call("jobs/progress", jobId=job_id, mostThings=number + 1, nextToken=token)
-    name = found.get("lastThing")
-    return None if name is None else str(name)
+    def count(self, things: int) -> None:
+        """Say how many there are to who cannot see them."""
+        label = f"{counted(things, 'thing')} by name, coloured by status"
+        if self.props["label"] != label:
+            self.props["label"] = label
+            self.update()

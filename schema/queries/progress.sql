@@ -15,43 +15,57 @@ CROSS JOIN LATERAL (
 -- params: tenant, job id
 SELECT created_at FROM jobs WHERE tenant_id = $1 AND job_id = $2;
 
--- name: load_progress
+-- name: load_letters
 -- A page of a job's things after a name, those of so many executions ("looked": when it is all of these, there may be
--- more), each by its latest one: a letter for each thing's status, in order of name; and by bucket of time since $5 how
--- many were queued, started and ended (JSON; null without a width).
--- params: tenant, job id, after thing, most executions, origin, bucket seconds or null, statuses, letters, terminal statuses
-WITH ordered AS MATERIALIZED (
-    SELECT e.thing_name, e.execution_number
-    FROM executions e
-    WHERE e.tenant_id = $1 AND e.job_id = $2 AND e.thing_name > $3
-    ORDER BY e.tenant_id, e.job_id, e.thing_name, e.execution_number
-    LIMIT $4
-), things AS (
-    SELECT thing_name FROM ordered GROUP BY thing_name
-), page AS MATERIALIZED (
-    SELECT t.thing_name, l.status, l.queued_at, l.started_at, l.last_updated_at
-    FROM things t
-    CROSS JOIN LATERAL (
-        SELECT e.status, e.queued_at, e.started_at, e.last_updated_at
-        FROM executions e
-        WHERE e.tenant_id = $1 AND e.job_id = $2 AND e.thing_name = t.thing_name
-        ORDER BY e.execution_number DESC
-        LIMIT 1
-    ) l
-), moments AS (
-    SELECT moment.kind, floor(extract(epoch FROM moment.at - $5::timestamptz) / $6::integer)::bigint AS bucket,
-           count(*) AS things
-    FROM page
-    CROSS JOIN LATERAL (VALUES ('queued', page.queued_at), ('started', page.started_at),
-                               ('ended', CASE WHEN page.status = ANY ($9::text[]) THEN page.last_updated_at END)
-                       ) AS moment (kind, at)
-    WHERE $6::integer IS NOT NULL AND moment.at IS NOT NULL
-    GROUP BY 1, 2
-), curves AS (
-    SELECT kind, json_object_agg(bucket, things) AS curve FROM moments GROUP BY kind
-)
-SELECT (SELECT string_agg(substr($8, array_position($7::text[], status), 1), '' ORDER BY thing_name) FROM page) AS letters,
-       (SELECT min(thing_name) FROM page) AS first_thing,
-       (SELECT max(thing_name) FROM page) AS last_thing,
-       (SELECT count(*) FROM ordered) AS looked,
-       (SELECT json_object_agg(kind, curve) FROM curves) AS curves;
+-- more), each by its latest one: a letter for each thing's status, in order of name; who is first and last of them; and,
+-- asked for, all their names. Read once through in the index's order: the order of what is gathered comes from there, and
+-- a thing's latest execution is the one that another thing's follows. The page may end among those of its last thing.
+-- params: tenant, job id, after thing, most executions, statuses, letters, whether with names
+SELECT string_agg(substr($6, array_position($5::text[], r.status), 1), '') AS letters,
+       min(r.thing_name) AS first_thing, max(r.thing_name) AS last_thing, coalesce(max(r.looked), 0) AS looked,
+       array_agg(r.thing_name) FILTER (WHERE $7::boolean) AS names
+FROM (
+    SELECT o.thing_name, o.looked,
+           CASE WHEN o.following IS NOT NULL THEN o.status
+                ELSE (SELECT l.status FROM executions l
+                      WHERE l.tenant_id = $1 AND l.job_id = $2 AND l.thing_name = o.thing_name
+                      ORDER BY l.execution_number DESC LIMIT 1) END AS status
+    FROM (
+        SELECT e.thing_name, e.status, lead(e.thing_name) OVER by_name AS following, row_number() OVER by_name AS looked
+        FROM (
+            SELECT thing_name, execution_number, status
+            FROM executions
+            WHERE tenant_id = $1 AND job_id = $2 AND thing_name > $3
+            ORDER BY tenant_id, job_id, thing_name, execution_number
+            LIMIT $4
+        ) e
+        WINDOW by_name AS (ORDER BY e.thing_name, e.execution_number)
+    ) o
+    WHERE o.following IS DISTINCT FROM o.thing_name
+) r;
+
+-- name: load_curves
+-- Of a job's things after a name and up to another, each by its latest execution: how many were queued, started and
+-- ended in which bucket of time since a moment.
+-- params: tenant, job id, after thing, up to thing, origin, bucket seconds, terminal statuses
+SELECT CASE WHEN queued IS NOT NULL THEN 'queued' WHEN started IS NOT NULL THEN 'started' ELSE 'ended' END AS kind,
+       coalesce(queued, started, ended) AS bucket, count(*) AS things
+FROM (
+    SELECT floor(date_part('epoch', queued_at - $5::timestamptz) / $6::integer)::integer AS queued,
+           floor(date_part('epoch', started_at - $5::timestamptz) / $6::integer)::integer AS started,
+           CASE WHEN status = ANY ($7::text[])
+                THEN floor(date_part('epoch', last_updated_at - $5::timestamptz) / $6::integer)::integer END AS ended
+    FROM (
+        SELECT e.thing_name, e.status, e.queued_at, e.started_at, e.last_updated_at,
+               lead(e.thing_name) OVER (ORDER BY e.thing_name, e.execution_number) AS following
+        FROM (
+            SELECT thing_name, execution_number, status, queued_at, started_at, last_updated_at
+            FROM executions
+            WHERE tenant_id = $1 AND job_id = $2 AND thing_name > $3 AND thing_name <= $4
+            ORDER BY tenant_id, job_id, thing_name, execution_number
+        ) e
+    ) o
+    WHERE following IS DISTINCT FROM thing_name
+) moments
+GROUP BY GROUPING SETS ((queued), (started), (ended))
+HAVING coalesce(queued, started, ended) IS NOT NULL;

@@ -181,6 +181,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
         {
             "mostThings": _pick(1, 10_000),
             "bucketSeconds": _pick(1, 86_400),
+            "includeNames": _FLAG,
             "nextToken": _pick("WyJ4Il0"),
         },
     ),

@@ -48,6 +48,9 @@ async def test_progress_has_a_letter_for_each_thing(desk: Desk, pool: Pool) -> N
     assert sum(whole["started"].values()) == 1
     assert sum(whole["ended"].values()) == 1
     assert "nextToken" not in whole
+    assert "things" not in whole
+    named = await desk.accepted("jobs/j1/progress", {"includeNames": True})
+    assert named["things"] == ["a", "b", "c", "d"]
     pages: list[dict[str, Any]] = []
     while not pages or "nextToken" in pages[-1]:
         after = {"nextToken": pages[-1]["nextToken"]} if pages else {}
@@ -57,15 +60,24 @@ async def test_progress_has_a_letter_for_each_thing(desk: Desk, pool: Pool) -> N
 
 
 async def test_progress_shows_the_latest_of_a_things_executions(desk: Desk, pool: Pool) -> None:
-    """A thing that is tried again counts once, by its new execution."""
-    await add_things(desk.pool, "a")
+    """A thing that is tried again counts once, by its new execution, also where a page ends among its executions."""
+    await add_things(desk.pool, "a", "b")
     retry = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 1}]}
-    job = aws_job("a", jobId="j1", jobExecutionsRetryConfig=retry)
+    job = aws_job("a", "b", jobId="j1", jobExecutionsRetryConfig=retry)
     await desk.accepted("jobs/create", job)
     plane = Plane(pool)
     await plane.batch(plane.ask("a/jobs/j1/update", {"status": "FAILED"}))
     await desk.work()
-    assert (await desk.accepted("jobs/j1/progress"))["statuses"] == "Q"
+    whole = await desk.accepted("jobs/j1/progress", {"bucketSeconds": 60})
+    assert whole["statuses"] == "QQ"
+    assert sum(whole["queued"].values()) == 2
+    assert whole["ended"] == {}
+    first = await desk.accepted("jobs/j1/progress", {"mostThings": 1, "includeNames": True})
+    assert (first["statuses"], first["things"]) == ("Q", ["a"])
+    after = {"nextToken": first["nextToken"], "bucketSeconds": 60}
+    second = await desk.accepted("jobs/j1/progress", {"mostThings": 2, **after})
+    assert second["statuses"] == "Q"
+    assert sum(second["queued"].values()) == 1
 
 
 async def test_progress_of_no_job_and_of_nobody(desk: Desk) -> None:

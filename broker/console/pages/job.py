@@ -23,6 +23,7 @@ from broker.console.pages.job_panels import (
     show_settings,
 )
 from broker.console.pages.job_things import ThingsTable
+from broker.console.picture import Pictures
 from broker.console.viewer import Live, Viewer
 from broker.console.words import (
     SHOWN,
@@ -48,16 +49,17 @@ _TABS: Final = {
 }
 
 
-async def show(viewer: Viewer, feeds: Feeds, job_id: str, query: Mapping[str, str]) -> None:
+async def show(
+    viewer: Viewer, feeds: Feeds, pictures: Pictures, job_id: str, query: Mapping[str, str]
+) -> None:
     """Build the page of a job; the query has `tab` and `status`. Raises ApiError when there is none."""
     body = await viewer.call("jobs/get", jobId=job_id, includeExecutions=False)
     page = _Job(viewer, job_id, body)
-    page.build(query)
+    page.build(query, pictures)
     await page.refresh()
     live = Live(viewer, page.refresh)
     page.read_again = live.now
-    ui.timer(0.1, page.drawing.draw, once=True)
-    ui.timer(2.0, page.drawing.draw_again, immediate=False)
+    ui.timer(2.0, page.drawing.draw)
     token = viewer.session.token
     viewer.client.on_delete(feeds.listen(token, page.hear))
 
@@ -69,10 +71,11 @@ class _Job:
         self.job: dict[str, Any] = body["job"]
         self.document: str = body.get("document", "")
         self.read_again = self.refresh
+        self._open = "overview"
         self._legend: dict[Status, tuple[Tag, Tag]] = {}
         self._course: object = (None, None)
 
-    def build(self, query: Mapping[str, str]) -> None:
+    def build(self, query: Mapping[str, str], pictures: Pictures) -> None:
         """Everything but the figures."""
         job = self.job
         with tag("div", "jb-head"):
@@ -80,14 +83,14 @@ class _Job:
                 heading(self.job_id)
                 words(job.get("description", ""), "jb-quiet")
             self.actions = Actions(self.viewer, self.job_id, job, self._read_again)
-        first = query.get("tab", "overview")
+        first = self._open = query.get("tab", "") if query.get("tab") in _TABS else "overview"
         with ui.tabs().props("dense no-caps align=left outside-arrows mobile-arrows") as tabs:
-            for name in ("overview", "things", "document", "events", "settings", "audit", "copy"):
-                ui.tab(name, label=_TABS[name])
+            for name, label in _TABS.items():
+                ui.tab(name, label=label)
         tabs.set_value(first)
         with ui.tab_panels(tabs, value=first, animated=False, keep_alive=True).classes("jb-full"):
             with ui.tab_panel("overview"):
-                self._build_overview()
+                self._build_overview(pictures)
             with ui.tab_panel("things"):
                 self.things = ThingsTable(self.viewer, self.job_id, query.get("status", ""))
             with ui.tab_panel("document"):
@@ -107,7 +110,7 @@ class _Job:
         if first == "audit":
             ui.timer(0.05, self._read_audit, once=True)
 
-    def _build_overview(self) -> None:
+    def _build_overview(self, pictures: Pictures) -> None:
         with tag("div", "jb-card"):
             with tag("div", "jb-row"):
                 self.done = words("", "jb-number")
@@ -131,7 +134,7 @@ class _Job:
             with tag("div", "jb-card"):
                 section("Facts")
                 show_facts(self.viewer, self.job)
-            self.drawing = Drawing(self.viewer, self.job_id, {"job": self.job})
+            self.drawing = Drawing(self.viewer, pictures, self.job_id, {"job": self.job})
 
     async def _read_again(self) -> None:
         await self.read_again()
@@ -163,7 +166,8 @@ class _Job:
         self.brakes.say("; ".join(abort_distance(self.job.get("abortConfig"), found)))
         self.actions.show(self.job)
         self.drawing.look_at(body)
-        await self.things.refresh()
+        if self._open == "things":
+            await self.things.refresh()
 
     def _rest(self, over: int, total: int) -> str:
         if self.job.get("completedAt"):
@@ -185,6 +189,9 @@ class _Job:
             self.log.remove(children[-1])
 
     async def _opened(self, event: ValueChangeEventArguments[Any]) -> None:
+        self._open = str(event.value)
         ui.navigate.history.replace(f"?tab={event.value}")
         if event.value == "audit":
             await self._read_audit()
+        elif event.value == "things":
+            await self.read_again()
