@@ -8,12 +8,13 @@ last one's replies leave.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -51,6 +52,19 @@ class Counted:
     strangers: int = 0
 
 
+class Note(Protocol):
+    """Takes what was refused, as `Refusals.note`."""
+
+    def __call__(
+        self, tenant: str, topic: str, payload: bytes, *, at: datetime, left_out: int
+    ) -> None:
+        """Take one."""
+
+
+def _forget(tenant: str, topic: str, payload: bytes, *, at: datetime, left_out: int) -> None:
+    """Note nothing."""
+
+
 OperatorAnswer = Callable[[OperatorTopic, Inbound], Awaitable[list[Outbound]]]
 
 
@@ -80,7 +94,9 @@ class Dispatcher:
         nobody_hears: Callable[[str, str], bool] = lambda _tenant, _topic: False,
         metrics: Metrics | None = None,
         tracing: Tracing | None = None,
+        note_refused: Note = _forget,
     ) -> None:
+        self._note = note_refused
         self._pool = pool
         self._documents = documents
         self._notifier = notifier
@@ -147,8 +163,8 @@ class Dispatcher:
                 case OperatorTopic(tenant, operator):
                     name = f"{tenant} operator {operator}"
                     filled[name] = self._enqueue(name, Item(link, inbound, topic, now))
-                case UnknownTopic(_, reason):
-                    self._refuse_topic(link, inbound, reason)
+                case UnknownTopic(tenant, reason):
+                    self._refuse_topic(link, inbound, tenant, reason)
                 case None:
                     self.counted.strangers += 1
                     log.info("stranger", topic=inbound.topic[:200], size=len(inbound.payload))
@@ -219,8 +235,9 @@ class Dispatcher:
                 )
             )
             inbounds.append(item.inbound)
-            if reply.code is not None:
-                self._count_rejected(item.inbound, reply.code, reply.payload)
+            if reply.code is not None and isinstance(item.asked, Ask):
+                tenant = item.asked.topic.tenant
+                self._count_rejected(tenant, item.inbound, reply.code, reply.payload)
         self.counted.requests += len(batch)
         self.counted.batches += 1
         for link, (outbounds, inbounds) in by_link.items():
@@ -302,15 +319,19 @@ class Dispatcher:
     async def _answer_operator(self, item: Item) -> None:
         assert isinstance(item.asked, OperatorTopic)  # noqa: S101 - an operator's lane has nothing else
         outbounds = await self._operator_answer(item.asked, item.inbound)
+        if outbounds and outbounds[0].topic.endswith("/rejected"):
+            payload = outbounds[0].payload
+            code = str(json.loads(payload).get("code"))
+            self._note_rejected(item.asked.tenant, item.inbound, code, payload)
         await reach(Place.BEFORE_PUBLISH)
         self.counted.requests += 1
         self._publish_then_acknowledge(item.link, outbounds, [item.inbound])
         self._answered(1)
 
-    def _refuse_topic(self, link: Link, inbound: Inbound, reason: str) -> None:
+    def _refuse_topic(self, link: Link, inbound: Inbound, tenant: str, reason: str) -> None:
         error = Rejected(Code.INVALID_TOPIC, f"topic: {reason}")
         payload = device.rejected_reply(error, datetime.now(UTC), token_of(inbound.payload))
-        self._count_rejected(inbound, error.code, payload)
+        self._count_rejected(tenant, inbound, error.code, payload)
         self._publish_then_acknowledge(
             link,
             [Outbound(f"{inbound.topic}/rejected", payload, self._answer_qos)],
@@ -331,18 +352,22 @@ class Dispatcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _count_rejected(self, inbound: Inbound, code: Code, payload: bytes) -> None:
+    def _count_rejected(self, tenant: str, inbound: Inbound, code: Code, payload: bytes) -> None:
         self.counted.rejected[code] = self.counted.rejected.get(code, 0) + 1
+        self._note_rejected(tenant, inbound, str(code), payload)
+
+    def _note_rejected(self, tenant: str, inbound: Inbound, code: str, payload: bytes) -> None:
         left_out = self._rejections.allow()
         if left_out is not None:
             answer = payload[:400].decode(errors="replace")
             log.info(
                 "rejected",
                 topic=inbound.topic[:200],
-                code=str(code),
+                code=code,
                 answer=answer,
                 left_out=left_out,
             )
+            self._note(tenant, inbound.topic, payload, at=datetime.now(UTC), left_out=left_out)
 
 
 async def _acknowledged_after(

@@ -25,6 +25,7 @@ from broker.mqtt.link import Link, LinkEvent, LinkSettings
 from broker.notifier import Notifier
 from broker.operators import OperatorDoor
 from broker.outside import outside_of, store_of
+from broker.refusals import Refusals
 from broker.service import every
 from broker.settings import Settings, SettingsError
 from broker.slots import Slot, Takeover
@@ -92,6 +93,7 @@ class Broker:
             metrics=self._metrics,
             tracing=self._tracing,
         )
+        self._refusals = Refusals(pool, slot=slot.number)
         self._runs = worker_of(settings, pool, slot=slot.number, tell=self.notifier.tell)
         self.dispatcher = self._make_dispatcher()
         self._http = self._make_http()
@@ -133,6 +135,7 @@ class Broker:
             "streams": every("streams", self.streams.run_once, seconds=5, wake=self.streams.wake),
             "resync": every("resync", resync, seconds=60, wake=telling_again.wake),
             "takeover": every("takeover", takeover.run_once, seconds=2),
+            "refusals": every("refusals", self._refusals.run_once, seconds=2),
             **self._chores.services(),
             **self._stack.services(),
             "ttn_runs": every("ttn_runs", self._runs.run_once, seconds=1, wake=self._run_work),
@@ -186,6 +189,7 @@ class Broker:
             nobody_hears=self._audience.nobody_hears,
             metrics=self._metrics,
             tracing=self._tracing,
+            note_refused=self._refusals.note,
         )
 
     def _make_http(self) -> HttpServer | None:

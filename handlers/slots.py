@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.sql import queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from handlers.database import Connection
 
@@ -119,6 +120,27 @@ async def live_slots(connection: Connection) -> frozenset[int]:
     """Slots whose lock a living connection holds."""
     rows = await connection.fetch(_SQL["held_slots"], _LOCK_CLASS)
     return frozenset(row["slot"] for row in rows)
+
+
+class Holder(NamedTuple):
+    """A slot with a session at the MQTT server: who had it last, and whether a living connection holds it."""
+
+    number: int
+    holder: str
+    is_held: bool
+    acquired_at: datetime
+    renewed_at: datetime
+
+
+async def holders(connection: Connection) -> list[Holder]:
+    """Every slot, in order."""
+    alive = await live_slots(connection)
+    rows = await connection.fetch(_SQL["list_slots"])
+    return [
+        Holder(number, row["holder"], number in alive, row["acquired_at"], row["renewed_at"])
+        for row in rows
+        for number in (_number(row["name"]),)
+    ]
 
 
 async def takings(connection: Connection) -> int:

@@ -80,6 +80,7 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "operators/list": commands.ListOperators,
     "operators/delete": commands.DeleteOperator,
     "operators/whoami": view_commands.WhoAmI,
+    "system/get": view_commands.ShowSystem,
     "tokens/create": token_commands.CreateToken,
     "tokens/list": token_commands.ListTokens,
     "tokens/revoke": token_commands.RevokeToken,

@@ -338,6 +338,7 @@ ROUTES: Final = (
     ),
     Route("operators/list", "GET", "/operators", "Operators by name", _PAGE),
     Route("operators/whoami", "GET", "/whoami", "The operator that the token belongs to"),
+    Route("system/get", "GET", "/system", "How the installation does, and what it refused lately"),
     Route("operators/delete", "DELETE", "/operators/{operatorName}", "Remove an operator"),
     Route(
         "tokens/create",

@@ -96,6 +96,7 @@ TAGS: Final = 50
 # Our own.
 PROGRESS_THINGS: Final = 10_000  # of a job, in one page of jobs/progress
 PROGRESS_BUCKET_SECONDS: Final = 86_400
+REFUSALS_KEPT: Final = 200  # of a tenant, for system/get
 JOBS_COUNTED: Final = 10_000  # of each status, by jobs/counts
 JOBS_SEARCHED: Final = 50_000  # looked at for one page of a filtered list
 EPOCH_SECONDS: Final = 253_402_214_400  # the last moment but one day that a date may be

@@ -1,9 +1,10 @@
 """Who may do what: the roles, their order, and one table from each command to the least role it takes.
 
 A viewer reads; a manager also creates, cancels and deletes jobs and their templates; an admin also manages things,
-groups, operators and their tokens, sets up The Things Stack and takes resources out of it, and reads the audit log. A
-manager may see the credentials for The Things Stack, each time on record. No one hands out more than they hold: an
-admin makes and removes managers and viewers, only an owner makes and removes owners and admins.
+groups, operators and their tokens, sets up The Things Stack and takes resources out of it, reads the audit log, and
+sees what was refused (processes and database, which are no tenant's: admins of the tenant `default`). A manager may see
+the credentials for The Things Stack, each time on record. No one hands out more than they hold: an admin makes and
+removes managers and viewers, only an owner makes and removes owners and admins.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ LEAST_ROLE: Final = {
     "tokens/list": Role.VIEWER,
     "tokens/revoke": Role.ADMIN,
     "audit/list": Role.ADMIN,
+    "system/get": Role.ADMIN,
     "events/follow": Role.VIEWER,  # no command: a stream over HTTP; over MQTT the access rules say who hears what
     "ttn/status": Role.VIEWER,
     "ttn/credentials/get": Role.MANAGER,
@@ -110,6 +112,7 @@ LEAST_ROLE: Final = {
 READS: Final = frozenset(
     {
         "audit/list",
+        "system/get",
         "jobs/preview",
         *(verb for verb, role in LEAST_ROLE.items() if role is Role.VIEWER),
     }

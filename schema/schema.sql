@@ -597,6 +597,21 @@ CREATE TABLE ttn_batch_lines (
 CREATE INDEX ttn_batch_lines_pending_idx ON ttn_batch_lines (tenant_id, batch_id, line) WHERE status = 'PENDING';
 CREATE INDEX ttn_batch_lines_failed_idx ON ttn_batch_lines (tenant_id, batch_id, line) WHERE status = 'ERROR';
 
+-- Requests over MQTT that were refused lately, for who looks after a fleet: the newest few of each tenant, whichever
+-- process refused them.
+CREATE TABLE refusals (
+    tenant_id  text        NOT NULL,
+    refusal_id bigint      GENERATED ALWAYS AS IDENTITY,
+    at         timestamptz NOT NULL,
+    slot       smallint    NOT NULL, -- of the process that refused
+    topic      text        NOT NULL,
+    code       text        NOT NULL,
+    message    text        NOT NULL,
+    left_out   integer     NOT NULL DEFAULT 0 CHECK (left_out >= 0), -- so many before it were too many to be kept
+    PRIMARY KEY (tenant_id, refusal_id),
+    CONSTRAINT refusals_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE
+);
+
 -- Process slots and other things that one process at a time may do. The lock itself is a session advisory lock, which a
 -- killed process's connection gives back at once; the row says who has it and what it left open. Belongs to no tenant.
 CREATE TABLE leases (
@@ -618,7 +633,7 @@ BEGIN
         'job_targets', 'job_templates', 'rollout_chunks', 'rollout_paces', 'executions', 'job_counts',
         'job_stages', 'job_approvals', 'job_votes', 'outbox',
         'told_lately', 'told_executions', 'event_streams', 'recent_events', 'operator_requests',
-        'audit_log',
+        'audit_log', 'refusals',
         'ttn_connections', 'ttn_devices', 'ttn_device_batches', 'ttn_batch_lines'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);

@@ -17,6 +17,10 @@ class WhoAmI(Command):
     """operators/whoami: the operator that a token belongs to."""
 
 
+class ShowSystem(Command):
+    """system/get: how the installation does, as far as it is the tenant's business."""
+
+
 class CountJobs(Command):
     """jobs/counts: how many jobs are in each status, up to a bound."""
 

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "groups": ("broker.cli.groups:groups", "Put things into groups, to target them together."),
     "operators": ("broker.cli.operators:operators", "Say who may create jobs and manage things."),
     "tokens": ("broker.cli.tokens:tokens", "Give operators tokens for HTTP, with an expiry."),
+    "system": ("broker.cli.system:system", "Show processes, database and what was refused lately."),
     "ttn": ("broker.cli.stack:ttn", "Set up The Things Stack, and its devices."),
     "simulate": ("broker.cli.fleet:simulate", "Run many devices in one process, as AWS's would."),
     "serve": ("broker.cli.servers:serve", "Run the broker against running servers."),

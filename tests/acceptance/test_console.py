@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,9 @@ async def test_an_operator_sees_a_job_through(scene: Scene) -> None:
         counts = await scene.desk.counts("fw-7")
         assert sum(counts.values()) == 200
         await expect(page.get_by_text("Stage 2", exact=True)).to_be_visible()
+        cells = page.get_by_role("img", name="200 things by name, coloured by status")
+        await cells.hover(position={"x": 4, "y": 4})
+        await expect(cells).to_have_attribute("title", re.compile("^pump-001: "), timeout=PATIENCE)
         await retry_a_failure(page, scene, counts["Failed"])
         await retry_all_failures(found, scene, counts["Failed"])
         await cancel_another(found, scene)
@@ -325,6 +329,11 @@ async def test_a_deprovisioning_runs_to_its_end(scene: Scene) -> None:
         await expect(ended).to_be_visible(timeout=PATIENCE)
         await expect(page.get_by_text("purge device").first).to_be_visible()
         assert not scene.stack.stack.identity_devices.devices
+        await found.open("/system")
+        slots = page.get_by_role("table", name="Slots and who holds them")
+        await expect(slots.get_by_role("cell", name="yes")).to_be_visible(timeout=PATIENCE)
+        tables = page.get_by_role("table", name="The largest tables")
+        await expect(tables.get_by_role("cell", name="MB").first).to_be_visible()
         assert found.complaints == []
 
 

@@ -319,6 +319,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "operators/list": ({}, _PAGE),
     "operators/delete": ({"operatorName": _OPERATOR}, {}),
     "operators/whoami": ({}, {}),
+    "system/get": ({}, {}),
     "ttn/status": ({}, _STACK),
     "ttn/credentials/get": ({}, _STACK),
     "ttn/credentials/set": (

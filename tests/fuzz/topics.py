@@ -37,6 +37,7 @@ _VERBS: Final = (
     *("jobs/counts", "credentials/list", "credentials/issue", "credentials/revoke"),
     *(
         "operators/whoami",
+        "system/get",
         "jobs/create",
         "jobs/list",
         "things/create",

@@ -104,6 +104,10 @@ async def filled(pool: Pool, admin: Connection) -> Pool:
             f"INSERT INTO {table} (tenant_id, {columns})"
             f" SELECT tenant_id, {values} FROM ttn_deprovision_runs"
         )
+    await admin.execute(
+        "INSERT INTO refusals (tenant_id, at, slot, topic, code, message)"
+        " VALUES ('default', now(), 0, 't', 'c', 'm')"
+    )
     for table in await tenant_tables(admin):
         rows = await admin.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = 'default'")
         assert rows > 0, f"the test needs a row in the new table {table}"

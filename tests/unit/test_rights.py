@@ -87,6 +87,7 @@ _MANAGES = (
     "tokens/create",
     "tokens/revoke",
     "audit/list",
+    "system/get",
     "ttn/deprovision",
     "ttn/runs/cancel",
     "ttn/runs/resume",
@@ -119,7 +120,7 @@ def test_every_command_has_a_least_role() -> None:
 
 def test_reads_are_what_a_viewer_may_with_the_audit_log_and_previews() -> None:
     """Exactly the commands that change nothing pass without an audit line."""
-    assert {*_READS, "audit/list", "jobs/preview"} - {"events/follow"} == READS
+    assert {*_READS, "audit/list", "system/get", "jobs/preview"} - {"events/follow"} == READS
 
 
 @pytest.mark.parametrize(

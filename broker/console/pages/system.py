@@ -1,21 +1,27 @@
-"""How the broker does: its link, what waits to be told, timers, executions, requests; from /readyz and /metrics."""
+"""How the broker does: its link, what waits to be told, timers, requests, from /readyz and /metrics; and system/get.
+
+The first two are the process that answers; system/get is all of them, as far as it is the reader's tenant's to see.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from nicegui import ui
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.console.components import Tag, facts, heading, section, tag, words
+from broker.console.api import ApiError
+from broker.console.components import Tag, facts, heading, section, table, tag, words
 from broker.console.viewer import Live, Viewer
-from broker.console.words import grouped, lasting, word
+from broker.console.words import ENDED, counted, grouped, lasting, word
 
 Samples = dict[str, list[tuple[Mapping[str, str], float]]]
 _UNKNOWN: Final = 401
 _FINE: Final = 200
+_RATE_POINTS: Final = 24  # at five seconds each: two minutes
 
 
 def samples_of(text: str) -> Samples:
@@ -44,6 +50,7 @@ class _System:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self._tiles: dict[str, tuple[Tag, Tag]] = {}
+        self._seen: deque[tuple[float, Mapping[str, int]]] = deque(maxlen=_RATE_POINTS)
 
     def build(self) -> None:
         """The frame of the page."""
@@ -67,9 +74,24 @@ class _System:
                 section("Executions")
                 self.executions = tag("div")
             with tag("div", "jb-card"):
+                section("A minute, in this tenant")
+                self.rates = tag("div")
+            with tag("div", "jb-card"):
                 section("How late each timer is")
                 self.timers = tag("div")
             with tag("div", "jb-card jb-span"):
+                section("Refused lately, and why")
+                self.reasons = table(_REFUSED, key="key", label="Requests refused lately")
+                self.reasons.add_slot("body", _REFUSED_ROW)
+                self.no_reasons = words("", "jb-quiet", as_="p")
+            with tag("div", "jb-card jb-span") as self.slots_card:
+                section("Who holds which slot")
+                self.slots = table(_SLOTS, key="slot", label="Slots and who holds them")
+            with tag("div", "jb-card jb-span") as self.tables_card:
+                section("The database")
+                self.size = words("", "jb-quiet", as_="p")
+                self.tables = table(_TABLES, key="name", label="The largest tables")
+            with tag("div", "jb-card"):
                 section("Requests refused, by operation and code")
                 self.refused = tag("div")
             with tag("div", "jb-card"):
@@ -83,6 +105,7 @@ class _System:
         """Read again."""
         status, _ = await self.viewer.api.text("/readyz")
         self._tile("State", "ready" if status == _FINE else "not ready", "as /readyz has it")
+        await self._show_system()
         status, text = await self.viewer.api.text("/metrics")
         if status == _UNKNOWN:
             self._tile("MQTT link", "?", "/metrics asks for a token of its own here")
@@ -90,6 +113,90 @@ class _System:
         samples = samples_of(text)
         self._show_tiles(samples)
         self._show_tables(samples)
+
+    async def _show_system(self) -> None:
+        """What system/get says; for who may not ask, why not."""
+        body: dict[str, Any] = {}
+        lacking = self.viewer.lacks("system/get")
+        if not lacking:
+            try:
+                body = await self.viewer.call("system/get")
+            except ApiError as error:
+                if self.viewer.lost:
+                    raise
+                lacking = error.message
+        rows = [self._refused(number, one) for number, one in enumerate(body.get("refused", []))]
+        _fill(self.reasons, rows)
+        self.no_reasons.say("" if rows else lacking or "None.")
+        self._show_rates(body.get("executions", {}), lacking)
+        self.slots_card.set_visibility("slots" in body)
+        self.tables_card.set_visibility("database" in body)
+        _fill(self.slots, [self._slot(one) for one in body.get("slots", [])])
+        if "database" in body:
+            found = body["database"]
+            self.size.say(
+                f"{megabytes(found['bytes'])} in all, {counted(found['connections'], 'connection')},"
+                f" PostgreSQL {found['version']}"
+            )
+            _fill(self.tables, [self._table(one) for one in found["tables"]])
+
+    def _refused(self, number: int, one: Mapping[str, Any]) -> dict[str, Any]:
+        both = self.viewer.both(one["at"])
+        more = f" ({grouped(one['leftOut'])} more before it)" if one.get("leftOut") else ""
+        return {
+            "key": f"{one['at']}/{number}",
+            "at": both["text"],
+            "utc": both["utc"],
+            "topic": one["topic"],
+            "code": one["code"],
+            "message": one["message"] + more,
+        }
+
+    def _slot(self, one: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "slot": one["slot"],
+            "holder": one["holder"],
+            "held": "yes" if one["held"] else "no: its session waits to be taken over",
+            "since": self.viewer.at(one["since"]),
+            "renewed": f"{lasting(max(0, time.time() - one['renewedAt']))} ago",
+        }
+
+    def _table(self, one: Mapping[str, Any]) -> dict[str, Any]:
+        rows = one["live"] + one["dead"]
+        share = f" ({100 * one['dead'] / rows:.0f} %)" if rows else ""
+        return {
+            "name": one["name"],
+            "live": grouped(one["live"]),
+            "dead": grouped(one["dead"]) + share,
+            "size": megabytes(one["bytes"]),
+            "indexes": megabytes(one["indexBytes"]),
+            "vacuumed": self.viewer.at(one["vacuumedAt"]) if "vacuumedAt" in one else "never",
+        }
+
+    def _show_rates(self, found: Mapping[str, int], lacking: str) -> None:
+        if found:
+            self._seen.append((time.monotonic(), found))
+        with _again(self.rates):
+            if lacking:
+                words(lacking, "jb-quiet")
+                return
+            (began, before), (now, after) = self._seen[0], self._seen[-1]
+            if now == began:
+                words("Seen from the next look on.", "jb-quiet")
+                return
+            told = max(0, sum(after.values()) - sum(before.values()))  # fewer: a job was deleted
+            over = sum(max(0, after[one] - before[one]) for one in ENDED)
+            failed = sum(max(0, after[one] - before[one]) for one in _FAILED)
+            minutes = (now - began) / 60
+            facts(
+                self.viewer,
+                [
+                    ("Told", rate(told, minutes)),
+                    ("Ended", rate(over, minutes)),
+                    ("Failed of them", rate(failed, minutes)),
+                    ("Seen for", lasting(now - began)),
+                ],
+            )
 
     def _tile(self, name: str, value: str, more: str = "") -> None:
         number, said = self._tiles[name]
@@ -149,6 +256,31 @@ class _System:
             )
 
 
+def _columns(**labels: str) -> tuple[dict[str, str], ...]:
+    return tuple({"name": name, "label": label, "field": name} for name, label in labels.items())
+
+
+_FAILED: Final = ("FAILED", "TIMED_OUT", "REJECTED")
+_REFUSED: Final = _columns(at="When", topic="Topic", code="Code", message="Why")
+_REFUSED_ROW: Final = r"""
+<q-tr :props="props">
+  <q-td><time :title="props.row.utc">{{ props.row.at }}</time></q-td>
+  <q-td class="jb-block"><span class="jb-mono">{{ props.row.topic }}</span></q-td>
+  <q-td class="jb-aside">{{ props.row.code }}</q-td>
+  <q-td class="jb-block">{{ props.row.message }}</q-td>
+</q-tr>
+"""
+_SLOTS: Final = _columns(
+    slot="Slot", holder="Holder", held="Held", since="Since", renewed="Renewed"
+)
+_TABLES: Final = _columns(
+    name="Table",
+    live="Rows",
+    dead="Dead",
+    size="Size",
+    indexes="Indexes of it",
+    vacuumed="Vacuumed",
+)
 _SPEEDS: Final = (
     ("Update received to accepted", "jobbroker_update_accepted_seconds"),
     ("Job created to notified", "jobbroker_create_notify_seconds"),
@@ -163,6 +295,22 @@ def _mean(samples: Samples, name: str) -> str:
         return "none yet"
     mean = total(samples, f"{name}_sum") / count
     return f"{1000 * mean:.1f} ms" if mean < 1 else lasting(mean)
+
+
+def rate(number: int, minutes: float) -> str:
+    """So many a minute."""
+    return f"{number / minutes:.1f}" if abs(number) < 100 * minutes else grouped(number / minutes)
+
+
+def megabytes(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / 2**20:,.1f} MB" if size < 2**30 else f"{size / 2**30:,.1f} GB"
+
+
+def _fill(place: ui.table, rows: list[dict[str, Any]]) -> None:
+    if rows != place.rows:
+        place.rows = rows
+    place.set_visibility(bool(rows))
 
 
 def _again(place: Tag) -> Tag:
