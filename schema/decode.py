@@ -85,6 +85,7 @@ _MODELS: Final[dict[str, type[commands.Command]]] = {
     "tokens/list": token_commands.ListTokens,
     "tokens/revoke": token_commands.RevokeToken,
     "audit/list": token_commands.ListAudit,
+    "ttn/connections": stack_commands.ListConnections,
     "ttn/status": stack_commands.GetStatus,
     "ttn/credentials/get": stack_commands.GetCredentials,
     "ttn/credentials/set": stack_commands.SetCredentials,

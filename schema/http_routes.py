@@ -359,6 +359,13 @@ ROUTES: Final = (
     ),
     Route("ttn/status", "GET", "/ttn/status", "Where provisioning at The Things Stack stands"),
     Route(
+        "ttn/connections",
+        "GET",
+        "/ttn/connections",
+        "Connections to The Things Stack, one for each organization",
+        {"limit": 20},
+    ),
+    Route(
         "ttn/credentials/get",
         "POST",
         "/ttn/credentials/reveal",

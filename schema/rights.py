@@ -93,6 +93,7 @@ LEAST_ROLE: Final = {
     "system/get": Role.ADMIN,
     "events/follow": Role.VIEWER,  # no command: a stream over HTTP; over MQTT the access rules say who hears what
     "ttn/status": Role.VIEWER,
+    "ttn/connections": Role.VIEWER,
     "ttn/credentials/get": Role.MANAGER,
     "ttn/credentials/set": Role.ADMIN,
     "ttn/provision": Role.ADMIN,

@@ -79,6 +79,16 @@ class GetStatus(StackCommand):
     """ttn/status: where provisioning stands."""
 
 
+class ListConnections(Command):
+    """ttn/connections: the tenant's connections by organization."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    client_token: ClientToken | None = Field(None, alias="clientToken")
+    limit: Annotated[int, Field(ge=1, le=PAGE_MOST)] = PAGE_USUAL
+    next_token: PageToken | None = None
+
+
 class GetCredentials(StackCommand):
     """ttn/credentials/get: the credentials, opened."""
 

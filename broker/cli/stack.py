@@ -13,7 +13,15 @@ from broker.cli import stack_runs
 from broker.cli.callers import Body, Caller, Where, caller
 from broker.cli.new_job import said
 from broker.cli.options import as_json, reaching
-from broker.cli.outcome import Exit, Failure, print_done, print_json, remark, runs_async
+from broker.cli.outcome import (
+    Exit,
+    Failure,
+    print_done,
+    print_json,
+    print_table,
+    remark,
+    runs_async,
+)
 from broker.cli.stack_devices import devices
 
 _POLL_SECONDS: Final = 0.5
@@ -56,6 +64,34 @@ async def status(where: Where, organization: str | None, as_json: bool) -> None:
     async with caller(where) as asked:
         body = await asked.call("ttn/status", said({"organization_id": organization}))
     _show(body, as_json=as_json)
+
+
+@ttn.command("connections", short_help="List the connections.")
+@as_json
+@reaching
+@runs_async
+async def connections(where: Where, as_json: bool) -> None:
+    """List the connections to The Things Stack, one for each organization.
+
+    \b
+    Example:
+      jobbroker ttn connections
+    """
+    found: list[Body] = []
+    async with caller(where) as asked:
+        after: Body = {}
+        while True:
+            body = await asked.call("ttn/connections", after)
+            found += body["connections"]
+            if "next_token" not in body:
+                break
+            after = {"next_token": body["next_token"]}
+    if as_json:
+        print_json({"connections": found})
+        return
+    columns = ("organization_id", "organization_name", "provisioning_status", "ttn_application_id")
+    rows = [[one.get(name, "") for name in columns] for one in found]
+    print_table(("ORGANIZATION", "NAME", "STATUS", "APPLICATION"), rows)
 
 
 @ttn.group("credentials", short_help="Bring keys in, and read them.")

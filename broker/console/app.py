@@ -100,7 +100,7 @@ def _pages(feeds: Feeds, pictures: Pictures) -> dict[str, tuple[str, Build]]:
         "/failures": ("/failures", lambda viewer, _names, query: failures.show(viewer, query)),
         "/things-stack": (
             "/things-stack",
-            lambda viewer, _names, _query: things_stack.show(viewer),
+            lambda viewer, _names, query: things_stack.show(viewer, query),
         ),
         "/things-stack/runs/{run}": (
             "/things-stack",

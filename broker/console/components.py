@@ -216,7 +216,7 @@ def table(
         selection="multiple" if selection else None,
         pagination=0,
     ).classes("jb-table")
-    made.props(f'flat dense hide-bottom wrap-cells table-aria-label="{label}"')
+    made.props("flat dense hide-bottom wrap-cells role=region")
     made.props["aria-label"] = label
     if selection:
         made.add_slot("header-selection", _ALL)

@@ -19,6 +19,12 @@ SELECT * FROM ttn_connections WHERE tenant_id = $1 AND organization_id = $2 FOR 
 -- params: tenant
 SELECT organization_id FROM ttn_connections WHERE tenant_id = $1 ORDER BY organization_id LIMIT 2;
 
+-- name: name_connections
+-- What connections are called and where they stand, by organization, from the one after.
+-- params: tenant, organization to begin after, most
+SELECT organization_id, organization_name, provisioning_status, ttn_application_id, identity_host
+FROM ttn_connections WHERE tenant_id = $1 AND organization_id > $2 ORDER BY organization_id LIMIT $3;
+
 -- name: recorded_devices
 -- Devices that were registered or begun to be, and on which hosts, by id from the one after.
 -- params: tenant, organization, application, device to begin after, most

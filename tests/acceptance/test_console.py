@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, FilePayload, Page, expect
 
 from broker.mqtt.address import Address
 from broker.secret_keys import new_key
@@ -317,6 +317,11 @@ async def test_a_deprovisioning_runs_to_its_end(scene: Scene) -> None:
         await dialog.get_by_role("button", name="Connect").click()
         await expect(page.get_by_text("idle", exact=True).first).to_be_visible(timeout=PATIENCE)
         assert there.user_key not in await page.content()
+        await import_devices(page)
+        await page.get_by_role("button", name="Deep clean").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_role("button", name="Deep clean")).to_be_disabled()
+        await dialog.get_by_role("button", name="Close").click()
         await page.get_by_role("button", name="Deprovision").click()
         dialog = page.get_by_role("dialog")
         await dialog.get_by_role("checkbox", name="Only look").click()
@@ -330,11 +335,26 @@ async def test_a_deprovisioning_runs_to_its_end(scene: Scene) -> None:
         await expect(page.get_by_text("purge device").first).to_be_visible()
         assert not scene.stack.stack.identity_devices.devices
         await found.open("/system")
-        slots = page.get_by_role("table", name="Slots and who holds them")
+        slots = page.get_by_role("region", name="Slots and who holds them")
         await expect(slots.get_by_role("cell", name="yes")).to_be_visible(timeout=PATIENCE)
-        tables = page.get_by_role("table", name="The largest tables")
+        tables = page.get_by_role("region", name="The largest tables")
         await expect(tables.get_by_role("cell", name="MB").first).to_be_visible()
         assert found.complaints == []
+
+
+async def import_devices(page: Page) -> None:
+    """A file is read, and refused before anything is sent when nothing of it is a device."""
+    await page.get_by_role("button", name="Import").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_role("button", name="Register")).to_be_disabled()
+    content = b"device_id,dev_eui,app_key\nPump 1,70B3D57ED0000001,no-key\n"
+    file = FilePayload(name="fleet.csv", mimeType="text/csv", buffer=content)
+    await dialog.locator("input[type=file]").set_input_files(file)
+    await expect(dialog.get_by_text("fleet.csv: ")).to_be_visible(timeout=PATIENCE)
+    await dialog.get_by_role("button", name="Register").click()
+    lines = page.get_by_role("region", name="Lines of the import")
+    await expect(lines.get_by_text("Not sent")).to_be_visible(timeout=PATIENCE)
+    assert "no-key" not in await page.content()
 
 
 async def test_a_viewer_looks_and_changes_nothing(scene: Scene, tmp_path: Path) -> None:

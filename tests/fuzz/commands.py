@@ -321,6 +321,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Make], dict[str, Make]]]] = {
     "operators/whoami": ({}, {}),
     "system/get": ({}, {}),
     "ttn/status": ({}, _STACK),
+    "ttn/connections": ({}, {"limit": _pick(1, 250), "next_token": _pick("WyJ4Il0")}),
     "ttn/credentials/get": ({}, _STACK),
     "ttn/credentials/set": (
         {},

@@ -38,6 +38,7 @@ _VERBS: Final = (
     *(
         "operators/whoami",
         "system/get",
+        "ttn/connections",
         "jobs/create",
         "jobs/list",
         "things/create",

@@ -140,6 +140,13 @@ async def test_several_organizations_must_be_named(desk: Desk) -> None:
     own = str(organization_of("default"))
     await desk.accepted("ttn/credentials/set", {**FIRST, "organization_id": own})
     assert "organization_id: required" in (await desk.rejected("ttn/status"))["message"]
+    first = await desk.accepted("ttn/connections", {"limit": 1})
+    after = {"next_token": first["next_token"]}
+    last = await desk.accepted("ttn/connections", {"limit": 1, **after})
+    assert "next_token" not in last
+    listed = [*first["connections"], *last["connections"]]
+    assert [one["organization_id"] for one in listed] == sorted([own, OTHER_ORGANIZATION])
+    assert {one["provisioning_status"] for one in listed} == {"idle"}
     assert (await desk.accepted("ttn/status", {"organization_id": own}))["organization_id"] == own
 
 

@@ -33,6 +33,7 @@ _JOBS = (
 )
 _READS = (
     "ttn/status",
+    "ttn/connections",
     "ttn/devices/list",
     "ttn/devices/batch",
     "jobs/list",

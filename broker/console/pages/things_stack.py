@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from nicegui import ui
 
-from broker.console.api import ApiError, sent_as
+from broker.console.api import ApiError, Body, sent_as
 from broker.console.components import (
     Moment,
     code_block,
@@ -23,6 +24,14 @@ from broker.console.components import (
     words,
 )
 from broker.console.dialogs import confirmed
+from broker.console.links import with_query
+from broker.console.pages.stack_dialogs import (
+    Given,
+    ask_connection,
+    ask_deep_clean,
+    ask_deprovision,
+)
+from broker.console.pages.stack_import import DeviceImport
 from broker.console.pages.stack_run import STATES, epoch
 from broker.console.viewer import Live, Viewer
 
@@ -52,20 +61,23 @@ _SECRETS: Final = (
     "webhook_secret",
 )
 _MOMENTS: Final = ("_at",)
+_CONNECTIONS: Final = 50
 
 
-async def show(viewer: Viewer) -> None:
-    """Build the page."""
-    page = _Stack(viewer)
+async def show(viewer: Viewer, query: Mapping[str, str]) -> None:
+    """Build the page; the query has `organization`, whose connection it is."""
+    page = _Stack(viewer, query.get("organization"))
     page.build()
     await page.refresh()
     Live(viewer, page.refresh)
 
 
 class _Stack:
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, organization: str | None) -> None:
         self.viewer = viewer
+        self.organization = organization
         self._shown: object = None
+        self._listed: object = None
 
     def build(self) -> None:
         """The frame of the page."""
@@ -79,8 +91,16 @@ class _Stack:
                 viewer, "Deprovision", "ttn/deprovision", self._deprovision, icon="delete_sweep"
             )
             command_button(
+                viewer,
+                "Deep clean",
+                "ttn/deep-clean",
+                self._deep_clean,
+                icon="cleaning_services",
+            )
+            command_button(
                 viewer, "Start fresh", "ttn/start-fresh", self._start_fresh, icon="restart_alt"
             )
+        self.connections = tag("div", "jb-tabs", role="group", aria_label="Connections")
         with tag("div", "jb-grid"):
             with tag("div", "jb-card"):
                 section("Provisioning")
@@ -92,25 +112,34 @@ class _Stack:
                         viewer, "Show", "ttn/credentials/get", self._reveal, icon="visibility"
                     )
                 self.secrets = tag("div")
-                with self.secrets:
-                    words("Hidden; each reading is in the audit log.", "jb-quiet")
+                self._hide()
         with tag("div", "jb-head", style="margin-top:18px"):
             section("Deprovisioning runs")
         self.runs = table(_RUNS, key="run", label="Deprovisioning runs")
         self.runs.add_slot("body", _RUN)
         self.no_runs = words("None yet.", "jb-quiet", as_="p")
         with tag("div", "jb-head", style="margin-top:18px"):
-            section("Devices on our record")
+            section("Devices on our record").classes("jb-grow")
+            command_button(
+                viewer,
+                "Import",
+                "ttn/devices/register",
+                self._import,
+                icon="upload_file",
+            )
         self.table = table(_COLUMNS, key="device", label="Devices at The Things Stack")
         self.nothing = tag("div")
         with self.nothing:
-            empty("No devices", "jobbroker ttn devices import fleet.csv registers them.")
+            empty("No devices", "Import registers those of a file.")
+        self.devices = DeviceImport(viewer, lambda: self.organization)
 
     async def refresh(self) -> None:
         """Read the state and the devices again."""
+        await self._show_connections()
+        meant = {"organization_id": self.organization}
         try:
-            body = await self.viewer.call("ttn/status")
-            listed = await self.viewer.call("ttn/devices/list", limit=100)
+            body = await self.viewer.call("ttn/status", **meant)
+            listed = await self.viewer.call("ttn/devices/list", limit=100, **meant)
         except ApiError as error:
             if error.status in {0, 503}:
                 raise
@@ -128,6 +157,43 @@ class _Stack:
         if body != self._shown:
             self._shown = body
             self._show_state(body)
+        await self.devices.refresh()
+
+    async def _show_connections(self) -> None:
+        """One to choose for each organization, where there are several; the first is meant until one is chosen."""
+        body = await self.viewer.call("ttn/connections", limit=_CONNECTIONS)
+        found = body["connections"]
+        known = [one["organization_id"] for one in found]
+        if self.organization not in known:
+            self.organization = known[0] if known else None
+        if (found, self.organization) == self._listed:
+            return
+        self._listed = (found, self.organization)
+        self.connections.clear()
+        self.connections.set_visibility(len(found) > 1)
+        with self.connections:
+            for one in found if len(found) > 1 else []:
+                organization = one["organization_id"]
+                chosen = "true" if organization == self.organization else "false"
+                button = tag(
+                    "button", "jb-tab", type="button", aria_pressed=chosen, title=organization
+                )
+                button.on("click", partial(self._choose, organization))
+                with button:
+                    words(one.get("organization_name") or organization[:8])
+                    words(one["provisioning_status"], "jb-count")
+
+    async def _choose(self, organization: str) -> None:
+        self.organization = organization
+        self._hide()
+        place = with_query("/things-stack", {"organization": organization})
+        ui.navigate.history.replace(self.viewer.link(place))
+        await self.refresh()
+
+    def _hide(self) -> None:
+        self.secrets.clear()
+        with self.secrets:
+            words("Hidden; each reading is in the audit log.", "jb-quiet")
 
     def _show_runs(self, runs: list[dict[str, Any]]) -> None:
         rows = []
@@ -183,7 +249,7 @@ class _Stack:
             )
 
     async def _reveal(self) -> None:
-        body = await send(self.viewer, "ttn/credentials/get")
+        body = await self._send("ttn/credentials/get")
         if body is None:
             return
         self.secrets.clear()
@@ -198,80 +264,39 @@ class _Stack:
                 if body.get(name):
                     code_block(str(body[name]), _plain(name))
 
+    async def _send(self, verb: str, done: str = "", given: Given | None = None) -> Body | None:
+        """Send a command about the connection that is looked at."""
+        named = {"organization_id": self.organization, **(given or {})}
+        return await send(self.viewer, verb, done, **named)
+
     async def _connect(self) -> None:
-        with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-            words("Connect to The Things Stack", "jb-h2", as_="h2")
-            key = ui.input("API key", password=True).props(
-                "outlined dense autofocus autocomplete=off"
-            )
-            region = ui.input("Region, such as eu1; or leave it and name hosts").props(
-                "outlined dense"
-            )
-            identity = ui.input("Identity server, HOST[:PORT]").props("outlined dense")
-            regional = ui.input("Regional servers, if other").props("outlined dense")
-            application = ui.input("Application that is there already").props("outlined dense")
-            there = ui.input("Organization that is there already").props("outlined dense")
-            name = ui.input("Name of the organization").props("outlined dense")
-            words(sent_as("ttn/credentials/set", {}), "jb-quiet jb-mono", as_="p")
-            with ui.row().classes("jb-buttons"):
-                ui.button("Close", on_click=lambda: dialog.submit("")).props("no-caps flat")
-                ui.button("Connect", on_click=lambda: dialog.submit("yes")).props(
-                    "no-caps unelevated"
-                )
-        wanted = await dialog
-        dialog.delete()
-        if wanted:
-            await send(
-                self.viewer,
-                "ttn/credentials/set",
-                "Connected",
-                api_key=key.value or None,
-                region=region.value or None,
-                identity_host=identity.value or None,
-                regional_host=regional.value or None,
-                application_id=application.value or None,
-                ttn_organization_id=there.value or None,
-                organization_name=name.value or None,
-            )
+        given = await ask_connection()
+        if given is not None:
+            given["organization_id"] = given["organization_id"] or self.organization
+            await send(self.viewer, "ttn/credentials/set", "Connected", **given)
             await self.refresh()
 
     async def _provision(self) -> None:
         sends = sent_as("ttn/provision", {})
         consequence = "What is missing at the server is made, step by step; what is there is kept."
         if await confirmed("Provision?", consequence, sends, label="Provision"):
-            await send(self.viewer, "ttn/provision", "Under way")
+            await self._send("ttn/provision", "Under way")
             await self.refresh()
 
     async def _deprovision(self) -> None:
-        with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-            words("Take it out of The Things Stack", "jb-h2", as_="h2")
-            words(
-                "Everything of the connection goes: devices in all registries, application, organization.",
-                as_="p",
-            )
-            application = ui.input("This application alone").props("outlined dense")
-            device = ui.input("This device alone").props("outlined dense")
-            look = ui.checkbox("Only look, change nothing", value=True)
-            box = ui.input('Type "deprovision" to go on').props("outlined dense")
-            words(sent_as("ttn/deprovision", {}), "jb-quiet jb-mono", as_="p")
-            with ui.row().classes("jb-buttons"):
-                ui.button("Close", on_click=lambda: dialog.submit("")).props("no-caps flat")
-                go = ui.button("Deprovision", on_click=lambda: dialog.submit("yes"))
-                go.props("no-caps unelevated color=negative")
-                go.bind_enabled_from(box, "value", backward=lambda value: value == "deprovision")
-        wanted = await dialog
-        dialog.delete()
-        if not wanted:
-            return
-        body = await send(
-            self.viewer,
-            "ttn/deprovision",
-            application_id=application.value or None,
-            device=device.value or None,
-            dry_run=True if look.value else None,
-        )
+        await self._run("ttn/deprovision", await ask_deprovision())
+
+    async def _deep_clean(self) -> None:
+        await self._run("ttn/deep-clean", await ask_deep_clean())
+
+    async def _run(self, verb: str, given: Given | None) -> None:
+        """Begin a run and show it."""
+        body = None if given is None else await self._send(verb, given=given)
         if body is not None:
             ui.navigate.to(f"/things-stack/runs/{body['job_id']}")
+
+    async def _import(self) -> None:
+        await self.devices.ask()
 
     async def _start_fresh(self) -> None:
         sends = sent_as("ttn/start-fresh", {})
@@ -279,7 +304,7 @@ class _Stack:
         if await confirmed(
             "Start fresh?", consequence, sends, typed="start fresh", label="Forget them"
         ):
-            await send(self.viewer, "ttn/start-fresh", "Forgotten")
+            await self._send("ttn/start-fresh", "Forgotten")
             await self.refresh()
 
 
