@@ -43,6 +43,16 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "jobbroker"
 
 
+def issuer_url(value: str | None) -> str | None:
+    """An OpenID issuer's URL: https, or this very machine. Raises ValueError."""
+    if value is not None:
+        place = urlsplit(value)
+        near = place.hostname in ("127.0.0.1", "::1", "localhost")
+        if not place.hostname or place.scheme not in (("https", "http") if near else ("https",)):
+            raise ValueError("expected https://HOST[/PATH]")
+    return value
+
+
 class LocalSettings(BaseSettings):
     """What commands need of the environment: nothing of it is required, all of it is checked."""
 
@@ -141,6 +151,24 @@ class LocalSettings(BaseSettings):
     console_read_only: bool = Field(
         default=False, description="true: the console sends no command that changes anything"
     )
+    console_oidc_issuer: str | None = Field(
+        None,
+        description="the OpenID issuer that the console offers to sign in at; the API takes its tokens by OIDC_ISSUER;"
+        " unset: none",
+    )
+    console_oidc_client_id: str | None = Field(
+        None, description="the console's name at CONSOLE_OIDC_ISSUER; with it"
+    )
+    console_oidc_client_secret: SecretStr | None = Field(
+        None, description="its secret there; unset: it is a public client, which PKCE is enough for"
+    )
+    console_oidc_scope: str = Field(
+        "openid", pattern=r"^[!-~]+( [!-~]+)*$", description="what is asked for there, by spaces"
+    )
+    console_oidc_token: Literal["id_token", "access_token"] = Field(
+        "id_token",
+        description="which token the API is shown; OIDC_AUDIENCE is CONSOLE_OIDC_CLIENT_ID for id_token",
+    )
     log_format: Literal["console", "json"] = Field(
         "console", description="log lines for people (console) or for machines (json), on stderr"
     )
@@ -167,6 +195,19 @@ class LocalSettings(BaseSettings):
         if value is not None:
             parse_url(value.get_secret_value())
         return value
+
+    @field_validator("console_oidc_issuer")
+    @classmethod
+    def _is_console_issuer(cls, value: str | None) -> str | None:
+        return issuer_url(value)
+
+    @model_validator(mode="after")
+    def _console_issuer_fits(self) -> Self:
+        if (self.console_oidc_issuer is None) != (self.console_oidc_client_id is None):
+            raise ValueError(
+                "JOBBROKER_CONSOLE_OIDC_ISSUER and JOBBROKER_CONSOLE_OIDC_CLIENT_ID belong together"
+            )
+        return self
 
     @field_validator("document_hosts")
     @classmethod
@@ -356,14 +397,7 @@ class Settings(LocalSettings):
     @field_validator("oidc_issuer")
     @classmethod
     def _is_issuer(cls, value: str | None) -> str | None:
-        if value is not None:
-            place = urlsplit(value)
-            near = place.hostname in ("127.0.0.1", "::1", "localhost")
-            if not place.hostname or place.scheme not in (
-                ("https", "http") if near else ("https",)
-            ):
-                raise ValueError("expected https://HOST[/PATH]")
-        return value
+        return issuer_url(value)
 
     @model_validator(mode="after")
     def _issuer_fits(self) -> Self:

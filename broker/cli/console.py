@@ -6,12 +6,16 @@ import asyncio
 import importlib.util
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from broker.cli.outcome import Failure, tells
 from broker.cli.servers import run_until_signal
 from broker.settings import LocalSettings, local_settings
+
+if TYPE_CHECKING:
+    from broker.console.oidc import OidcOptions
 
 _NEEDED = "nicegui"
 _PARENT_SECONDS = 1.0
@@ -61,6 +65,7 @@ def console(
         prefix=local.console_prefix if prefix is None else prefix,
         secret=None if secret is None else secret.get_secret_value(),
         read_only=read_only or local.console_read_only,
+        oidc=_issuer(local),
     )
 
     def ready(address: str) -> None:
@@ -75,6 +80,22 @@ def console(
                 watching.cancel()
 
     run_until_signal(run)
+
+
+def _issuer(local: LocalSettings) -> OidcOptions | None:
+    """Where one may sign in beside tokens of ours."""
+    from broker.console.oidc import OidcOptions
+
+    if local.console_oidc_issuer is None or local.console_oidc_client_id is None:
+        return None
+    secret = local.console_oidc_client_secret
+    return OidcOptions(
+        issuer=local.console_oidc_issuer,
+        client_id=local.console_oidc_client_id,
+        client_secret=None if secret is None else secret.get_secret_value(),
+        scope=local.console_oidc_scope,
+        shown=local.console_oidc_token,
+    )
 
 
 async def _end_with_parent(stop: asyncio.Event) -> None:

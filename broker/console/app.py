@@ -25,6 +25,7 @@ from broker.console.components import empty, heading
 from broker.console.door import Door
 from broker.console.feed import Feeds
 from broker.console.guard import Guard
+from broker.console.oidc import Oidc, OidcOptions
 from broker.console.pages import (
     events,
     execution,
@@ -60,7 +61,7 @@ class ConsoleOptions:
     """What the console is told: the API it asks, where it listens, and how it is reached.
 
     port 0: a free one. prefix: the path below which a reverse proxy shows it. secret seals sign-ins; None: one of this
-    process.
+    process. oidc: the issuer where one may sign in, too.
     """
 
     api_url: str
@@ -69,6 +70,7 @@ class ConsoleOptions:
     prefix: str = ""
     secret: str | None = None
     read_only: bool = False
+    oidc: OidcOptions | None = None
 
 
 def _pages(feeds: Feeds, pictures: Pictures) -> dict[str, tuple[str, Build]]:
@@ -121,7 +123,9 @@ class Console:
         self.sessions = Sessions(options.secret)
         self.feeds = Feeds(self.api)
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-        app.router.routes.extend(Door(self.api, self.sessions, prefix=self.prefix).routes())
+        oidc = None if options.oidc is None else Oidc(options.oidc)
+        door = Door(self.api, self.sessions, prefix=self.prefix, oidc=oidc)
+        app.router.routes.extend(door.routes())
         app.router.routes.append(Mount("/console-static", StaticFiles(directory=_STATIC)))
         for path, (place, build) in _pages(self.feeds, Pictures()).items():
             self._add(path, place, build)

@@ -10,12 +10,15 @@ import base64
 import hashlib
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken
 
 COOKIE: Final = "jobbroker_console"
+TRIP_COOKIE: Final = "jobbroker_sign_in"
+TRIP_SECONDS: Final = 600
 HOURS: Final = 12
 LONGEST: Final = 3900  # characters; browsers keep cookies of 4096 bytes, name and all
 
@@ -33,8 +36,9 @@ class Sessions:
 
     def __init__(self, secret: str | None) -> None:
         """Take the console's secret; None: one of this process, and a restart signs everybody out."""
-        key = hashlib.sha256(("console:" + (secret or secrets.token_urlsafe(32))).encode()).digest()
-        self._box = Fernet(base64.urlsafe_b64encode(key))
+        secret = secret or secrets.token_urlsafe(32)
+        self._box = _box("console:" + secret)
+        self._trips = _box("sign-in:" + secret)  # of its own: one kind of cookie is no other
         self._ended: dict[str, None] = {}
 
     def seal(self, token: str) -> str:
@@ -53,6 +57,20 @@ class Sessions:
         session = Session(*found)
         return None if session.session_id in self._ended else session
 
+    def seal_trip(self, trip: Mapping[str, str]) -> str:
+        """A cookie for who is sent to an issuer: what only their browser is to know."""
+        return self._trips.encrypt(json.dumps(dict(trip)).encode()).decode()
+
+    def open_trip(self, cookie: str | None) -> dict[str, str] | None:
+        """What such a cookie holds; None for none, an old or a forged one."""
+        if not cookie or len(cookie) > LONGEST:
+            return None
+        try:
+            found = json.loads(self._trips.decrypt(cookie.encode(), ttl=TRIP_SECONDS))
+        except (InvalidToken, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     def is_ended(self, session: Session) -> bool:
         """Whether somebody signed out of it."""
         return session.session_id in self._ended
@@ -62,6 +80,10 @@ class Sessions:
         self._ended[session.session_id] = None
         while len(self._ended) > _REMEMBERED:
             self._ended.pop(next(iter(self._ended)))
+
+
+def _box(secret: str) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()))
 
 
 _REMEMBERED: Final = 10_000

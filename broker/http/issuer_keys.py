@@ -94,11 +94,7 @@ class IssuerKeys:
     async def _fetch(self) -> dict[str, Key]:
         # Where an issuer sends us elsewhere, that is not the issuer's own word any more.
         async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, follow_redirects=False) as client:
-            about = await _read(
-                client, self._issuer.rstrip("/") + "/.well-known/openid-configuration"
-            )
-            if about.get("issuer") != self._issuer:
-                raise IssuerAwayError("the discovery document is that of another issuer")
+            about = await discover(client, self._issuer)
             place = about.get("jwks_uri")
             if not isinstance(place, str) or not may_be_asked(place):
                 raise IssuerAwayError("the discovery document has no jwks_uri with https")
@@ -106,6 +102,14 @@ class IssuerKeys:
         if not isinstance(found, list):
             raise IssuerAwayError("jwks_uri has no keys")
         return _usable(found[:_MOST_KEYS])
+
+
+async def discover(client: httpx.AsyncClient, issuer: str) -> dict[str, Any]:
+    """What an issuer says of itself (OpenID Connect Discovery 1.0, section 4). Raises IssuerAwayError."""
+    about = await _read(client, issuer.rstrip("/") + "/.well-known/openid-configuration")
+    if about.get("issuer") != issuer:
+        raise IssuerAwayError("the discovery document is that of another issuer")
+    return about
 
 
 def may_be_asked(url: str) -> bool:

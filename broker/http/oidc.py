@@ -1,8 +1,4 @@
-"""Operators whom an OpenID issuer vouches for: its tokens verified, and what they say of role and tenant.
-
-RFC 8725 (JSON Web Tokens, best current practices): algorithms by a list of ours, issuer and audience checked, no key
-that the token itself brings. PyJWT verifies.
-"""
+"""Operators whom an OpenID issuer vouches for: what its verified tokens say of role and tenant."""
 
 from __future__ import annotations
 
@@ -10,32 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import jwt
-from jwt import PyJWK
-
 from broker.http.issuer_keys import IssuerKeys
 from broker.http.refusal import Refusal
+from broker.http.signed_tokens import verified
 from handlers.operator_plane import Actor
 from schema.limits import TENANT_ID, is_plain_text
 from schema.rights import Role
 from schema.topics import DEFAULT_TENANT
 
-# Signatures by a pair of keys alone. With HS* the issuer's public key would do as the secret.
-ALGORITHMS: Final = (
-    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
-    *("ES256", "ES384", "ES512", "EdDSA"),
-)
-LEEWAY_SECONDS: Final = 30
 _NAME_CHARS: Final = 128
-_WHY: Final[dict[type[Exception], str]] = {
-    jwt.ExpiredSignatureError: "has expired",
-    jwt.ImmatureSignatureError: "is not good yet",
-    jwt.InvalidIssuedAtError: "is not good yet",
-    jwt.InvalidAudienceError: "is for another audience",
-    jwt.InvalidIssuerError: "is of another issuer",
-    jwt.MissingRequiredClaimError: "lacks exp, iss, aud or sub",
-    jwt.InvalidSignatureError: "has a wrong signature",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +47,7 @@ class OidcTokens:
         Raises Refusal: 401 for a token that is not good, 403 for one without a role or a tenant, 503 when the issuer
         would have to be asked for its key and is away.
         """
-        said = await self._verified(token)
+        said = await verified(token, self._issuer, self._audience, self._keys)
         tenant = self._claims.fixed_tenant
         if self._claims.tenant is not None:
             named = _claim(said, self._claims.tenant)
@@ -79,32 +58,6 @@ class OidcTokens:
         if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARS or not is_plain_text(name):
             raise _forbidden(f"token: its claim {self._claims.name} is no name")
         return Actor(tenant, f"oidc/{name}", self._role(said))
-
-    async def _verified(self, token: str) -> Mapping[str, Any]:
-        try:
-            header = jwt.get_unverified_header(token)
-        except (jwt.PyJWTError, RecursionError):  # the latter of JSON that is brackets alone
-            raise _refused("is no JSON Web Token") from None
-        algorithm, key_id = header.get("alg"), header.get("kid")
-        if algorithm not in ALGORITHMS or not (key_id is None or isinstance(key_id, str)):
-            raise _refused("is not signed as it should be")
-        found = await self._keys.find(key_id)
-        if found is None or found.get("alg", algorithm) != algorithm:
-            raise _refused("is signed with a key that its issuer does not have")
-        # What these errors say may hold parts of the token: it goes no further.
-        try:
-            said: Mapping[str, Any] = jwt.decode(
-                token,
-                PyJWK(dict(found), algorithm=algorithm),
-                algorithms=[algorithm],
-                audience=self._audience,
-                issuer=self._issuer,
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "iss", "aud", "sub"]},
-            )
-        except (jwt.PyJWTError, RecursionError) as error:
-            raise _refused(_WHY.get(type(error), "is not good")) from None
-        return said
 
     def _role(self, said: Mapping[str, Any]) -> Role:
         given = _claim(said, self._claims.role)
@@ -125,10 +78,6 @@ def _claim(said: Mapping[str, Any], path: str) -> object:
     for name in path.split("."):
         at = at.get(name) if isinstance(at, Mapping) else None
     return at
-
-
-def _refused(why: str) -> Refusal:
-    return Refusal(401, "Unauthenticated", f"token: {why}")
 
 
 def _forbidden(message: str) -> Refusal:

@@ -11,6 +11,7 @@ import httpx
 from handlers.database import Pool
 from tests.acceptance.http_site import http_site
 from tests.conftest import Database, StartMosquitto
+from tests.console.browser import running_console
 from tests.fake_issuer import AUDIENCE, fake_issuer
 from tests.integration.operator_desk import Desk, aws_job
 
@@ -92,3 +93,60 @@ async def test_tokens_are_good_for_what_they_say_and_stand_in_no_log(
             for part in {token, *token.split(".")[1:], token[:24]}:
                 assert len(part) < 12 or part not in written
                 assert len(part) < 12 or not [one for one in said if part in one]
+
+
+async def test_one_signs_in_at_the_issuer_by_redirect(
+    mosquitto_server: StartMosquitto, database: Database, tmp_path: Path
+) -> None:
+    """The console sends a browser to the issuer and takes it back once; who was not sent stays outside."""
+    async with (
+        fake_issuer() as issuer,
+        http_site(
+            mosquitto_server,
+            database,
+            tmp_path,
+            JOBBROKER_OIDC_ISSUER=issuer.url,
+            JOBBROKER_OIDC_AUDIENCE="console",
+        ) as served,
+        running_console(
+            served.url,
+            tmp_path / "console.log",
+            JOBBROKER_CONSOLE_OIDC_ISSUER=issuer.url,
+            JOBBROKER_CONSOLE_OIDC_CLIENT_ID="console",
+            JOBBROKER_CONSOLE_OIDC_CLIENT_SECRET=issuer.client_secret,
+        ) as console,
+        httpx.AsyncClient(base_url=console.url, timeout=30) as browser,
+        httpx.AsyncClient(base_url=console.url, timeout=30) as stranger,
+    ):
+        door = await browser.get("/jobs/j1", follow_redirects=True)
+        assert "/sign-in/issuer?next=%2Fsystem" in (await browser.get("/sign-in?next=/system")).text
+        assert "Sign in at 127.0.0.1" in door.text
+        sent = await browser.get("/sign-in/issuer", params={"next": "/system"})
+        cookie = sent.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=lax" in cookie
+        back = (await browser.get(sent.headers["location"])).headers["location"]
+        wrong = await stranger.get(back)
+        assert wrong.status_code == 400, "without the cookie"
+        forged = back.replace("state=", "state=x")
+        assert (await browser.get(forged)).status_code == 401
+        assert (await browser.get(back)).status_code == 400, "the forged one has ended this one"
+        for problem in ({"nonce": "another"}, {"aud": "another"}, {"exp": 1}, {"azp": "another"}):
+            issuer.says = dict(problem)
+            refused = await browser.get("/sign-in/issuer", follow_redirects=True)
+            assert refused.status_code == 401, problem
+            assert "jobbroker_console" not in browser.cookies
+        issuer.says = {}
+        shown = await browser.get("/sign-in/issuer?next=/system", follow_redirects=True)
+        assert shown.url.path == "/system"
+        assert shown.status_code == 200
+        assert "oidc/eve" in shown.text
+        assert "jobbroker_console" in browser.cookies
+        issuer.says = {"roles": []}
+        outside = await stranger.get("/sign-in/issuer", follow_redirects=True)
+        assert outside.status_code == 403
+        assert "claim roles" in outside.text
+        await issuer.stop()
+        away = await stranger.get("/sign-in/issuer", follow_redirects=True)
+        assert away.status_code == 503
+        assert "cannot be reached" in away.text

@@ -43,9 +43,11 @@ class RunningConsole:
 
 
 @asynccontextmanager
-async def running_console(api_url: str, log: Path, *options: str) -> AsyncIterator[RunningConsole]:
-    """Start a console for an API on a free port, and end it at the end."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("JOBBROKER_")}
+async def running_console(
+    api_url: str, log: Path, *options: str, **settings: str
+) -> AsyncIterator[RunningConsole]:
+    """Start a console for an API on a free port, with settings by their variables, and end it at the end."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JOBBROKER_")} | settings
     with log.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "broker", "console", "--api-url", api_url, "--port", "0"),
