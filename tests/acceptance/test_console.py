@@ -92,6 +92,8 @@ async def new_job(page: Page, job_id: str) -> None:
     await page.get_by_role("button", name="Add pumps").click()
     for _ in range(2):  # a tenth of the things, and the rest
         await page.get_by_role("button", name="Add: stage").click()
+    # The second click draws all stages anew: what was filled in before that is gone.
+    await expect(page.get_by_role("group", name="Stage 2")).to_be_visible(timeout=PATIENCE)
     first = page.get_by_role("group", name="Stage 1")
     await first.get_by_role("spinbutton", name="% that must succeed").fill("50")
     await expect(page.get_by_text("It is for 200 things now.")).to_be_visible(timeout=PATIENCE)

@@ -79,6 +79,9 @@ class _System:
             with tag("div", "jb-card"):
                 section("How late each timer is")
                 self.timers = tag("div")
+            with tag("div", "jb-card"):
+                section("How long it takes, on average")
+                self.speed = tag("div")
             with tag("div", "jb-card jb-span"):
                 section("Refused lately, and why")
                 self.reasons = table(_REFUSED, key="key", label="Requests refused lately")
@@ -87,16 +90,15 @@ class _System:
             with tag("div", "jb-card jb-span") as self.slots_card:
                 section("Who holds which slot")
                 self.slots = table(_SLOTS, key="slot", label="Slots and who holds them")
+                self.slots.add_slot("body-cell", _CELL)
             with tag("div", "jb-card jb-span") as self.tables_card:
                 section("The database")
                 self.size = words("", "jb-quiet", as_="p")
                 self.tables = table(_TABLES, key="name", label="The largest tables")
+                self.tables.add_slot("body-cell", _CELL)
             with tag("div", "jb-card"):
                 section("Requests refused, by operation and code")
                 self.refused = tag("div")
-            with tag("div", "jb-card"):
-                section("How long it takes, on average")
-                self.speed = tag("div")
             with tag("div", "jb-card"):
                 section("The process that answers here")
                 self.process = tag("div")
@@ -269,6 +271,10 @@ _REFUSED_ROW: Final = r"""
   <q-td class="jb-aside">{{ props.row.code }}</q-td>
   <q-td class="jb-block">{{ props.row.message }}</q-td>
 </q-tr>
+"""
+# A phone has no room for the headings: there each cell says what it is.
+_CELL: Final = r"""
+<q-td :props="props"><span class="jb-label">{{ props.col.label }}</span>{{ props.value }}</q-td>
 """
 _SLOTS: Final = _columns(
     slot="Slot", holder="Holder", held="Held", since="Since", renewed="Renewed"
