@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ async def test_a_fleet_is_set_up_whatever_happens_between(
         async with http_site(mosquitto_server, database, tmp_path, **settings) as here:
             await _bring(here, operators["owner"], server.identity.address, there.user_key)
             settings["JOBBROKER_HTTP_PORT"] = "0"
-            await _provision(here, server, settings)
+            await _provision(here, server, operators["owner"], settings)
             batch = await _import(here, tmp_path / "fleet.csv")
             await eventually(lambda: registered(server.stack)[0] > 10)
             await here.site.processes[-1].kill()
@@ -95,9 +96,15 @@ async def _command(here: HttpSite, *arguments: str) -> tuple[int, dict[str, Any]
     return ended.code, json.loads(ended.out)
 
 
-async def _provision(here: HttpSite, server: ThingsStackServer, settings: dict[str, str]) -> None:
+async def _provision(
+    here: HttpSite,
+    server: ThingsStackServer,
+    owner: dict[str, str],
+    settings: dict[str, str],
+) -> None:
     """Make it, killed; begin anew, killed: the next process ends it each time, and nothing is there twice."""
-    stack = server.stack
+    wanted = {"owner": "organization", "webhook_url": "https://fleet.example.net/up"}
+    url = here.url
     for number in (1, 2):
         server.faults.next(
             "POST",
@@ -105,18 +112,25 @@ async def _provision(here: HttpSite, server: ThingsStackServer, settings: dict[s
             Kind.THEN,
             action=lambda: os.kill(here.site.processes[-1].pid, signal.SIGKILL),
         )
-        hook = ("--webhook-url", "https://fleet.example.net/up")
-        await _command(here, "provision", "--owner", "organization", *hook)
+        async with httpx.AsyncClient(base_url=f"{url}/api/v1/ttn", headers=owner) as http:
+            assert (await http.post("/provision", json=wanted)).status_code == 202
         # The key is made, and whoever was to be told of it is gone.
         await eventually(lambda: here.site.processes[-1].exit_code is not None, timeout=60)
-        await here.site.start(settings=settings)
-        code, told = await _command(here, "provision", "--wait")
-        assert (code, told["provisioning_status"]) == (0, "ready")
-        made = [one for one in stack.of_kind("application") if one.id.startswith("jb-")]
-        assert [len(one.keys) for one in made] == [1]
-        if number == 1:
-            _, told = await _command(here, "start-fresh")
-            assert told["provisioning_status"] == "idle"
+        process = await here.site.start(settings=settings)
+        url = f"http://127.0.0.1:{process.lines('http_listening')[0]['port']}"
+        async with httpx.AsyncClient(base_url=f"{url}/api/v1/ttn", headers=owner) as http:
+            await eventually(partial(_is_ready, http), timeout=60)
+            made = [one for one in server.stack.of_kind("application") if one.id.startswith("jb-")]
+            assert [len(one.keys) for one in made] == [1]
+            if number == 1:
+                fresh = (await http.post("/start-fresh")).json()
+                assert fresh["provisioning_status"] == "idle"
+    code, told = await _command(here, "provision", "--wait")
+    assert (code, told["provisioning_status"]) == (0, "ready")
+
+
+async def _is_ready(http: httpx.AsyncClient) -> bool:
+    return bool((await http.get("/status")).json()["provisioning_status"] == "ready")
 
 
 async def _import(here: HttpSite, file: Path) -> str:
