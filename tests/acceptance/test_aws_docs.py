@@ -19,7 +19,7 @@ from tests.acceptance.running_broker import run_command
 from tests.conftest import Database, StartMosquitto
 
 PAGE = Path(__file__).parents[2] / "docs" / "aws.md"
-PATIENCE = 240.0
+PATIENCE = 400.0
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="an installation without documents")
 
 

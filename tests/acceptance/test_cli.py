@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.acceptance.mqtt_probe import Probe, RefusedError
 from tests.acceptance.running_broker import RunningBroker, run_command
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 
 DOCUMENT = '{"operation":"reboot"}'
 
@@ -41,7 +41,7 @@ class Simulated:
     async def summary(self) -> dict[str, Any]:
         """Wait until it ends by itself; returns what it has seen."""
         assert self.process.stdout
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             text = await self.process.stdout.read()
             await self.process.wait()
         found = json.loads(text)
@@ -81,11 +81,11 @@ async def members(broker: RunningBroker, group: str) -> list[str]:
 async def test_a_job_that_succeeds_everywhere_ends_with_0(running_broker: RunningBroker) -> None:
     """Simulated devices do the job, `create --watch` follows it, and all agree on the counts."""
     group, job = fresh("well"), fresh("job")
-    options = ("--devices", "20", "--latency", "10ms..100ms", "--until-idle", "5s", "--seed", "1")
+    options = ("--devices", "20", "--latency", "10ms..100ms", "--until-idle", "20s", "--seed", "1")
     async with simulated(running_broker, group, *options) as fleet:
-        await eventually(lambda: members(running_broker, group), timeout=30)
+        await eventually(lambda: members(running_broker, group))
         create = ("jobs", "create", "--group", group, "--job-id", job, "--document-json", DOCUMENT)
-        watched = await running_broker.run(*create, "--watch", "--timeout", "30s", "--json")
+        watched = await running_broker.run(*create, "--watch", "--timeout", "150s", "--json")
         assert watched.code == 0, watched.err
         details = json.loads(watched.out)["jobProcessDetails"]
         assert details["numberOfSucceededThings"] == 20
@@ -99,13 +99,13 @@ async def test_a_job_that_fails_somewhere_ends_with_5(running_broker: RunningBro
     """`watch` and `simulate --until-job` say by 5 that not all succeeded."""
     group, job = fresh("ill"), fresh("job")
     async with simulated(running_broker, group, "--devices", "5", "--until-idle", "30s"):
-        await eventually(lambda: members(running_broker, group), timeout=30)
+        await eventually(lambda: members(running_broker, group))
     create = ("jobs", "create", "--group", group, "--job-id", job, "--document-json", DOCUMENT)
     await running_broker.cli(*create)
     options = ("--devices", "5", "--fail", "100%", "--latency", "10ms", "--until-job", job)
     async with simulated(running_broker, group, *options) as fleet:
         # Over MQTT it follows the job's events.
-        over_mqtt = ("--timeout", "30s", "--as", running_broker.operator_url)
+        over_mqtt = ("--timeout", "150s", "--as", running_broker.operator_url)
         watched = await running_broker.run("jobs", "watch", job, *over_mqtt)
         assert watched.code == 5, watched.err
         assert "5 failed" in watched.out
@@ -117,10 +117,10 @@ async def test_devices_that_drop_out_come_back_and_finish(running_broker: Runnin
     """With many away and cut off in the middle, the job still completes."""
     group, job = fresh("shaky"), fresh("job")
     options = ("--devices", "12", "--offline", "40%", "--away", "100ms..500ms", "--seed", "3")
-    async with simulated(running_broker, group, *options, "--until-idle", "10s") as fleet:
-        await eventually(lambda: members(running_broker, group), timeout=30)
+    async with simulated(running_broker, group, *options, "--until-idle", "20s") as fleet:
+        await eventually(lambda: members(running_broker, group))
         create = ("jobs", "create", "--group", group, "--job-id", job, "--document-json", DOCUMENT)
-        watched = await running_broker.run(*create, "--watch", "--timeout", "60s")
+        watched = await running_broker.run(*create, "--watch", "--timeout", "150s")
         assert watched.code == 0, watched.err
         summary = await fleet.summary()
     assert summary["connectionsLost"] > 0
@@ -300,7 +300,7 @@ async def test_demo_comes_out_as_planned(tmp_path: Path, running_broker: Running
     """`demo` runs on servers of its own, is over within 30 s, and its failures are the planned ones."""
     del running_broker  # only so that the two do not start at once
     environment = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path)}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         ended = await run_command(environment, "demo", "--json")
     assert ended.code == 0, ended.err
     seen = json.loads(ended.out)
@@ -358,7 +358,7 @@ async def test_a_preview_creates_nothing_and_an_execution_says_when_it_was_told(
     async def told() -> bool:
         return "NOTIFY_SENT" in (await running_broker.run(*executed)).out
 
-    await eventually(told, timeout=30)
+    await eventually(told)
     shown = await running_broker.run(*executed)
     assert f"{job} on {thing}, 1: QUEUED\n" in shown.out
     over_mqtt = await running_broker.run(*executed, *asked)

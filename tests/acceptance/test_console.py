@@ -29,7 +29,7 @@ from tests.servers import Choice, PostgresServer
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 
 THINGS = [f"pump-{number:03}" for number in range(1, 201)]
-PATIENCE = 60_000  # milliseconds
+PATIENCE = 180_000  # milliseconds
 expect.set_options(timeout=PATIENCE)
 SERIOUS = {"serious", "critical"}
 PAGES = (
@@ -96,6 +96,9 @@ async def new_job(page: Page, job_id: str) -> None:
     await expect(page.get_by_role("group", name="Stage 2")).to_be_visible(timeout=PATIENCE)
     first = page.get_by_role("group", name="Stage 1")
     await first.get_by_role("spinbutton", name="% that must succeed").fill("50")
+    await expect(
+        page.get_by_text("the next begins when 50 % of one have succeeded")
+    ).to_be_visible()
     await expect(page.get_by_text("It is for 200 things now.")).to_be_visible(timeout=PATIENCE)
     await page.get_by_role("button", name="Create the job").click()
     await expect(page.get_by_role("heading", name=job_id, exact=True)).to_be_visible(

@@ -19,7 +19,7 @@ from tests.acceptance.running_broker import RunningBroker
 from tests.helpers import eventually
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PATIENCE = 30.0
+PATIENCE = 120.0
 pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="an installation without examples/")
 
 

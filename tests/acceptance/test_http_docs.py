@@ -16,7 +16,7 @@ from tests.acceptance.http_site import http_site
 from tests.conftest import Database, StartMosquitto
 
 PAGE = Path(__file__).parents[2] / "docs" / "http.md"
-PATIENCE = 120.0
+PATIENCE = 400.0
 pytestmark = [
     pytest.mark.skipif(not PAGE.exists(), reason="an installation without documents"),
     pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="no curl or jq"),

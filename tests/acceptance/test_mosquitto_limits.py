@@ -114,7 +114,7 @@ class TestBrokerAway:
             await _sent_while_away(here, fleet, list(requests.values()))
             assert not fleet.topics("/accepted")
             await here.start()
-            await eventually(lambda: len(fleet.topics("/accepted")) == len(requests), timeout=30)
+            await eventually(lambda: len(fleet.topics("/accepted")) == len(requests))
             for thing in range(20):
                 assert _versions(fleet, thing) == list(range(2, 52))
 
@@ -224,7 +224,7 @@ class TestSleepingDevice:
                 pass
             expired = ["$SYS/broker/clients/expired"]
             async with _watching(here.internal_port, expired) as heard:
-                await eventually(lambda: heard and int(heard[-1]) == 1, timeout=20)
+                await eventually(lambda: heard and int(heard[-1]) == 1)
             await add_job(pool, "j1", ["sleeper"])
             await eventually(lambda: nothing_waits(database))
 

@@ -41,7 +41,7 @@ async def test_a_rate_is_kept_though_a_process_dies(here: Site, pool: Pool) -> N
     async def told(least: int) -> bool:
         return sum((await desk.counts("j")).values()) >= least
 
-    await eventually(lambda: told(20), timeout=30)
+    await eventually(lambda: told(20))
     await first.kill()
     await eventually(lambda: told(len(THINGS)), timeout=60)
     assert second.exit_code is None

@@ -29,7 +29,7 @@ from tests.acceptance.running_broker import run_command
 from tests.helpers import eventually
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 180.0
 PORTS = ("18830", "18883", "18800")  # without TLS, for certificates, for HTTP
 pytestmark = [
     pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="an installation without README"),

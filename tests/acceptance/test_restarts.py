@@ -81,7 +81,7 @@ async def test_postgres_restarted_under_load(
         brokers = [await here.start()]
         if plain:
             brokers.append(await here.launch())
-            await eventually(lambda: brokers[1].lines("standing_by"), timeout=30)
+            await eventually(lambda: brokers[1].lines("standing_by"))
         async with devices(here.device_port, retry_seconds=1) as fleet:
             async with loaded(fleet) as load:
                 await load.busy()
@@ -133,7 +133,7 @@ async def test_two_share_the_work_and_one_is_killed(here: Site) -> None:
             await load.busy()
             await second.kill()
             # Half of what is asked now goes to nobody: all devices get stuck, until the first takes it over.
-            await eventually(lambda: first.lines("taken_over"), timeout=30)
+            await eventually(lambda: first.lines("taken_over"))
             await load.busy()
         await all_is_well(here.database, fleet, load)
         assert not fleet.retries
@@ -201,8 +201,8 @@ async def test_plain_topics_have_one_process_and_a_standby(
     async with site(mosquitto_server, database, tmp_path, plain=True) as here:
         first = await here.start()
         second, third = await here.launch(), await here.launch()
-        await eventually(lambda: second.lines("standing_by"), timeout=30)
-        await eventually(lambda: third.lines("standing_by"), timeout=30)
+        await eventually(lambda: second.lines("standing_by"))
+        await eventually(lambda: third.lines("standing_by"))
         assert await third.stop() == 0  # waiting is no reason not to stop
         await add_job(pool, "j1", ["t1"])
         async with devices(here.device_port, retry_seconds=60) as fleet:

@@ -31,7 +31,7 @@ async def test_three_stages_from_a_file_to_the_end(
     as_manager = ("--as", f"mqtt://{manager}:{login.password}@127.0.0.1:{login.port}")
     options = ("--devices", "20", "--latency", "10ms..50ms", "--until-idle", "5m", "--seed", "1")
     async with simulated(running_broker, group, *options):
-        await eventually(lambda: members(running_broker, group), timeout=30)
+        await eventually(lambda: members(running_broker, group))
         made = await running_broker.cli("jobs", "create", "--file", str(path), "--job-id", job)
         assert (made["status"], made["execution_count"]) == ("SCHEDULED", 20)
         shown = await running_broker.run("jobs", "show", job)
@@ -40,7 +40,7 @@ async def test_three_stages_from_a_file_to_the_end(
         assert "has created the job" in refused.err
         approved = await running_broker.run("jobs", "approve", job, *as_manager)
         assert approved.out == f"{job} APPROVED: 1 of 1 approvals by {manager}\n"
-        watched = await running_broker.run("jobs", "watch", job, "--timeout", "50s")
+        watched = await running_broker.run("jobs", "watch", job, "--timeout", "150s")
         assert watched.code == 0, watched.err
     body = await running_broker.cli("jobs", "show", job, "--limit", "20")
     assert [one["numberOfSucceededThings"] for one in body["stages"]] == [2, 8, 10]
@@ -58,7 +58,7 @@ async def test_a_stage_that_fails_is_retried_and_started_by_hand(
     group, job = fresh("ill"), fresh("job")
     fleet = ("--devices", "4", "--latency", "10ms")
     async with simulated(running_broker, group, *fleet, "--fail", "100%", "--until-idle", "5m"):
-        await eventually(lambda: members(running_broker, group), timeout=30)
+        await eventually(lambda: members(running_broker, group))
         create = ("jobs", "create", "--group", group, "--job-id", job, "--document-json", "{}")
         gates = ("--stage", "1,rest", "--gate", "100%", "--gate-errors", "1 pause")
         await running_broker.cli(*create, *gates)
@@ -68,7 +68,7 @@ async def test_a_stage_that_fails_is_retried_and_started_by_hand(
             assert "stopped: stage 1: 1 things failed; numberOfFailures is 1" in shown.out
             return shown.out
 
-        await eventually(stopped, timeout=30)
+        await eventually(stopped)
         paused = await running_broker.cli("jobs", "show", job)
         assert paused["job"]["paused"] is True
         retried = await running_broker.run("jobs", "retry-failed", job, "--stage", "1")
@@ -79,7 +79,7 @@ async def test_a_stage_that_fails_is_retried_and_started_by_hand(
             assert [one["executionNumber"] for one in body["executions"]] == [1, 2]
             return bool(body["job"].get("paused"))
 
-        await eventually(failed_again, timeout=30)
+        await eventually(failed_again)
         started = await running_broker.cli("jobs", "start-next-stage", job, "--comment", "known")
         assert started["stage"] == 2
 
@@ -87,7 +87,7 @@ async def test_a_stage_that_fails_is_retried_and_started_by_hand(
             body = await running_broker.cli("jobs", "show", job)
             return [one["numberOfFailedThings"] for one in body["stages"]] == [1, 3]
 
-        await eventually(over, timeout=30)
+        await eventually(over)
     again = f"{job}-again"
     shown = await running_broker.run("jobs", "failures", "--job", job)
     assert f"{job} (4)" in shown.out

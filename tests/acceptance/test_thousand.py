@@ -35,7 +35,7 @@ async def test_a_thousand_things_complete_a_job(
     fleet = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "broker", "simulate", "--json", "--mqtt", mqtt, "--seed", "1"),
         *("--devices", str(DEVICES), "--prefix", "thousand-", "--group", "thousand"),
-        *("--fail", "3%", "--latency", "50ms..2s", "--until-idle", "20s"),
+        *("--fail", "3%", "--latency", "50ms..2s", "--until-idle", "40s"),
         env=running_broker.environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

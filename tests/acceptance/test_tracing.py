@@ -20,7 +20,7 @@ from handlers.database import Pool
 from tests.acceptance.http_site import HttpSite, http_site
 from tests.conftest import Database, StartMosquitto
 from tests.factories import add_job, add_things
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.integration.operator_desk import Desk, aws_job
 
 BY_HTTP, BY_MQTT, BY_DEVICE = "a" * 32, "b" * 32, "c" * 32
@@ -59,7 +59,7 @@ async def answered(port: int, topic: str, payload: object, parent: str) -> str |
     properties = Properties(PacketTypes.PUBLISH)
     properties.UserProperty = ("traceparent", parent)
     client = aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5)
-    async with client, asyncio.timeout(20):
+    async with client, asyncio.timeout(PATIENCE):
         await client.subscribe(f"{topic}/accepted", qos=1)
         await client.publish(topic, json.dumps(payload), qos=1, properties=properties)
         async for message in client.messages:
@@ -149,7 +149,7 @@ async def test_spans_and_their_context(
         def all_are_there() -> bool:
             return {"GET /api/v1/jobs", "jobs/list", "batch"} <= {span.name for span in spans}
 
-        await eventually(all_are_there, timeout=20)
+        await eventually(all_are_there)
         by_name = {span.name: span for span in spans}
         assert by_name["GET /api/v1/jobs"].trace_id.hex() == BY_HTTP
         assert by_name["jobs/list"].trace_id.hex() == BY_MQTT

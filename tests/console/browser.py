@@ -23,7 +23,8 @@ _FLAGS: Final = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 )
-READY_SECONDS: Final = 30.0
+READY_SECONDS: Final = 120.0
+_PATIENCE_MILLISECONDS: Final = 180_000
 
 
 @dataclass(slots=True)
@@ -113,6 +114,7 @@ async def reader(
         color_scheme="dark" if dark else "light",
         timezone_id="Europe/Berlin",
     )
+    context.set_default_timeout(_PATIENCE_MILLISECONDS)
     page = await context.new_page()
     found = Reader(page, context, console)
     page.on("pageerror", lambda error: found.complaints.append(str(error)))

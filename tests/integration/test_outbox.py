@@ -276,7 +276,7 @@ async def test_more_than_fits_into_memory(
     async with _hearing(mosquitto_server, pool) as (notifier, heard):
         notifier.tell(rows)
         assert notifier.depth < 2000
-        await eventually(lambda: _none_left(admin), timeout=30)
+        await eventually(lambda: _none_left(admin))
         await eventually(lambda: len(set(heard)) == 2000)
         assert notifier.depth == 0
 
