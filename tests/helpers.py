@@ -44,7 +44,7 @@ async def eventually(check: Callable[[], object], *, timeout: float = PATIENCE) 
         if ended > deadline:
             raise AssertionError(f"not so after {timeout:g} s; {problem}")
         # What takes long to ask, as a command does, is asked less often: it takes its time from what is waited for.
-        await asyncio.sleep(max(pause, ended - began))
+        await asyncio.sleep(max(pause, min(1.0, ended - began)))
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

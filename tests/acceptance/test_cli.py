@@ -81,7 +81,7 @@ async def members(broker: RunningBroker, group: str) -> list[str]:
 async def test_a_job_that_succeeds_everywhere_ends_with_0(running_broker: RunningBroker) -> None:
     """Simulated devices do the job, `create --watch` follows it, and all agree on the counts."""
     group, job = fresh("well"), fresh("job")
-    options = ("--devices", "20", "--latency", "10ms..100ms", "--until-idle", "20s", "--seed", "1")
+    options = ("--devices", "20", "--latency", "10ms..100ms", "--until-idle", "45s", "--seed", "1")
     async with simulated(running_broker, group, *options) as fleet:
         await eventually(lambda: members(running_broker, group))
         create = ("jobs", "create", "--group", group, "--job-id", job, "--document-json", DOCUMENT)
@@ -117,7 +117,7 @@ async def test_devices_that_drop_out_come_back_and_finish(running_broker: Runnin
     """With many away and cut off in the middle, the job still completes."""
     group, job = fresh("shaky"), fresh("job")
     options = ("--devices", "12", "--offline", "40%", "--away", "100ms..500ms", "--seed", "3")
-    async with simulated(running_broker, group, *options, "--until-idle", "20s") as fleet:
+    async with simulated(running_broker, group, *options, "--until-idle", "45s") as fleet:
         await eventually(lambda: members(running_broker, group))
         create = ("jobs", "create", "--group", group, "--job-id", job, "--document-json", DOCUMENT)
         watched = await running_broker.run(*create, "--watch", "--timeout", "150s")
