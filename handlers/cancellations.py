@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 from handlers import store
 from handlers.context import Context, Outcome, RejectedExecution, not_found, told_of
-from handlers.rollouts import CHUNK
 from schema import lifecycle
 from schema.changes import Change
 from schema.errors import Code, Rejected
 from schema.lifecycle import Execution, JobMove, JobStatus, Status, next_job_status
-from schema.limits import DELETIONS
 from schema.sql import queries
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ async def delete_job(context: Context, command: DeleteJob, job_id: str) -> Outco
     """Begin to delete a job; a live one only with force. It is gone when its last execution is.
 
     A redelivered delete of a job that is going or gone is accepted again. Raises Rejected: ResourceNotFound,
-    InvalidStateTransition; LimitExceeded while ten jobs are being deleted (AWS), of those that take some time.
+    InvalidStateTransition.
     """
     try:
         job = await _locked(context, job_id)
@@ -68,7 +66,6 @@ async def delete_job(context: Context, command: DeleteJob, job_id: str) -> Outco
         return Outcome(_job_body(context, job_id, job["description"]))
     move = JobMove.FORCE_DELETE if command.force else JobMove.DELETE
     status = next_job_status(JobStatus(job["status"]), move)
-    await _require_few_deletions(context)
     await context.connection.execute(
         _SQL["delete_job"], context.tenant_id, job_id, status, context.now
     )
@@ -78,19 +75,6 @@ async def delete_job(context: Context, command: DeleteJob, job_id: str) -> Outco
         subject=f"job/{job_id}",
         details={"force": command.force},
     )
-
-
-async def _require_few_deletions(context: Context) -> None:
-    # What one transaction deletes is gone at once, and holds up nobody.
-    going = await context.connection.fetchval(
-        _SQL["count_deletions"], context.tenant_id, CHUNK, DELETIONS
-    )
-    if going >= DELETIONS:
-        raise Rejected(
-            Code.LIMIT_EXCEEDED,
-            f"jobs: {DELETIONS} of more than {CHUNK} things are being deleted, at most {DELETIONS} are at once; "
-            "try again when one is gone",
-        )
 
 
 async def cancel_execution(

@@ -35,7 +35,6 @@ COMMAND_BYTES: Final = (
     262144  # an operator's payload: a full document, all its characters escaped, fits
 )
 STEP_MINUTES: Final = 10080  # seven days; also the in-progress timeout's limit
-DELETIONS: Final = 10  # jobs of many things that are being deleted at once
 PENDING_LISTED: Final = 10  # entries in each pending list and in notify, without scheduling
 SCHEDULE_LEAD_MINUTES: Final = (
     30  # AWS: startTime and endTime ahead of now, endTime after startTime

@@ -178,21 +178,6 @@ WHERE tenant_id = $1 AND job_id = $2;
 UPDATE jobs SET status = $3, updated_at = $4, pending_work = 'DELETE', schedule_due_at = NULL
 WHERE tenant_id = $1 AND job_id = $2;
 
--- name: count_deletions
--- How many jobs of more things than $2 are being deleted; counted to $3.
--- params: tenant, things, most
-SELECT count(*) FROM (
-    SELECT FROM jobs j
-    CROSS JOIN LATERAL (
-        SELECT FROM job_counts c
-        WHERE c.tenant_id = $1 AND c.job_id = j.job_id
-          AND c.queued + c.in_progress + c.succeeded + c.failed + c.timed_out + c.rejected + c.removed + c.canceled > $2
-        OFFSET 0
-    ) large
-    WHERE j.tenant_id = $1 AND j.status = 'DELETION_IN_PROGRESS' AND j.job_uid >= 0
-    LIMIT $3
-) found;
-
 -- name: list_jobs
 -- Jobs newest first, from before a key on.
 -- params: tenant, before job_uid, most

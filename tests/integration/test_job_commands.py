@@ -420,23 +420,3 @@ async def test_job_events_follow_the_tenants_switch(desk: Desk) -> None:
     answer = await desk.send("jobs/j/cancel")
     assert answer.told == ()
     assert await Desk(desk.pool, progress=Progress()).work() == []
-
-
-async def test_ten_large_jobs_are_being_deleted_at_most(desk: Desk) -> None:
-    """AWS's limit, for those that one transaction does not delete; small ones are not counted, the next one waits."""
-    await add_things(desk.pool, "t1")
-    for number in range(12):
-        await desk.accepted("jobs/create", aws_job("t1", jobId=f"j{number}"))
-    # As of 1001 things each; one job stays small.
-    await desk.rows("UPDATE job_counts SET succeeded = 1000 WHERE job_id <> 'j11'")
-    for number in (11, *range(10)):
-        await desk.accepted(f"jobs/j{number}/delete", {"force": True})
-    refused = await desk.rejected("jobs/j10/delete", {"force": True})
-    assert (refused["code"], "10 of more than 1000 things" in refused["message"]) == (
-        "LimitExceeded",
-        True,
-    )
-    assert (await desk.job("j10"))["status"] == "IN_PROGRESS"
-    await desk.rows("UPDATE job_counts SET succeeded = 0")
-    await desk.work()
-    await desk.accepted("jobs/j10/delete", {"force": True})
