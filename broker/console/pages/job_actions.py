@@ -76,7 +76,7 @@ class Actions:
                     self.viewer, "Cancel", "jobs/cancel", self._cancel, icon="block", names=names
                 )
             bad = sum(counts(self.job)[one] for one in _BAD)
-            if bad and job["status"] == "IN_PROGRESS":
+            if bad and job["status"] in {"IN_PROGRESS", "COMPLETED"}:
                 command_button(
                     self.viewer,
                     "Retry failed",
@@ -105,14 +105,18 @@ class Actions:
         sends = sent_as("jobs/retry-failed", {"jobId": self.job_id})
         if await confirmed(
             f"Try {counted(bad, 'thing')} again?",
-            "Each has another execution of this job, before those who wait to be told.",
+            "They get a new job with what this one says, without its schedule and stages."
+            if self.job["status"] == "COMPLETED"
+            else "Each has another execution of this job, before those who wait to be told.",
             sends,
             label="Try again",
         ):
             body = await send(self.viewer, "jobs/retry-failed", jobId=self.job_id)
             if body is not None:
+                by = f" by the job {body['newJobId']}" if "newJobId" in body else ""
                 ui.notify(
-                    f"{counted(body['numberOfThings'], 'thing')} are tried again", type="positive"
+                    f"{counted(body['numberOfThings'], 'thing')} are tried again{by}",
+                    type="positive",
                 )
             await self.read_again()
 
