@@ -9,6 +9,7 @@ from collections import deque
 from typing import cast
 
 from broker.embedded.ports import LOOPBACK
+from tests.helpers import eventually
 
 _HIGH_BYTES = 256 * 1024
 _END = b""  # in the place of data: this side will send no more
@@ -83,9 +84,11 @@ class Proxy:
         for task in dialling:
             task.cancel()
         await asyncio.gather(*dialling, return_exceptions=True)
-        while self.pairs:
-            self.drop()
-            await asyncio.sleep(0)  # in which the loop lets go of what was cut
+        await eventually(self._is_gone)
+
+    def _is_gone(self) -> bool:
+        self.drop()
+        return not self.pairs
 
     def dial(self, side: _Side) -> None:
         """Connect the other side of a connection that was taken."""

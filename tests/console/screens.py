@@ -25,6 +25,7 @@ from playwright.async_api import Browser
 
 from broker.embedded.ports import free_ports
 from tests.console.browser import CHROMIUM, WITHOUT, Reader, chromium, reader
+from tests.helpers import eventually
 
 SIZES: Final = {"wide": (1360, 860), "phone": (390, 800)}
 SCREENS: Final = {
@@ -178,14 +179,15 @@ async def _work(fleet: Fleet, tokens: dict[str, str]) -> None:
         async def report(name: str, job: str, status: str, details: dict[str, str]) -> None:
             path = f"/device/v1/jobs/{job}/execution"
             headers = {"X-Provision-Token": tokens[name]}
-            for _ in range(100):
-                answer = await http.put(
-                    path, json={"status": status, "status_details": details}, headers=headers
-                )
+            said = {"status": status, "status_details": details}
+
+            async def is_taken() -> bool:
+                answer = await http.put(path, json=said, headers=headers)
                 if answer.status_code != 404:
-                    break
-                await asyncio.sleep(0.2)
-            answer.raise_for_status()
+                    answer.raise_for_status()
+                return answer.status_code != 404  # 404: the job has not come to it yet
+
+            await eventually(is_taken)
 
         for number, name in enumerate(tokens):
             await report(name, "logs", "IN_PROGRESS", {"step": "packing"})

@@ -413,7 +413,6 @@ async def test_many_who_join_and_leave_at_once_end_consistent(pool: Pool) -> Non
         room = Desk(pool)
         while operators:
             await room.work()
-            await asyncio.sleep(0)
 
     async def devices() -> None:
         plane = Plane(pool)
