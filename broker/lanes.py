@@ -37,8 +37,8 @@ def _whose(item: Item) -> str:
 class Lane:
     """One tenant's things, or one operator: requests in order of arrival, and the workers that take them.
 
-    A worker holds the things of its batch from `take` until its next `take` or `leave`: until then nobody else has
-    requests of theirs, and it may have more of them itself.
+    A worker holds the things of its batch from `take` until `release` or `leave`, when they are answered: until then
+    nobody else has requests of theirs, and it may have more of them itself.
     """
 
     __slots__ = ("_held", "_most_workers", "_next", "_requests", "is_operators", "waiting")
