@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
 CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 WITHOUT: Final = "no Chromium here: Debian has it (apt-get install chromium)"
@@ -92,6 +92,11 @@ class Reader:
     complaints: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
 
+    def note(self, message: ConsoleMessage) -> None:
+        """Keep what the browser says is wrong, except with the machine's own network: containers come and go there."""
+        if message.type == "error" and "ERR_NETWORK_CHANGED" not in message.text:
+            self.complaints.append(message.text)
+
     async def open(self, path: str) -> None:
         """Open a page of the console and wait for its heading."""
         await self.page.goto(self.console + path.lstrip("/"))
@@ -118,10 +123,7 @@ async def reader(
     page = await context.new_page()
     found = Reader(page, context, console)
     page.on("pageerror", lambda error: found.complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda message: found.complaints.append(message.text) if message.type == "error" else None,
-    )
+    page.on("console", found.note)
     page.on("request", lambda request: found.hosts.add(_origin(request.url)))
     page.on("websocket", lambda socket: found.hosts.add(_origin(socket.url)))
     try:
