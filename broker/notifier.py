@@ -65,6 +65,7 @@ class Notifier:
             _MOST_AT_ONCE  # in one batch; fewer after a failure, to find the row to blame
         )
         self._behind = True  # the table may have rows of ours that memory has not
+        self._alone: int | None = None  # how often slots had been taken when nobody else served
         self.wake = asyncio.Event()
         self.orphans = asyncio.Event()
         self._idle = asyncio.Event()
@@ -201,7 +202,9 @@ class Notifier:
         goes through here, one after the other.
         """
         while told:
-            said = await outbox.say(self._pool, self._documents, tenant, told, slot=self._slot)
+            said = await outbox.say(
+                self._pool, self._documents, tenant, told, slot=self._slot, alone=self._alone
+            )
             carried = self._causes.of(told)
             await self._link.publish(
                 [
@@ -216,8 +219,9 @@ class Notifier:
             self.sent += len(said.messages)
             if not said.shown:
                 return
-            again = tuple(await outbox.outdated(self._pool, tenant, said))
-            told = [Told(tenant, 0, again, again)] if again else []
+            again = await outbox.outdated(self._pool, tenant, said)
+            self._alone = said.takings if again is None else None
+            told = [Told(tenant, 0, tuple(again), tuple(again))] if again else []
 
     async def _forget_soon(self) -> None:
         if self._forget_now:

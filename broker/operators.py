@@ -43,7 +43,6 @@ class OperatorDoor:
         mode: TopicMode,
         slot: int,
         tell: Tell,
-        wake_work: Callable[[], None],
         outside: Outside = NOTHING,
         largest: Callable[[], int] = lambda: LARGEST_PACKET,
         metrics: Metrics | None = None,
@@ -53,7 +52,6 @@ class OperatorDoor:
         self._mode = mode
         self._slot = slot
         self._tell = tell
-        self._wake_work = wake_work
         self._outside = outside
         self._largest = largest
         self._metrics = metrics or Metrics()
@@ -86,7 +84,6 @@ class OperatorDoor:
             if topic.verb == "jobs/create":
                 self._metrics.await_notify(answer.told, received)
             self._tell(answer.told, self._cause(inbound))
-            self._wake_work()
         outbounds = self._outbounds(
             topic, inbound, accepted=answer.accepted, payload=json.dumps(answer.body).encode()
         )

@@ -87,7 +87,6 @@ class Broker:
             mode=settings.mqtt_topics,
             slot=slot.number,
             tell=self.notifier.tell,
-            wake_work=self._wake_work,
             outside=outside_of(settings),
             largest=lambda: self.link.largest_packet,
             metrics=self._metrics,
@@ -204,7 +203,6 @@ class Broker:
             documents=self._documents,
             slot=self._slot.number,
             tell=self.notifier.tell,
-            wake_work=self._wake_work,
             outside=outside_of(settings),
             nobody_hears=self._audience.nobody_hears,
             metrics=self._metrics,
@@ -236,7 +234,7 @@ class Broker:
         )
 
     def _wake_work(self) -> None:
-        """Something has changed that background work may follow from."""
+        """Somebody, perhaps in this process, has left work that is not done by its own transaction."""
         self._chores.wake()
         self._run_work.set()
 

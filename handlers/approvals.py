@@ -46,8 +46,7 @@ class _Ballot(NamedTuple):
 
 async def get_approval(context: Context, _command: GetApproval) -> Outcome:
     """How many approvals each of the tenant's jobs needs at least."""
-    usual = await context.connection.fetchval(_SQL["get_usual"], context.tenant_id)
-    return Outcome({"approvalConfig": {"requiredApprovals": usual}})
+    return Outcome({"approvalConfig": {"requiredApprovals": context.required_approvals}})
 
 
 async def update_approval(context: Context, command: UpdateApproval) -> Outcome:
@@ -61,10 +60,9 @@ async def update_approval(context: Context, command: UpdateApproval) -> Outcome:
     )
 
 
-async def needed(context: Context, asked: ApprovalConfig | None) -> int:
+def needed(context: Context, asked: ApprovalConfig | None) -> int:
     """How many approvals a new job needs. Raises Rejected (InvalidRequest) for fewer than the tenant asks for."""
-    usual = await context.connection.fetchval(_SQL["get_usual"], context.tenant_id)
-    return required(asked, ApprovalConfig(requiredApprovals=usual))
+    return required(asked, ApprovalConfig(requiredApprovals=context.required_approvals))
 
 
 def held_back(begun: Begun) -> Begun:

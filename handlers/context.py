@@ -64,7 +64,7 @@ class Context:
 
     slot owns what is to be told. duplicate: the MQTT server delivered this request before, so its effect may be there.
     signer signs the URLs in documents; source is the document at the command's documentSource, once it was read.
-    per_minute is the rate of a new job that has none.
+    per_minute is the rate of a new job that has none; required_approvals is how many each of the tenant's jobs needs.
     sealer seals the secrets that are stored; access_keys makes access keys of tokens; stack_hosts are whom keys of The
     Things Stack may be shown.
     """
@@ -80,6 +80,7 @@ class Context:
     signer: Signer | None = None
     source: str | None = None
     per_minute: int | None = None
+    required_approvals: int = 0
     sealer: Sealer = field(default_factory=NoSealer)
     access_keys: AccessKeys | None = None
     stack_hosts: StackHosts = field(default_factory=lambda: StackHosts(()))

@@ -42,12 +42,29 @@ async def count(
     *,
     followed: Collection[Key] = (),
 ) -> Counted:
-    """Move the counters by changes that are written.
+    """Move the counters by changes that are written; their jobs' counters have new executions already, but for retries.
 
     followed: executions of these that are not their thing's latest of the job, and so count no more. What new ones with
     a number above 1 follow, when it is not among the changes, is looked up and taken back; what is the latest again
     once a later one is deleted is looked up and counts again.
     """
+    deltas, staged = _deltas(moves, followed)
+    if not deltas:
+        return Counted()
+    for later, by in ((_followers(moves), -1), (_latest_gone(moves, followed), 1)):
+        if later:
+            await _count_predecessors(connection, tenant_id, later, by, deltas, staged)
+    moved = {job: by for job, by in deltas.items() if by}
+    counted = await _add(connection, tenant_id, moved) if moved else Counted()
+    if staged:
+        await _add_to_stages(connection, tenant_id, staged)
+    return counted
+
+
+def _deltas(
+    moves: Sequence[Change], followed: Collection[Key]
+) -> tuple[dict[str, Counter[str]], Staged]:
+    """What moves in each job, and in each stage."""
     deltas: dict[str, Counter[str]] = {}
     staged: Staged = {}
     for change in moves:
@@ -58,18 +75,11 @@ async def count(
             if before.stage is not None:
                 _move(staged, before.job_id, before.stage, before.status, -1)
         if after is not None and after.key not in followed:
-            job[after.status.lower()] += 1
+            if before is not None or after.is_retry:
+                job[after.status.lower()] += 1
             if after.stage is not None:
                 _move(staged, after.job_id, after.stage, after.status, 1)
-    if not deltas:
-        return Counted()
-    for later, by in ((_followers(moves), -1), (_latest_gone(moves, followed), 1)):
-        if later:
-            await _count_predecessors(connection, tenant_id, later, by, deltas, staged)
-    counted = await _add(connection, tenant_id, deltas)
-    if staged:
-        await _add_to_stages(connection, tenant_id, staged)
-    return counted
+    return deltas, staged
 
 
 def _move(staged: Staged, job_id: str, stage: int, status: str, by: int) -> None:

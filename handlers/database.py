@@ -97,17 +97,24 @@ async def _nothing_to_reset(_connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def tenant_transaction(connection: Connection, tenant_id: str) -> AsyncIterator[Connection]:
+async def tenant_transaction(
+    connection: Connection, tenant_id: str, *, durable: bool = True
+) -> AsyncIterator[Connection]:
     """A transaction that sees and writes one tenant's rows only (architecture law 6; seed 004's policy).
 
-    Commits on leaving, rolls back on an exception. Raises ValueError for something that cannot be a tenant's id.
+    Commits on leaving, rolls back on an exception. durable: waits until the commit is on disk; else a crash of the
+    server (not of ours) may undo the last ones of these, whole. Raises ValueError for something that cannot be a
+    tenant's id.
     """
     if _TENANT.fullmatch(tenant_id) is None:
         msg = f"tenant_id {tenant_id[:80]!r} is not 1 to 64 of a-z A-Z 0-9 _ -"
         raise ValueError(msg)
     try:
-        # One round trip for both; the pattern above is what makes the quoting safe.
-        await connection.execute(f"BEGIN; SET LOCAL app.tenant_id = '{tenant_id}'")
+        # One round trip for all; the pattern above is what makes the quoting safe.
+        await connection.execute(
+            f"BEGIN; SET LOCAL app.tenant_id = '{tenant_id}'"
+            + ("" if durable else "; SET LOCAL synchronous_commit = off")
+        )
         yield connection
         await connection.execute("COMMIT")
     except BaseException:

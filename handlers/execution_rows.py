@@ -28,7 +28,7 @@ async def write_executions(
     net: Sequence[Change],
     entries: Mapping[tuple[str, str, int], str],
 ) -> tuple[asyncpg.Record, frozenset[tuple[str, str, int]]]:
-    """Write one change an execution; entries are what that adds to the timelines.
+    """Write one change an execution; entries are what that adds to the timelines. New ones are counted as QUEUED.
 
     Returns how the tenant's ARNs are written and which events it wants, and the deleted ones that later ones followed.
     """
@@ -38,11 +38,13 @@ async def write_executions(
     tenant, followed = None, frozenset[tuple[str, str, int]]()
     if again := [one for one in added if one.is_retry]:
         await insert_again(connection, tenant_id, again)
-    if first := [one for one in added if not one.is_retry]:
-        await connection.execute(
+    for job_id, first in _new_by_job(added).items():
+        tenant = await connection.fetchrow(
             _SQL["insert_executions"],
             tenant_id,
-            *_keys(first),
+            "\n".join([one.thing_name for one in first]),
+            job_id,
+            column([one.execution_number for one in first]),
             column([one.priority for one in first]),
             column([one.stage for one in first]),
             first[0].queued_at,
@@ -61,6 +63,15 @@ async def write_executions(
     if tenant is None:
         raise Conflict
     return tenant, followed
+
+
+def _new_by_job(added: Iterable[Execution]) -> dict[str, list[Execution]]:
+    """Executions that are no retries, each job's, in order of the jobs: their counters are locked in it."""
+    found: dict[str, list[Execution]] = {}
+    for one in sorted(added, key=lambda one: one.job_id):
+        if not one.is_retry:
+            found.setdefault(one.job_id, []).append(one)
+    return found
 
 
 def column(values: Iterable[object]) -> str:

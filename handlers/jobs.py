@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers import approvals, job_documents, reach, stages, store, tagging
 from handlers.context import Context, Outcome, told_of
-from handlers.rollouts import freeze_snapshot, roll_out_chunk
+from handlers.rollouts import freeze_snapshot, roll_out, roll_out_chunk
 from handlers.schedules import AT_WORK, Begun, standing
 from schema.arns import Home, Target, parse_target
 from schema.commands import CreateJob, CreateSeedJob
@@ -65,6 +65,21 @@ class NewJob:
     document_params: str | None = None
     presigned_urls: str = "{}"
 
+    @property
+    def begins_with(self) -> tuple[str, ...]:
+        """The things of a job that is for named ones only and for all of them at once: none of them has to wait."""
+        things = tuple(one.name for one in self.targets if one.kind == "thing")
+        later = self.begun.holds or self.rollout or self.stages
+        return () if later or not len(self.targets) == len(things) <= AT_ONCE else things
+
+
+class Found(NamedTuple):
+    """What there is before a job is created: the same one perhaps, and which of its targets do not exist."""
+
+    existing: asyncpg.Record | None
+    targets: tuple[Target, ...]
+    missing: tuple[Target, ...] = ()
+
 
 async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Outcome:
     """Create a job and its executions, or give the first answer again when it is already there.
@@ -75,13 +90,13 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     has other content; InvalidRequest naming a placeholder that is wrong, or approvals that are too few.
     """
     digest = digest_of(command)
-    existing = await find_existing(context, command, digest)
-    if existing is not None:
-        return again(context, existing, digest)
     continuous = isinstance(command, CreateJob) and command.target_selection == "CONTINUOUS"
     if continuous:
         await reach.whole_fleet(context.connection, context.tenant_id)
-    job = await checked(context, command, digest)
+    found = await look(context, command, digest)
+    if found.existing is not None:
+        return again(context, found.existing, digest)
+    job = await checked(context, command, digest, found)
     job_id = command.job_id or await context.connection.fetchval(_SQL["make_job_id"])
     await _insert(context, job_id, job)
     if isinstance(command, CreateJob):
@@ -90,10 +105,13 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
         await reach.follow(context.connection, context.tenant_id, job_id)
     if job.approvals:
         await approvals.ask(context, job_id, job.approvals)
-    total = await _freeze(context, job_id, job)
     held = bool(job.begun.holds)
-    paced = bool(job.rollout or job.stages)
-    told = await _begin(context, job_id, total, later=held or (paced and total > 0))
+    if job.begins_with:
+        total, told = len(job.begins_with), await _begin_with(context, job_id, job)
+    else:
+        total = await _freeze(context, job_id, job)
+        paced = bool(job.rollout or job.stages)
+        told = await _begin(context, job_id, total, later=held or (paced and total > 0))
     over = not (total or continuous or held)
     status = str(JobStatus.COMPLETED if over else job.begun.status)
     return Outcome(
@@ -126,28 +144,39 @@ def digest_of(command: CreateJob | CreateSeedJob) -> bytes:
     return fingerprint("jobs/create", (), command.model_copy(update={"job_id": None}))
 
 
-async def checked(context: Context, command: CreateJob | CreateSeedJob, digest: bytes) -> NewJob:
+async def checked(
+    context: Context, command: CreateJob | CreateSeedJob, digest: bytes, found: Found
+) -> NewJob:
     """The job that a command asks for, held against all that is known before it is written; raises like create_job."""
-    targets = _targets(context.home, command)
-    await require_targets(context, targets)
-    return await _new_job(context, command, targets, digest=digest)
+    _require_none(found.missing)
+    return await _new_job(context, command, found.targets, digest=digest)
 
 
-async def find_existing(
-    context: Context, command: CreateJob | CreateSeedJob, digest: bytes
-) -> asyncpg.Record | None:
-    """The job this command asks for, when it is there: by its id, or by what a redelivered one without any id says.
+async def look(context: Context, command: CreateJob | CreateSeedJob, digest: bytes) -> Found:
+    """What there is of the job this command asks for: by its id, or by what a redelivered one without any id says.
 
     Such a one has no other mark: it is taken for the same operator's job of the same content, if that is not old.
     """
-    tenant_id = context.tenant_id
-    if command.job_id is not None:
-        return await context.connection.fetchrow(_SQL["find_job"], tenant_id, command.job_id)
-    if not context.duplicate or command.client_token is not None:
-        return None
-    return await context.connection.fetchrow(
-        _SQL["find_recent_job"], tenant_id, context.actor, digest, REDELIVERED_WITHIN
+    targets = _targets(context.home, command)
+    if command.job_id is None and context.duplicate and command.client_token is None:
+        recent = (context.tenant_id, context.actor, digest, REDELIVERED_WITHIN)
+        row = await context.connection.fetchrow(_SQL["find_recent_job"], *recent)
+        if row is not None:
+            return Found(row, targets)
+    return await _look(context, command.job_id, targets)
+
+
+async def _look(context: Context, job_id: str | None, targets: tuple[Target, ...]) -> Found:
+    row = await context.connection.fetchrow(
+        _SQL["look_before_create"],
+        context.tenant_id,
+        job_id,
+        [target.kind for target in targets],
+        [target.name for target in targets],
     )
+    assert row is not None  # noqa: S101 - it has one, of nulls when there is no job
+    missing = tuple(targets[int(place) - 1] for place in row["missing"])
+    return Found(None if row["job_id"] is None else row, targets, missing)
 
 
 def _targets(home: Home, command: CreateJob | CreateSeedJob) -> tuple[Target, ...]:
@@ -168,7 +197,7 @@ async def _new_job(
     if isinstance(command, CreateJob):
         command, document = await job_documents.find(context, command)
         await stages.require_groups(context, command.stages or ())
-        count = await approvals.needed(context, command.approval_config)
+        count = approvals.needed(context, command.approval_config)
         begun = _begun(command, context.now)
         return NewJob(
             "aws",
@@ -188,7 +217,7 @@ async def _new_job(
             stages=command.stages or (),
             approvals=count,
         )
-    count = await approvals.needed(context, None)
+    count = approvals.needed(context, None)
     hours = command.expires_in_hours
     return NewJob(
         "seed",
@@ -266,17 +295,15 @@ def _body(
 
 async def require_targets(context: Context, targets: tuple[Target, ...]) -> None:
     """Pass when all targets exist. Raises Rejected (ResourceNotFound) naming those that do not."""
-    rows = await context.connection.fetch(
-        _SQL["find_missing_targets"],
-        context.tenant_id,
-        [target.kind for target in targets],
-        [target.name for target in targets],
-    )
-    if not rows:
+    _require_none((await _look(context, None, targets)).missing)
+
+
+def _require_none(missing: tuple[Target, ...]) -> None:
+    if not missing:
         return
-    named = ", ".join(f"{row['kind']} {row['name']!r}" for row in rows[:_NAMED])
-    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-    verb = "does" if len(rows) == 1 else "do"
+    named = ", ".join(f"{one.kind} {one.name!r}" for one in missing[:_NAMED])
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    verb = "does" if len(missing) == 1 else "do"
     raise Rejected(Code.RESOURCE_NOT_FOUND, f"targets: {named}{more} {verb} not exist")
 
 
@@ -316,6 +343,21 @@ async def _insert(context: Context, job_id: str, job: NewJob) -> None:
         job.begun.due_at,
         job.priority,
         job.exclusive,
+        len(job.begins_with),
+    )
+
+
+async def _begin_with(context: Context, job_id: str, job: NewJob) -> tuple[Told, ...]:
+    """Make the executions of a job that begins with all its things."""
+    return told_of(
+        await roll_out(
+            context.connection,
+            context.tenant_id,
+            job_id,
+            job.begins_with,
+            priority=job.priority,
+            slot=context.slot,
+        )
     )
 
 

@@ -93,6 +93,13 @@ class Answer:
     told: tuple[Told, ...] = ()
 
 
+class _Before(NamedTuple):
+    """What a token was used for, and the answer that it got."""
+
+    digest: bytes
+    reply: str
+
+
 @dataclass(slots=True)
 class _Reply:
     """What is known so far of the answer: a refusal has the token and the time too, wherever it comes from."""
@@ -100,6 +107,7 @@ class _Reply:
     token: str | None = None
     now: datetime | None = None
     digest: bytes | None = None  # of a command with a token, which may have been answered before
+    before: _Before | None = None
 
     def accepted(self, outcome: Outcome) -> Answer:
         return Answer(True, {**outcome.body, **self._envelope()}, outcome.told)  # noqa: FBT003 - says it all
@@ -187,13 +195,14 @@ async def _attempt(
     *,
     given: _With,
 ) -> Answer:
-    reply = _Reply()
+    fields = _read(payload)
+    reply = _Reply(None if isinstance(fields, Rejected) else decode.readable_token(fields))
     async with pool.acquire() as connection:
         try:
             async with tenant_transaction(connection, actor.tenant_id):
                 context = await _identify(connection, actor, reply)
                 context = replace(context, **given._asdict())
-                outcome = await _carry_out(context, topic, payload, reply)
+                outcome = await _carry_out(context, topic, fields, reply)
         except Rejected as refusal:
             return await _refused(connection, actor, reply, refusal)
         except asyncpg.IntegrityConstraintViolationError as error:
@@ -202,6 +211,14 @@ async def _attempt(
                 return await _refused(connection, actor, reply, meaning)
             raise meaning from error
     return reply.accepted(outcome)
+
+
+def _read(payload: bytes) -> dict[str, object] | Rejected:
+    """A payload's object, or why there is none: who is nobody hears that first."""
+    try:
+        return decode.read_object(payload)
+    except Rejected as refusal:
+        return refusal
 
 
 async def _refused(
@@ -221,25 +238,38 @@ async def _refused(
 
 
 async def _identify(connection: Connection, actor: Actor, reply: _Reply) -> Context:
-    row = await connection.fetchrow(_SQL["identify"], actor.tenant_id, actor.name)
+    # One with U+0000 is refused, and no text for PostgreSQL.
+    token = None if "\0" in (reply.token or "") else reply.token
+    row = await connection.fetchrow(_SQL["identify"], actor.tenant_id, actor.name, token)
     if row is None:
         reply.now = await connection.fetchval("SELECT clock_timestamp()")
         raise Rejected(Code.RESOURCE_NOT_FOUND, f"tenant {actor.tenant_id!r} does not exist")
     reply.now = row["now"]
+    if row["reply"] is not None:
+        reply.before = _Before(row["request_sha256"], row["reply"])
     home = Home(row["aws_region"], row["aws_account"])
     role = actor.role or (None if row["role"] is None else Role(row["role"]))
     if role is None:
         raise Rejected(
             Code.UNAUTHORIZED, f"{actor.name!r} is no operator of tenant {actor.tenant_id!r}"
         )
-    return Context(connection, actor.tenant_id, home, actor.name, role, row["now"], None)
+    return Context(
+        connection,
+        actor.tenant_id,
+        home,
+        actor.name,
+        role,
+        row["now"],
+        None,
+        required_approvals=row["required_approvals"],
+    )
 
 
 async def _carry_out(
-    context: Context, topic: OperatorTopic, payload: bytes, reply: _Reply
+    context: Context, topic: OperatorTopic, fields: dict[str, object] | Rejected, reply: _Reply
 ) -> Outcome:
-    fields = decode.read_object(payload)
-    reply.token = decode.readable_token(fields)
+    if isinstance(fields, Rejected):
+        raise fields
     require(context.role, topic.verb)
     command = decode.decode(topic.verb, fields)
     if topic.verb in READS:
@@ -248,43 +278,36 @@ async def _carry_out(
     # Kept answers would be a second place where secrets are.
     token = None if topic.verb in WATCHED_READS else command.client_token
     reply.digest = None if token is None else digest
-    if token is not None and (first := await _first_answer(context, token, digest)) is not None:
-        return first
+    if token is not None and reply.before is not None:
+        return _first_answer(reply.before, token, digest)
     outcome = await _HANDLERS[topic.verb](context, command, topic)
-    if outcome.subject:
-        await audit.record(
-            context.connection,
-            context.tenant_id,
-            who=(context.actor, context.role),
-            action=topic.verb,
-            subject=outcome.subject,
-            details=outcome.details,
-        )
-    if token is not None:
-        await _remember(context, token, digest, outcome)
+    if outcome.subject or token is not None:
+        await _write_down(context, topic.verb, token, digest, outcome)
     return outcome
 
 
-async def _first_answer(context: Context, token: str, digest: bytes) -> Outcome | None:
+def _first_answer(before: _Before, token: str, digest: bytes) -> Outcome:
     """The answer the same command got under this token. Raises Rejected when it was another command."""
-    row = await context.connection.fetchrow(
-        _SQL["find_request"], context.tenant_id, context.actor, token
-    )
-    if row is None:
-        return None
-    if row["request_sha256"] != digest:
+    if before.digest != digest:
         raise Rejected(
             Code.INVALID_REQUEST, f"clientToken: {token[:80]!r} was used before for another command"
         )
-    return Outcome(json.loads(row["reply"]))
+    return Outcome(json.loads(before.reply))
 
 
-async def _remember(context: Context, token: str, digest: bytes, outcome: Outcome) -> None:
+async def _write_down(
+    context: Context, verb: str, token: str | None, digest: bytes, outcome: Outcome
+) -> None:
+    """Put a command into the audit log if it has changed something, and keep its answer if it has a token."""
     kept = {name: value for name, value in outcome.body.items() if name not in outcome.secrets}
     await context.connection.execute(
-        _SQL["remember_request"],
+        _SQL["write_down"],
         context.tenant_id,
         context.actor,
+        context.role,
+        outcome.subject,
+        verb,
+        json.dumps(outcome.details, ensure_ascii=False),
         token,
         digest,
         json.dumps(kept, ensure_ascii=False),

@@ -25,7 +25,7 @@ from schema.streams import is_event
 from schema.topics import notify_next_topic, notify_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from handlers.database import Connection, Pool
@@ -44,7 +44,7 @@ Shown = tuple[tuple[object, ...], ...]
 class Said:
     """Messages to publish, and what each notified thing is thereby shown of its list.
 
-    takings: how often slots had been taken, when no other process served; None when one did.
+    takings: how often slots had been taken when no other process served; None when one did.
     """
 
     messages: list[Message]
@@ -53,11 +53,18 @@ class Said:
 
 
 async def say(
-    pool: Pool, documents: Documents, tenant_id: str, told: Sequence[Told], *, slot: int
+    pool: Pool,
+    documents: Documents,
+    tenant_id: str,
+    told: Sequence[Told],
+    *,
+    slot: int,
+    alone: int | None = None,
 ) -> Said:
     """What these rows of one tenant say now: events as written, then each thing's notify before its notify-next.
 
-    A thing that several rows name is told once. slot is ours.
+    A thing that several rows name is told once. slot is ours. alone: the takings of what was said last, if nobody could
+    have said anything beside it: what it begins with need not be asked again.
     """
     said = [(topic, payload.encode()) for one in told for topic, payload in one.messages]
     notify = dict.fromkeys(name for one in told for name in one.notify)
@@ -66,9 +73,10 @@ async def say(
     if not things:
         return Said(said)
     async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
-        alone = await takings_if_alone(connection, slot)
+        if alone is None:
+            alone = await takings_if_alone(connection, slot)
         offered = await _offered(connection, tenant_id, things)
-        now = await connection.fetchval("SELECT clock_timestamp()")
+        now = await _clock(connection, offered)
         firsts = {name: offered[name][0] for name in following if offered[name]}
         texts = await documents.load(connection, tenant_id, [*firsts.values()], now=now)
     for name in things:
@@ -91,14 +99,20 @@ def _next_message(first: Loaded | None, texts: Texts, now: datetime) -> bytes:
     return device.notify_next_message(first.execution, now, document)
 
 
-async def outdated(pool: Pool, tenant_id: str, said: Said) -> list[str]:
+async def _clock(connection: Connection, offered: Mapping[str, Sequence[Loaded]]) -> datetime:
+    """The database's clock when lists had been read, which their rows have with them."""
+    read = [queue[-1].read_at for queue in offered.values() if queue]
+    return max(read) if read else await connection.fetchval("SELECT clock_timestamp()")
+
+
+async def outdated(pool: Pool, tenant_id: str, said: Said) -> list[str] | None:
     """Those of the things said which may have been told something else meanwhile, by another process.
 
-    Their lists are read only where there was another process: one served when these were read, or has begun since.
+    None when there was no other process. Lists are read only where there was one: when these were read, or since.
     """
     async with pool.acquire() as connection:
         if said.takings is not None and await takings(connection) == said.takings:
-            return []
+            return None
         async with tenant_transaction(connection, tenant_id):
             offered = await _offered(connection, tenant_id, said.shown)
     return [name for name, was in said.shown.items() if _shown(offered[name]) != was]
@@ -187,7 +201,8 @@ async def forget(pool: Pool, told: Iterable[Told], *, slot: int) -> None:
             ids = [str(one.outbox_id) for one in rows]
             # What is for one operator's room is for nobody else.
             events = [message for one in rows for message in one.messages if is_event(message[0])]
-            async with tenant_transaction(connection, tenant_id):
+            # Undone, they are told once more; waiting for the disk, those who wait to be answered would wait behind it.
+            async with tenant_transaction(connection, tenant_id, durable=False):
                 followed = await connection.fetchval(_SQL["delete_outbox"], tenant_id, ids, slot)
                 if followed and events:
                     await streams.keep(connection, tenant_id, events)

@@ -43,29 +43,29 @@ async def preview_job(context: Context, command: CreateJob | CreateSeedJob) -> O
     when the id is taken by a job of other content.
     """
     digest = jobs.digest_of(command)
-    existing = await jobs.find_existing(context, command, digest)
-    if existing is not None:
-        jobs.again(context, existing, digest)
-    job = await jobs.checked(context, command, digest)
+    found = await jobs.look(context, command, digest)
+    if found.existing is not None:
+        jobs.again(context, found.existing, digest)
+    job = await jobs.checked(context, command, digest, found)
     job_id = command.job_id or await context.connection.fetchval(_JOBS["make_job_id"])
     things, first, matched = await _reached(context, job, job_id)
     held = sizes(job.stages, things, tuple(matched))
-    found = _course(job, things, held, context.now)
+    course = _course(job, things, held, context.now)
     body: dict[str, object] = {
         "jobId": job_id,
-        "exists": existing is not None,
+        "exists": found.existing is not None,
         "status": _status(command, job, things),
         "execution_count": things,
         "firstThings": first,
-        "rollout": _rollout(job, found),
+        "rollout": _rollout(job, course),
         "document": await _document(context, job, job_id, first),
     }
     if job.scheduling is not None and job.scheduling.maintenance_windows:
-        body["maintenanceWindows"] = _windows(found)
+        body["maintenanceWindows"] = _windows(course)
     if job.begun.holds:
         body["holds"] = list(job.begun.holds)
     if job.stages:
-        body["stages"] = _stages(job.stages, held, found)
+        body["stages"] = _stages(job.stages, held, course)
     if job.expires_at is not None:
         body["expiresAt"] = seconds(job.expires_at)
     return Outcome(body)

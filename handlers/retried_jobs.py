@@ -75,7 +75,7 @@ async def retry_by_new_job(context: Context, command: RetryFailed, job_id: str) 
 async def _needed(context: Context, job_id: str) -> int:
     """How many approvals the new job needs: as many as the old one, or as the tenant asks for by now."""
     asked = await context.connection.fetchrow(_APPROVALS["get_approval"], context.tenant_id, job_id)
-    return max(await approvals.needed(context, None), 0 if asked is None else asked["required"])
+    return max(approvals.needed(context, None), 0 if asked is None else asked["required"])
 
 
 def _body(context: Context, job_id: str, things: int, new_id: str | None) -> dict[str, object]:

@@ -18,6 +18,8 @@ from schema.rollout import Pace, RolloutConfig, current_rate, due, grant, start
 from schema.sql import queries
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     import asyncpg
 
     from handlers.database import Connection
@@ -70,6 +72,21 @@ async def roll_out_chunk(
         connection, tenant_id, job_id, _names(row), slot=slot, nobody_hears=nobody_hears
     )
     return told
+
+
+async def roll_out(
+    connection: Connection,
+    tenant_id: str,
+    job_id: str,
+    names: Iterable[str],
+    *,
+    priority: int,
+    slot: int | None,
+) -> Told | None:
+    """Make QUEUED executions of a job that was made in this transaction, for those of the things that still exist."""
+    things, now = await store.lock_things(connection, tenant_id, names)
+    wanted = [queued(name, job_id, now, priority=priority) for name in sorted(things)]
+    return await _make(connection, tenant_id, wanted, now=now, slot=slot) if wanted else None
 
 
 def _names(row: asyncpg.Record | None) -> Names:
@@ -142,16 +159,8 @@ async def _queue(
     wanted, now = await _lock_wanted(connection, tenant_id, job_id, these, job)
     told = None
     if wanted:
-        heads = dict.fromkeys([one.thing_name for one in wanted], 1)
-        loaded = await store.load_queues(connection, tenant_id, heads, heads=heads)
-        told = await store.save(
-            connection,
-            tenant_id,
-            [Change(None, one) for one in wanted],
-            queues={name: [one.execution for one in queue] for name, queue in loaded.items()},
-            now=now,
-            slot=slot,
-            nobody_hears=nobody_hears,
+        told = await _make(
+            connection, tenant_id, wanted, now=now, slot=slot, nobody_hears=nobody_hears
         )
     if these.stage and not these.retry:
         # Also those who are to have none: the stage is without them from now on.
@@ -159,6 +168,29 @@ async def _queue(
             _STAGES["take_waiting"], tenant_id, job_id, these.stage, len(these.names)
         )
     return len(wanted), told
+
+
+async def _make(
+    connection: Connection,
+    tenant_id: str,
+    wanted: Sequence[Execution],
+    *,
+    now: datetime,
+    slot: int | None,
+    nobody_hears: NobodyHears = never,
+) -> Told | None:
+    """Add executions to the queues of their things, which are locked."""
+    heads = dict.fromkeys([one.thing_name for one in wanted], 1)
+    loaded = await store.load_queues(connection, tenant_id, heads, heads=heads)
+    return await store.save(
+        connection,
+        tenant_id,
+        [Change(None, one) for one in wanted],
+        queues={name: [one.execution for one in queue] for name, queue in loaded.items()},
+        now=now,
+        slot=slot,
+        nobody_hears=nobody_hears,
+    )
 
 
 async def _lock_wanted(

@@ -54,6 +54,7 @@ class Loaded(NamedTuple):
     timeout_minutes: int | None
     offered: bool  # may still be shown and started
     job_status: JobStatus
+    read_at: datetime  # by the database's clock
     hidden: bool = False  # QUEUED, of a job that is paused or outside its windows
     exclusive: bool = False  # while a thing works on it, it starts nothing else
 
@@ -173,6 +174,7 @@ def _loaded(row: asyncpg.Record) -> Loaded:
         row["in_progress_timeout_minutes"],
         is_offered(status, job_status, expired=row["expired"], hidden=hidden),
         job_status,
+        row["read_at"],
         hidden,
         row["is_exclusive"],
     )

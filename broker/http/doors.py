@@ -40,14 +40,13 @@ T = TypeVar("T")
 class Doors:
     """What HTTP needs of the serving process to have things done.
 
-    slot owns what is to be told of them; tell and wake_work are called with what was committed. streams: who follows.
+    slot owns what is to be told of them; tell is called with what was committed. streams: who follows.
     """
 
     pool: Pool
     documents: Documents
     slot: int
     tell: Tell
-    wake_work: Callable[[], None]
     outside: Outside
     nobody_hears: Callable[[str, str], bool]
     metrics: Metrics
@@ -80,7 +79,6 @@ class Doors:
             if verb == "jobs/create":
                 self.metrics.await_notify(answer.told, received)
             self.tell(answer.told, _cause())
-            self.wake_work()
         return answer
 
     async def ask(

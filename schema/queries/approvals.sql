@@ -1,10 +1,5 @@
 -- Approvals: what a tenant asks for at least, what a job needs, and who has said what. Locked after the job's row.
 
--- name: get_usual
--- How many approvals each of a tenant's jobs needs at least.
--- params: tenant
-SELECT required_approvals FROM tenants WHERE tenant_id = $1;
-
 -- name: set_usual
 -- params: tenant, approvals
 UPDATE tenants SET required_approvals = $2 WHERE tenant_id = $1;

@@ -35,7 +35,7 @@ CROSS JOIN LATERAL (
 SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e.status_details, e.queued_at,
        e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent, e.priority, e.stage,
        j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes, j.is_exclusive, false AS is_hidden,
-       coalesce(j.expires_at <= clock_timestamp(), false) AS expired
+       clock_timestamp() AS read_at, coalesce(j.expires_at <= clock_timestamp(), false) AS expired
 FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n')::bigint[]) AS wanted (thing_name, most)
 CROSS JOIN LATERAL (
     SELECT x.*
@@ -55,7 +55,7 @@ SELECT e.thing_name, e.job_id, e.execution_number, e.status, e.version_number, e
        e.started_at, e.last_updated_at, e.in_progress_deadline, e.step_deadline, e.force_canceled, e.recent, e.priority, e.stage,
        j.job_uid, j.status AS job_status, j.in_progress_timeout_minutes, j.is_exclusive,
        j.is_hidden AND e.status = 'QUEUED' AS is_hidden,
-       coalesce(j.expires_at <= clock_timestamp(), false) AS expired, wanted.number AS wanted_number
+       clock_timestamp() AS read_at, coalesce(j.expires_at <= clock_timestamp(), false) AS expired, wanted.number AS wanted_number
 FROM unnest($2::text[], $3::text[], $4::text[]::bigint[]) AS wanted (thing_name, job_id, number)
 CROSS JOIN LATERAL (
     SELECT x.*
@@ -90,13 +90,20 @@ CROSS JOIN LATERAL (
 ) found;
 
 -- name: insert_executions
--- New executions, all QUEUED at the same time.
--- params: tenant, thing names, job ids, execution numbers, priorities, stages, now
-INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, priority, stage, queued_at, last_updated_at)
-SELECT $1, n.thing_name, n.job_id, n.execution_number, n.priority, n.stage, $7, $7
-FROM unnest(string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n')::bigint[],
-            string_to_array($5, E'\n')::smallint[], string_to_array($6, E'\n', '\N')::smallint[])
-     AS n (thing_name, job_id, execution_number, priority, stage);
+-- New executions of one job, all QUEUED at the same time and counted so. Also how the tenant's events are written, which
+-- saves a round trip.
+-- params: tenant, thing names, job id, execution numbers, priorities, stages, now
+WITH added AS (
+    INSERT INTO executions (tenant_id, thing_name, job_id, execution_number, priority, stage, queued_at, last_updated_at)
+    SELECT $1, n.thing_name, $3, n.execution_number, n.priority, n.stage, $7, $7
+    FROM unnest(string_to_array($2, E'\n'), string_to_array($4, E'\n')::bigint[],
+                string_to_array($5, E'\n')::smallint[], string_to_array($6, E'\n', '\N')::smallint[])
+         AS n (thing_name, execution_number, priority, stage)
+    RETURNING 1
+), counted AS (
+    UPDATE job_counts SET queued = queued + (SELECT count(*) FROM added) WHERE tenant_id = $1 AND job_id = $3
+)
+SELECT aws_region, aws_account, events FROM tenants WHERE tenant_id = $1;
 
 -- name: insert_retries
 -- Executions that follow failed ones, all QUEUED at the same time, with the requests that changed those before them.

@@ -24,31 +24,34 @@ SELECT status, description FROM jobs WHERE tenant_id = $1 AND job_id = $2 FOR NO
 -- params: none
 SELECT gen_random_uuid()::text;
 
--- name: find_missing_targets
--- Targets that name no thing or group.
--- params: tenant, kinds, names
-SELECT w.kind, w.name
-FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w (kind, name, position)
-WHERE (w.kind = 'thing' AND NOT EXISTS (
-          SELECT FROM things t WHERE t.tenant_id = $1 AND t.thing_name = w.name OFFSET 0))
-   OR (w.kind = 'thinggroup' AND NOT EXISTS (
-          SELECT FROM thing_groups g WHERE g.tenant_id = $1 AND g.group_name = w.name OFFSET 0))
-ORDER BY w.position;
+-- name: look_before_create
+-- A job of an id, or nulls when there is none, not locked; and which targets name no thing or group, by their places.
+-- params: tenant, job id or null, targets' kinds, names
+SELECT j.job_id, j.status, j.request_sha256, j.total_targets, j.description,
+       array(SELECT w.place::text
+             FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS w (kind, name, place)
+             WHERE (w.kind = 'thing' AND NOT EXISTS (
+                       SELECT FROM things t WHERE t.tenant_id = $1 AND t.thing_name = w.name OFFSET 0))
+                OR (w.kind = 'thinggroup' AND NOT EXISTS (
+                       SELECT FROM thing_groups g WHERE g.tenant_id = $1 AND g.group_name = w.name OFFSET 0))
+             ORDER BY w.place) AS missing
+FROM (SELECT) AS one
+LEFT JOIN jobs j ON j.tenant_id = $1 AND j.job_id = $2;
 
 -- name: insert_job
 -- A job with its counters and its targets.
 -- params: tenant, job id, dialect, document, document_type, document_params, target_device_id, target_group_id,
 -- target_all, description, in-progress timeout, expires_at, request digest, created_by, now, target kinds, names, ARNs,
 -- document: plain, parameters, source, template ARN, presigned URLs; configurations or nulls: rollout, abort, retry,
--- scheduling; status, holds, when its schedule says something new, priority, exclusive
+-- scheduling; status, holds, when its schedule says something new, priority, exclusive, for how many things as far as known
 WITH job AS (
     INSERT INTO jobs (tenant_id, job_id, dialect, document, document_type, document_params, target_device_id,
                       target_group_id, target_all, description, in_progress_timeout_minutes, expires_at,
                       request_sha256, created_by, created_at, updated_at, document_plain, document_parameters,
                       document_source, job_template_arn, presigned_url_config, rollout_config, abort_config,
-                      retry_config, scheduling_config, status, holds, schedule_due_at, priority, is_exclusive)
+                      retry_config, scheduling_config, status, holds, schedule_due_at, priority, is_exclusive, total_targets)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $19, $20, $21, $22, $23, $24, $25,
-            $26, $27, $28, $29, $30, $31, $32)
+            $26, $27, $28, $29, $30, $31, $32, $33)
     RETURNING tenant_id, job_id
 ), counts AS (
     INSERT INTO job_counts (tenant_id, job_id, has_abort) SELECT tenant_id, job_id, $25::text IS NOT NULL FROM job

@@ -65,7 +65,7 @@ async def _ask(example: Example) -> list[str]:
     asked, is_mounted = example
     mode = TopicMode.MOUNTED if is_mounted else TopicMode.PLAIN
     pool: Any = None  # never reached
-    door = _Door(pool, mode=mode, slot=0, tell=lambda _, _cause=None: None, wake_work=lambda: None)
+    door = _Door(pool, mode=mode, slot=0, tell=lambda _, _cause=None: None)
     own = mounted("default", "operators/ann/jobs/list", mode)
     room = mounted("default", "operators/ann/", mode)
     inbound = Inbound(own, b'{"clientToken":"t"}', 1, False, 1, 1, asked, b"c")

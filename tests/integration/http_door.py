@@ -53,7 +53,6 @@ def every_door(pool: Pool) -> list[BaseRoute]:
         documents=Documents(1_000_000),
         slot=0,
         tell=lambda _told, _cause=None: None,
-        wake_work=lambda: None,
         outside=Outside(),
         nobody_hears=lambda _tenant, _topic: False,
         metrics=Metrics(),

@@ -74,7 +74,6 @@ async def test_an_answer_that_no_packet_holds_is_refused(pool: Pool) -> None:
         mode=TopicMode.MOUNTED,
         slot=0,
         tell=lambda _told, _cause=None: None,
-        wake_work=lambda: None,
         largest=lambda: 1000,
     )
 

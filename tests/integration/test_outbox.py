@@ -332,11 +332,17 @@ async def test_a_row_that_cannot_be_said_silences_no_other(
     say = outbox.say
 
     async def broken(
-        pool: Pool, documents: Documents, tenant: str, told: list[Told], *, slot: int
+        pool: Pool,
+        documents: Documents,
+        tenant: str,
+        told: list[Told],
+        *,
+        slot: int,
+        alone: int | None,
     ) -> outbox.Said:
         if any("t7" in one.notify for one in told):
             raise ZeroDivisionError
-        return await say(pool, documents, tenant, told, slot=slot)
+        return await say(pool, documents, tenant, told, slot=slot, alone=alone)
 
     monkeypatch.setattr("broker.notifier.outbox.say", broken)
     await _write(admin, 20, owner=0)
@@ -372,11 +378,15 @@ async def test_lists_are_read_again_only_where_another_process_may_have_told_the
     told = [Told("default", 1, notify=("t1",))]
     alone = await outbox.say(pool, Documents(), "default", told, slot=0)
     await add_job(pool, "j2", ["t1"])
-    assert await outbox.outdated(pool, "default", alone) == []
+    assert await outbox.outdated(pool, "default", alone) is None
+    still = await outbox.say(pool, Documents(), "default", told, slot=0, alone=alone.takings)
+    assert await outbox.outdated(pool, "default", still) is None
     await hold_slot(1)
     assert await outbox.outdated(pool, "default", alone) == ["t1"]
-    beside = await outbox.say(pool, Documents(), "default", told, slot=0)
     await add_job(pool, "j3", ["t1"])
+    assert await outbox.outdated(pool, "default", still) == ["t1"]
+    beside = await outbox.say(pool, Documents(), "default", told, slot=0)
+    await add_job(pool, "j4", ["t1"])
     assert await outbox.outdated(pool, "default", beside) == ["t1"]
 
 

@@ -25,7 +25,6 @@ async def _answer(response_topic: str | None) -> dict[str, Any]:
         mode=TopicMode.MOUNTED,
         slot=0,
         tell=lambda _, _cause=None: None,
-        wake_work=lambda: None,
     )
     inbound = Inbound(TOPIC, b'{"clientToken": "t-1"}', 1, False, 1, 1, response_topic, b"c")
     topic = parse(TOPIC, TopicMode.MOUNTED)
