@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import Final
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from broker.logs import LineQuota
@@ -98,8 +99,13 @@ class BoundedProtocol(HttpToolsProtocol):
         """Hand a part of the body on; a large one that nobody wants any more is not read to its end."""
         if self._refused:
             return
+        cycle = self.cycle
+        if not cycle.response_complete and len(cycle.body) + len(body) <= HIGH_WATER_LIMIT:
+            # Whoever waits for it can do nothing with a part: woken for each, it costs as much as a request.
+            cycle.body += body
+            return
         super().on_body(body)
-        if self.cycle.response_complete:
+        if cycle.response_complete:
             self._unwanted_bytes += len(body)
             if self._unwanted_bytes > COMMAND_BYTES:
                 self.transport.close()

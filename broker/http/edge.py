@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -25,9 +26,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BODY_SECONDS: Final = 30.0
+# Bodies that are too large: so many of one address are answered at once, and one in so many seconds on the long run.
+# Each further answer is late, and whoever sends one after the other comes less often: every one costs 2 ms.
+_LARGE_AT_ONCE: Final = 5.0
+_LARGE_RATE: Final = 0.2
+# Below the time that requests have to end in when the process does.
+LARGE_PAUSE_SECONDS: Final = 1.5
 _UNROUTED: Final = "unknown"
 _OURS: Final = 500
-_HALF_READ: Final = (408, 413)
+_TOO_LARGE: Final = 413
+_HALF_READ: Final = (408, _TOO_LARGE)
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
 
 # Called with the operation (method and the route's path), the status, and after how many seconds the answer began.
 Observe = Callable[[str, int, float], None]
@@ -37,7 +46,8 @@ class Edge:
     """The outermost application: refuses what is too much, hands the rest on, and notes how it went.
 
     per_address bounds the requests of one address. A body beyond 262144 bytes is refused when its size is known, and
-    as soon as it is that large otherwise; one that is not there after 30 s is waited for no longer.
+    as soon as it is that large otherwise; one that is not there after 30 s is waited for no longer. An address that
+    sends too large ones again and again waits for its answers.
     """
 
     def __init__(
@@ -51,6 +61,7 @@ class Edge:
         self._app = app
         self._tracing = tracing
         self._per_address = per_address
+        self._too_large = RateLimit(_LARGE_RATE, _LARGE_AT_ONCE)
         self._observe = observe
         self._lines = LineQuota()
 
@@ -59,7 +70,7 @@ class Edge:
         if scope["type"] != "http":
             return
         started = time.perf_counter()
-        watched = _Watched(send)
+        watched = _Watched(send, lambda: self._too_large.take(address_of(scope)) is not None)
         if self._tracing is not None:
             asked_by.set(_traceparent_of(scope))
         try:
@@ -79,9 +90,13 @@ class Edge:
         wait = self._per_address.take(address_of(scope))
         if wait is not None:
             raise Refusal(429, "RequestThrottled", "too many requests from your address", wait)
+        hosts = []
         for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > COMMAND_BYTES:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"content-length" and int(value) > COMMAND_BYTES:
                 raise _too_large(int(value))
+        _require_host(scope, hosts)
 
     def _note(self, scope: Scope, watched: _Watched, started: float) -> None:
         ended = time.perf_counter()
@@ -123,23 +138,38 @@ def address_of(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
+def _require_host(scope: Scope, hosts: list[bytes]) -> None:
+    """RFC 9112, 3.2: HTTP/1.1 has Host once, in all versions it is a name or an address. Raises Refusal."""
+    if len(hosts) > 1 or (not hosts and scope["http_version"] == "1.1"):
+        raise Refusal(400, "InvalidRequest", f"Host: is there {len(hosts)} times, once is allowed")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise Refusal(400, "InvalidRequest", "Host: has characters that no host name has")
+
+
 def _too_large(size: int) -> Refusal:
     return Refusal(
-        413, "PayloadTooLarge", f"body: has {size} bytes, at most {COMMAND_BYTES} are allowed"
+        _TOO_LARGE,
+        "PayloadTooLarge",
+        f"body: has {size} bytes, at most {COMMAND_BYTES} are allowed",
     )
 
 
 class _Watched:
-    """A `send` that remembers the status, and when the answer began."""
+    """A `send` that remembers the status, and when the answer began; `is_pest` says whether a 413 may wait."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, is_pest: Callable[[], bool]) -> None:
         self._send = send
+        self._is_pest = is_pest
         self.status: int | None = None
         self.began: float | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            # A pause that is meant is no time that the work took.
             self.status, self.began = message["status"], time.perf_counter()
+            if self.status == _TOO_LARGE and self._is_pest():
+                # Nothing is read meanwhile, beyond what is on its way.
+                await asyncio.sleep(LARGE_PAUSE_SECONDS)
             if self.status in _HALF_READ and (b"connection", b"close") not in message["headers"]:
                 # What is still on its way would have to be read before the next request.
                 message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}

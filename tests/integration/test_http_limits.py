@@ -116,6 +116,54 @@ async def test_a_body_has_a_size(door: httpx.AsyncClient) -> None:
     assert fits.json() == {"bytes": COMMAND_BYTES}
 
 
+async def test_who_sends_too_large_bodies_again_and_again_waits_for_the_answer(
+    door: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five are refused at once, one after them is refused late; others, and small ones, are not held up."""
+    told = _POST + b"Content-Length: %d\r\n\r\n" % 2**30
+    monkeypatch.setattr("broker.http.edge.LARGE_PAUSE_SECONDS", 3600.0)
+    for _ in range(5):
+        assert (await said(door, told)).startswith(b"HTTP/1.1 413 ")
+    pause = 0.5
+    monkeypatch.setattr("broker.http.edge.LARGE_PAUSE_SECONDS", pause)
+    began = asyncio.get_running_loop().time()
+    late = asyncio.create_task(said(door, told))
+    assert (await door.post("/read", content=b"{}")).is_success
+    assert (await late).startswith(b"HTTP/1.1 413 ")
+    assert asyncio.get_running_loop().time() - began >= pause
+
+
+async def test_a_body_in_crumbs_is_there_in_the_end(door: httpx.AsyncClient) -> None:
+    """Handed on whole or in large parts, told or chunked: nothing of it is lost."""
+    close = b"Connection: close\r\n"
+    crumbs = [b"Content-Length: 9\r\n\r\n", b"abc", b"d", b"efghi"]
+    assert b'{"bytes":9}' in (await said(door, _POST + close, *crumbs)).replace(b" ", b"")
+    chunked = [b"Transfer-Encoding: chunked\r\n\r\n", *parts_of(COMMAND_BYTES // 2), b"0\r\n\r\n"]
+    answer = (await said(door, _POST + close, *chunked)).replace(b" ", b"")
+    assert b'{"bytes":%d}' % (COMMAND_BYTES // 2) in answer
+
+
+@pytest.mark.parametrize(
+    ("version", "hosts", "status"),
+    [
+        (b"1.1", b"", b"400"),
+        (b"1.1", b"Host: a\r\nHost: a\r\n", b"400"),
+        (b"1.1", b"Host: a/b\r\n", b"400"),
+        (b"1.1", b"Host: [::1]:8000\r\n", b"200"),
+        (b"1.1", b"Host:\r\n", b"200"),
+        (b"1.0", b"", b"200"),
+    ],
+)
+async def test_a_request_says_whom_it_is_for(
+    door: httpx.AsyncClient, version: bytes, hosts: bytes, status: bytes
+) -> None:
+    """RFC 9112, 3.2: Host is there once, but for HTTP/1.0, and can be one."""
+    head = b"POST /read HTTP/%b\r\n%bConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    answer = await said(door, head % (version, hosts))
+    assert answer.startswith(b"HTTP/1.1 %b " % status)
+    assert (b"Host: " in answer) == (status == b"400")
+
+
 @pytest.mark.usefixtures("_hasty")
 async def test_a_body_has_a_time(door: httpx.AsyncClient) -> None:
     """408 for one that does not come."""
