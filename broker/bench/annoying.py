@@ -3,7 +3,8 @@
 Half of those that hold never finish their headers, half never finish a body; each sends a byte a second and comes
 again at once when it is hung up on. The one beside them sends a body of 10^9 bytes as fast as it is taken, in turn with
 its length said before and in chunks; refused, it begins anew. A process of its own: python -m broker.bench.annoying,
-with port, token and how many in the environment. Ended, it says in a line of JSON what became of them.
+with port, token and how many in the environment. Ended, it says in a line of JSON what became of them. It runs at the
+lowest priority: elsewhere these clients would be other machines.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final
 
 from broker.embedded.ports import LOOPBACK
@@ -27,6 +29,8 @@ _PIECE: Final = b" " * 65_536
 _BYTE_SECONDS: Final = 1.0
 # Refused at once it would measure how fast one address can ask, which another limit bounds.
 _AGAIN_SECONDS: Final = 0.1
+_LOWEST: Final = 19
+_AUTOGROUP: Final = Path("/proc/self/autogroup")
 _LOST: Final = (OSError, asyncio.IncompleteReadError)
 
 
@@ -125,6 +129,7 @@ async def _until_hung_up(reader: asyncio.StreamReader) -> None:
 
 async def main() -> None:
     """Annoy until SIGTERM; `ready` is said once all that hold a connection do."""
+    _give_way()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     here = Annoyance(int(os.environ[PORT]), os.environ[TOKEN])
@@ -144,6 +149,13 @@ async def main() -> None:
             task.cancel()
     sys.stdout.write(json.dumps(here.told) + "\n")
     sys.stdout.flush()
+
+
+def _give_way() -> None:
+    os.nice(_LOWEST)
+    # Where Linux gives each session the same share, its own number is what counts.
+    with contextlib.suppress(OSError):
+        _AUTOGROUP.write_text(f"{_LOWEST}\n")
 
 
 if __name__ == "__main__":

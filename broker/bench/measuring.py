@@ -10,6 +10,7 @@ from typing import Any
 
 from broker.bench.children import LoadError
 from broker.bench.figures import difference, median, medians, spread
+from broker.bench.plan import Rounds
 from broker.bench.stage import Stage, peaks, usage
 from broker.bench.usage import forget_peaks
 from broker.cli.outcome import remark
@@ -50,17 +51,16 @@ async def _window(stage: Stage, seconds: float) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Alternated:
-    """Windows of one closed loop in turn: `without` has one more than `beside`, each of which lies between two."""
+    """Windows of one workload in rounds of four: without, beside, beside, without something else."""
 
     without: list[dict[str, Any]]
     beside: list[dict[str, Any]]
 
-    def ratios(self) -> list[float]:
-        """Each window beside it, as a multiple of the mean of its two neighbours: a steady drift cancels."""
-        rates = [run["per_s"] for run in self.without]
+    def ratios(self, value: Callable[[dict[str, Any]], float]) -> list[float]:
+        """For each round, the two windows beside as a multiple of the two without: a steady drift cancels."""
+        without, beside = ([value(run) for run in runs] for runs in (self.without, self.beside))
         return [
-            2 * run["per_s"] / (before + after)
-            for run, before, after in zip(self.beside, rates, rates[1:], strict=False)
+            sum(beside[at : at + 2]) / sum(without[at : at + 2]) for at in range(0, len(beside), 2)
         ]
 
 
@@ -68,40 +68,41 @@ async def alternating(
     stage: Stage,
     what: str,
     something: Callable[[], AbstractAsyncContextManager[None]],
+    rounds: Rounds,
     **workload: object,
 ) -> Alternated:
-    """Run a closed loop, in turn without and beside something, for the planned pairs. Raises LoadError."""
-    plan = stage.plan
-    without, beside, kept = (
-        [],
-        [],
-        [1],
-    )  # numbers of the windows that count; the first is the warm-up
+    """Have the load do something for so many rounds, in turn without and beside something else. Raises LoadError."""
+    done = Alternated([], [])
+    in_turn = []
     await stage.load.tell("start", **workload)
-    await asyncio.sleep(plan.warm_up)
-    await stage.load.tell("mark")
-    without.append(await _window(stage, plan.pair_seconds))
-    for number in range(1, plan.pairs + 1):
+    await asyncio.sleep(stage.plan.warm_up)
+    for number in range(1, rounds.count + 1):
+        first = await _fresh_window(stage, rounds.seconds)
         async with something():
-            await stage.load.tell("mark")
-            beside.append(await _window(stage, plan.pair_seconds))
-        await stage.load.tell("mark")
-        without.append(await _window(stage, plan.pair_seconds))
-        kept += [kept[-1] + 2, kept[-1] + 4]
+            beside = [await _fresh_window(stage, rounds.seconds) for _ in range(2)]
+        last = await _fresh_window(stage, rounds.seconds)
+        done.without.extend((first, last))
+        done.beside.extend(beside)
+        in_turn += [first, *beside, last]
         remark(
-            f"  {what}: pair {number} of {plan.pairs}: {beside[-1]['per_s']:,.0f} a second,"
-            f" {without[-1]['per_s']:,.0f} without"
+            f"  {what}: round {number} of {rounds.count}: {_mean(beside):,.0f} a second,"
+            f" {_mean([first, last]):,.0f} without"
         )
     told = await stage.load.tell("stop")
     check(told)
-    for run, at in zip(_in_turn(without, beside), kept, strict=True):
-        run["took_ms"] = told["windows"][at]["took_ms"]
-    return Alternated(without, beside)
+    # Between two of those that count lies one that does not.
+    for run, window in zip(in_turn, told["windows"][1::2], strict=True):
+        run["took_ms"] = window["took_ms"]
+    return done
 
 
-def _in_turn(longer: list[dict[str, Any]], shorter: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    pairs = zip(longer[1:], shorter, strict=True)
-    return [longer[0], *(run for after, between in pairs for run in (between, after))]
+async def _fresh_window(stage: Stage, seconds: float) -> dict[str, Any]:
+    await stage.load.tell("mark")
+    return await _window(stage, seconds)
+
+
+def _mean(runs: list[dict[str, Any]]) -> float:
+    return sum(float(run["per_s"]) for run in runs) / len(runs)
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:

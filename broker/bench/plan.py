@@ -6,11 +6,20 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How often something is measured in turn with and without something else: four windows of so many seconds each."""
+
+    count: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Sizes and times of a bench; times in seconds, loads as shares of what can be done at most.
 
-    pairs: how often something is measured in turn with and without something else, for pair_seconds each.
+    slow_rounds and slow_latency_rounds: how often the broker is measured with and without slow clients, at all that it
+    can do and at a share of it (slow_load); at rest for rest_seconds with and without.
 
     The URLs name running servers to use instead of starting some.
     """
@@ -36,8 +45,10 @@ class Plan:
     )
     takeover_per_second: float = 500.0
     slow_clients: int = 100
-    pairs: int = 9
-    pair_seconds: float = 5.0
+    slow_rounds: Rounds = Rounds(20, 0.75)
+    slow_load: float = 0.5
+    slow_latency_rounds: Rounds = Rounds(12, 0.6)
+    rest_seconds: float = 11.0
     database_url: str | None = None
     migration_url: str | None = None
     mqtt_url: str | None = None
@@ -53,7 +64,8 @@ QUICK: Final = replace(
     seconds=2.0,
     fanout_things=10_000,
     load_seconds=4.0,
-    pairs=6,
-    pair_seconds=1.0,
+    slow_rounds=Rounds(6, 0.5),
+    slow_latency_rounds=Rounds(6, 0.5),
+    rest_seconds=2.0,
     growth=((1_000, 1), (10_000, 1), (10_000, 100)),
 )

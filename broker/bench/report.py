@@ -156,9 +156,11 @@ _MEANING: Final = (
     "  the broker.",
     "- **Taken over**: from SIGKILL of one of two processes until its last request was answered by the other.",
     "- **Slow HTTP clients**: the same updates while 100 connections never finish their headers or their",
-    "  body, a byte a second, and one client sends 1 GB again and again, refused with 413; in windows that",
-    "  take turns with others without them, each compared with its two neighbours. All of them are one more",
-    "  process on the same cores (slow_clients below), whose CPU time is not the broker's.",
+    "  body, a byte a second, and one client sends 1 GB again and again, refused with 413; in rounds of four",
+    "  windows, without, beside, beside and without them, each round giving one ratio. Once as many updates as",
+    "  can be, once half of that by a schedule that waits for no answer. The clients are other machines' work:",
+    "  they are one more process on the same cores at the lowest priority (nice 19), whose CPU time",
+    "  (slow_clients below) is not the broker's.",
 )
 
 
@@ -167,12 +169,22 @@ def _slow_http(result: Result) -> Iterator[str]:
     part = result["parts"].get("slow_http")
     if part is None:
         return
-    rest, cost = part["at_rest_cpu"], part["broker_us"]
+    rest, cost, load = part["at_rest_cpu"], part["broker_us"], part["at_load"]
     yield ""
-    yield f"Slow HTTP clients, {len(part['ratios'])} pairs: {part['verdict']}."
-    yield f"The broker's CPU time for one update was {cost['beside']:.0f} microseconds beside them,"
-    yield f"{cost['without']:.0f} without. A broker that devices leave in peace"
+    yield f"Slow HTTP clients, {len(part['ratios'])} rounds: {part['verdict']}."
+    yield f"The broker's CPU time for one update was {cost['beside']:.1f} microseconds beside them,"
+    yield f"{cost['without']:.1f} without: {_interval(cost)} times as much. A broker that devices leave in peace"
     yield f"used {100 * rest['without']:.1f} % of a core, {100 * rest['beside']:.1f} % with all of them there."
+    yield f"At {load['asked_per_s']:,.0f} updates a second, asked whatever the answers do, these took"
+    for name, end in (("p50", " and"), ("p99", ".")):
+        took = load[f"{name}_ms"]
+        both = f"{took['beside']:.1f} ms beside them and {took['without']:.1f} without"
+        yield f"{name} {both} ({_interval(took)} times){end}"
+
+
+def _interval(compared: Result) -> str:
+    low, high = compared["ratio_interval"]
+    return f"{low:.2f} to {high:.2f}"
 
 
 def _cpu(result: Result) -> Iterator[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from broker.bench.children import LoadError
@@ -21,29 +22,53 @@ from broker.embedded.ports import free_port
 async def slow_http(stage: Stage) -> dict[str, Any]:
     """Durable updates of a broker that listens for HTTP as well, in turn alone and annoyed over HTTP.
 
-    Windows of the two take turns, so that a machine that gets slower or faster is not taken for the clients' doing;
-    `verdict` says what the pairs prove. The clients' own CPU seconds are reckoned apart: on a machine that is busy with
-    them and the load, they take what they use from everybody. Raises LoadError when the clients were not refused.
+    Once as many as it can do, once at half of that by a schedule that waits for nobody, and once at rest. Windows with
+    and without take turns, so that a machine that gets slower or faster is not taken for the clients' doing; `verdict`
+    says what the rounds prove. The clients are other machines' work: they run at the lowest priority, and their CPU
+    seconds are reckoned apart. Raises LoadError when the clients were not refused.
     """
     await stage.need_brokers(0)
     stage.http_port = free_port()
     annoyed = _Annoyed(stage)
+    plan = stage.plan
     try:
         await begin(stage)
         at_rest = await _at_rest(stage, annoyed)
-        windows = await alternating(
-            stage,
-            "slow HTTP clients",
-            annoyed.around,
-            kind="updates",
-            things=stage.devices,
-            jobs=[JOB],
-            outstanding=stage.plan.outstanding,
+        closed = told(
+            await alternating(
+                stage,
+                "slow HTTP clients",
+                annoyed.around,
+                plan.slow_rounds,
+                kind="updates",
+                things=stage.devices,
+                jobs=[JOB],
+                outstanding=plan.outstanding,
+            )
         )
+        at_load = await _at_load(stage, annoyed, plan.slow_load * closed["without_per_s"])
     finally:
         await stage.need_brokers(0)
         stage.http_port = None
-    return told(windows) | {"at_rest_cpu": at_rest, "clients": annoyed.refused()}
+    return closed | {"at_rest_cpu": at_rest, "at_load": at_load, "clients": annoyed.refused()}
+
+
+async def _at_load(stage: Stage, annoyed: _Annoyed, per_second: float) -> dict[str, Any]:
+    """How long updates take at a load that leaves room, with the clients there and without."""
+    windows = await alternating(
+        stage,
+        f"slow HTTP clients, {per_second:,.0f} updates a second asked",
+        annoyed.around,
+        stage.plan.slow_latency_rounds,
+        kind="open",
+        things=stage.devices,
+        jobs=[JOB],
+        per_second=per_second,
+        creates_per_second=0.0,
+        operator=None,
+        notified=[],
+    )
+    return {"asked_per_s": round(per_second, 1)} | told_latency(windows)
 
 
 class _Annoyed:
@@ -94,14 +119,14 @@ async def _at_rest(stage: Stage, annoyed: _Annoyed) -> dict[str, float]:
 
 async def _broker_cpu(stage: Stage) -> float:
     before = usage(stage)
-    await asyncio.sleep(stage.plan.pair_seconds)
-    return round(difference(usage(stage), before)["broker"] / stage.plan.pair_seconds, 4)
+    await asyncio.sleep(stage.plan.rest_seconds)
+    return round(difference(usage(stage), before)["broker"] / stage.plan.rest_seconds, 4)
 
 
 def told(windows: Alternated) -> dict[str, Any]:
     """What the windows come to: rates, CPU seconds, and the ratio of the two with how sure that is."""
     beside, without = summary(windows.beside), summary(windows.without)
-    ratios = windows.ratios()
+    ratios = windows.ratios(lambda run: float(run["per_s"]))
     sure = interval_of_median(ratios)
     harness = _share(windows.beside, "slow_clients")
     return beside | {
@@ -115,10 +140,42 @@ def told(windows: Alternated) -> dict[str, Any]:
         "ratios": [round(one, 3) for one in ratios],
         "clients_cpu_share": round(harness, 4),
         "broker_us": {
-            "beside": _microseconds(windows.beside),
-            "without": _microseconds(windows.without),
-        },
+            "beside": round(median(map(_microseconds, windows.beside)), 1),
+            "without": round(median(map(_microseconds, windows.without)), 1),
+        }
+        | _compared(windows, _microseconds),
         "verdict": _verdict(sure.low, sure.high, sure.confidence, harness),
+    }
+
+
+def told_latency(windows: Alternated) -> dict[str, Any]:
+    """How long updates took beside and without: medians over windows of p50 and p99, and how sure the ratio is."""
+    found: dict[str, Any] = {
+        "done_per_s": {
+            "beside": round(median(run["per_s"] for run in windows.beside), 1),
+            "without": round(median(run["per_s"] for run in windows.without), 1),
+        }
+    }
+    for name in ("p50", "p99"):
+        took = partial(_took, name)
+        found[f"{name}_ms"] = {
+            "beside": round(median(map(took, windows.beside)), 2),
+            "without": round(median(map(took, windows.without)), 2),
+        } | _compared(windows, took)
+    return found
+
+
+def _took(name: str, run: dict[str, Any]) -> float:
+    return float(run["took_ms"][name])
+
+
+def _compared(windows: Alternated, value: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+    """The ratio of a value beside to that without: the median of the rounds, and between what it lies."""
+    ratios = windows.ratios(value)
+    sure = interval_of_median(ratios)
+    return {
+        "ratio": round(median(ratios), 3),
+        "ratio_interval": [round(sure.low, 3), round(sure.high, 3)],
     }
 
 
@@ -141,8 +198,6 @@ def _share(runs: list[dict[str, Any]], name: str) -> float:
     return spent.get(name, 0.0) / total if total else 0.0
 
 
-def _microseconds(runs: list[dict[str, Any]]) -> float:
+def _microseconds(run: dict[str, Any]) -> float:
     """The broker's CPU time for one request."""
-    return round(
-        median(1e6 * run["cpu_s"]["broker"] / (run["per_s"] * run["seconds"]) for run in runs), 1
-    )
+    return float(1e6 * run["cpu_s"]["broker"] / (run["per_s"] * run["seconds"]))

@@ -29,7 +29,7 @@ from broker.bench.measuring import Alternated
 from broker.bench.packets import Template, member, token_in, token_of
 from broker.bench.run import PARTS
 from broker.bench.schedule import Schedule, arrivals
-from broker.bench.slow_http import told
+from broker.bench.slow_http import told, told_latency
 from broker.cli.bench import bench
 from broker.mqtt.codec import PublishPacket, encode_publish, read_packets
 from tests.helpers import eventually
@@ -172,7 +172,12 @@ def test_updates_beside_slow_http_clients_are_told_with_what_they_are_compared_t
         "ratios": [0.95, 0.97, 0.99],
         "verdict": "no difference shown",
         "at_rest_cpu": {"without": 0.01, "beside": 0.02},
-        "broker_us": {"beside": 81.0, "without": 80.0},
+        "broker_us": {"beside": 81.0, "without": 80.0, "ratio_interval": [1.0, 1.02]},
+        "at_load": {
+            "asked_per_s": 4350.0,
+            "p50_ms": {"beside": 9.1, "without": 9.0, "ratio_interval": [0.98, 1.03]},
+            "p99_ms": {"beside": 31.0, "without": 30.0, "ratio_interval": [0.9, 1.1]},
+        },
     }
     measured = {
         **RESULT,
@@ -184,8 +189,11 @@ def test_updates_beside_slow_http_clients_are_told_with_what_they_are_compared_t
     again = "`jobbroker bench --quick --only slow_http`"
     assert f"| updates a second beside slow HTTP clients | 8,700 | {again} |" in page
     assert f"(where its median lies) | 0.97 (0.95 to 0.99) | {again} |" in page
-    assert "Slow HTTP clients, 3 pairs: no difference shown." in page
+    assert "Slow HTTP clients, 3 rounds: no difference shown." in page
     assert "used 1.0 % of a core, 2.0 % with all of them there." in page
+    assert "81.0 microseconds beside them,\n80.0 without: 1.00 to 1.02 times as much." in page
+    assert "At 4,350 updates a second" in page
+    assert "p50 9.1 ms beside them and 9.0 without (0.98 to 1.03 times) and" in page
     assert "| | broker | slow_clients | all | at most |" in page
 
 
@@ -205,10 +213,15 @@ def _windows(rates: list[float], clients: float = 0.0) -> list[dict[str, Any]]:
     return [{"per_s": rate, "seconds": 1.0, "cpu_s": spent} for rate in rates]
 
 
+def _rate(run: dict[str, Any]) -> float:
+    return float(run["per_s"])
+
+
 def test_a_machine_that_slows_down_steadily_is_not_taken_for_the_clients_doing() -> None:
-    """Each window beside is compared with both its neighbours, so the drift cancels."""
-    falling = Alternated(_windows([1000.0, 900.0, 800.0]), _windows([950.0, 850.0]))
-    assert falling.ratios() == [1.0, 1.0]
+    """In each round the windows beside lie between those without, so the drift cancels."""
+    falling = [1000.0, 950.0, 900.0, 850.0, 800.0, 750.0, 700.0, 650.0]
+    without, beside = ([falling[at] for at in places] for places in ((0, 3, 4, 7), (1, 2, 5, 6)))
+    assert Alternated(_windows(without), _windows(beside)).ratios(_rate) == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -219,14 +232,29 @@ def test_a_machine_that_slows_down_steadily_is_not_taken_for_the_clients_doing()
         ([930.0, 940.0, 920.0, 935.0, 925.0, 938.0], 0.2, "not slower with 97 %"),
     ],
 )
-def test_what_pairs_of_windows_prove_is_said_with_its_uncertainty(
+def test_what_rounds_of_windows_prove_is_said_with_its_uncertainty(
     beside: list[float], clients: float, said: str
 ) -> None:
     """The clients' own share of the CPU is put apart: it is the harness's, not the broker's."""
-    part = told(Alternated(_windows([1000.0] * 7), _windows(beside, clients)))
+    twice = [rate for rate in beside for _ in range(2)]
+    part = told(Alternated(_windows([1000.0] * 12), _windows(twice, clients)))
     assert said in part["verdict"]
     assert part["clients_cpu_share"] == clients / 2
     assert part["broker_us"]["without"] == 800.0
+
+
+def test_latencies_beside_and_without_are_compared_round_by_round() -> None:
+    """Medians of all windows, and where the median of the rounds' ratios lies."""
+    took = [{"per_s": 1.0, "took_ms": {"p50": 10.0, "p99": 40.0}} for _ in range(12)]
+    more = [{"per_s": 1.0, "took_ms": {"p50": 11.0, "p99": 40.0}} for _ in range(12)]
+    part = told_latency(Alternated(took, more))
+    assert part["p50_ms"] == {
+        "beside": 11.0,
+        "without": 10.0,
+        "ratio": 1.1,
+        "ratio_interval": [1.1, 1.1],
+    }
+    assert part["p99_ms"]["ratio"] == 1.0
 
 
 async def test_slow_clients_hold_on_and_a_refused_huge_body_comes_again() -> None:
