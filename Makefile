@@ -43,12 +43,15 @@ check: install ## lint, format, types, layers; the sizes as a report
 	$(BIN)/python -m pip check
 	$(BIN)/python .ci/size-report
 
+# A distribution compiles its Python with profiles; one compiled by hand mostly is not, and needs a seventh more CPU here.
+PACKAGED_PYTHONS := $(wildcard /usr/bin/python3.1[1-4])
+
 install: $(STAMP) ## the environment in .venv and the mosquitto program
 
 # The environment belongs to the pins and to pyproject.toml: it is completed again when either changed.
 $(STAMP): pyproject.toml .ci/requirements.txt .ci/ensure-mosquitto
 	@test -x $(BIN)/python || { \
-	  for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3); do \
+	  for python in $(or $(PYTHON),$(PACKAGED_PYTHONS) python3.13 python3.12 python3.11 python3.14 python3); do \
 	    "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
 	      && exec "$$python" -m venv $(VENV); \
 	  done; \
