@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from handlers import approvals, reach, stages
 from handlers.context import Context, Outcome, not_found
 from handlers.holds import lock_live
-from handlers.jobs import require_targets
+from handlers.job_targets import require_targets
 from schema.arns import parse_target
 from schema.errors import Code, Rejected
 from schema.lifecycle import JobStatus

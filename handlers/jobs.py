@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from handlers import approvals, job_documents, reach, stages, store, tagging
 from handlers.context import Context, Outcome, told_of
-from handlers.rollouts import freeze_snapshot, roll_out, roll_out_chunk
+from handlers.job_targets import AT_ONCE, Found, Locked, look, require_none
+from handlers.rollouts import freeze_snapshot, make_executions, roll_out_chunk
 from handlers.schedules import AT_WORK, Begun, standing
-from schema.arns import Home, Target, parse_target
+from schema.arns import Home, Target
 from schema.commands import CreateJob, CreateSeedJob
 from schema.decode import fingerprint
 from schema.errors import Code, Rejected
 from schema.fields import compact_json
-from schema.lifecycle import JobStatus
+from schema.lifecycle import JobStatus, queued
 from schema.rollout import RolloutConfig
 from schema.sql import queries
 from schema.tags import Resource
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
     from schema.retries import RetryConfig
     from schema.stages import Stage
 
-# So many executions are made while the operator waits; more of them become background work.
-AT_ONCE: Final = 500
-# A redelivery follows the reconnection; a like command later than this is meant as another one.
-REDELIVERED_WITHIN: Final = timedelta(minutes=15)
-_NAMED: Final = 5
 _SQL = queries("jobs")
 MAKE_JOB_ID: Final = _SQL["make_job_id"]
 FIND_JOB: Final = _SQL["find_job"]
@@ -64,21 +60,12 @@ class NewJob:
     document_type: str | None = None
     document_params: str | None = None
     presigned_urls: str = "{}"
+    locked: Locked | None = None
 
     @property
-    def begins_with(self) -> tuple[str, ...]:
-        """The things of a job that is for named ones only and for all of them at once: none of them has to wait."""
-        things = tuple(one.name for one in self.targets if one.kind == "thing")
-        later = self.begun.holds or self.rollout or self.stages
-        return () if later or not len(self.targets) == len(things) <= AT_ONCE else things
-
-
-class Found(NamedTuple):
-    """What there is before a job is created: the same one perhaps, and which of its targets do not exist."""
-
-    existing: asyncpg.Record | None
-    targets: tuple[Target, ...]
-    missing: tuple[Target, ...] = ()
+    def begins_with(self) -> Locked | None:
+        """The things of a job that is told to all of them at once, when they are locked: nobody has to be put away."""
+        return None if self.begun.holds or self.rollout or self.stages else self.locked
 
 
 async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Outcome:
@@ -93,7 +80,7 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     continuous = isinstance(command, CreateJob) and command.target_selection == "CONTINUOUS"
     if continuous:
         await reach.whole_fleet(context.connection, context.tenant_id)
-    found = await look(context, command, digest)
+    found = await look(context, command, digest, lock=True)
     if found.existing is not None:
         return again(context, found.existing, digest)
     job = await checked(context, command, digest, found)
@@ -106,8 +93,9 @@ async def create_job(context: Context, command: CreateJob | CreateSeedJob) -> Ou
     if job.approvals:
         await approvals.ask(context, job_id, job.approvals)
     held = bool(job.begun.holds)
-    if job.begins_with:
-        total, told = len(job.begins_with), await _begin_with(context, job_id, job)
+    if job.begins_with is not None:
+        total = len(job.begins_with.things)
+        told = await _begin_with(context, job_id, job.begins_with, job.priority)
     else:
         total = await _freeze(context, job_id, job)
         paced = bool(job.rollout or job.stages)
@@ -148,43 +136,9 @@ async def checked(
     context: Context, command: CreateJob | CreateSeedJob, digest: bytes, found: Found
 ) -> NewJob:
     """The job that a command asks for, held against all that is known before it is written; raises like create_job."""
-    _require_none(found.missing)
-    return await _new_job(context, command, found.targets, digest=digest)
-
-
-async def look(context: Context, command: CreateJob | CreateSeedJob, digest: bytes) -> Found:
-    """What there is of the job this command asks for: by its id, or by what a redelivered one without any id says.
-
-    Such a one has no other mark: it is taken for the same operator's job of the same content, if that is not old.
-    """
-    targets = _targets(context.home, command)
-    if command.job_id is None and context.duplicate and command.client_token is None:
-        recent = (context.tenant_id, context.actor, digest, REDELIVERED_WITHIN)
-        row = await context.connection.fetchrow(_SQL["find_recent_job"], *recent)
-        if row is not None:
-            return Found(row, targets)
-    return await _look(context, command.job_id, targets)
-
-
-async def _look(context: Context, job_id: str | None, targets: tuple[Target, ...]) -> Found:
-    row = await context.connection.fetchrow(
-        _SQL["look_before_create"],
-        context.tenant_id,
-        job_id,
-        [target.kind for target in targets],
-        [target.name for target in targets],
-    )
-    assert row is not None  # noqa: S101 - it has one, of nulls when there is no job
-    missing = tuple(targets[int(place) - 1] for place in row["missing"])
-    return Found(None if row["job_id"] is None else row, targets, missing)
-
-
-def _targets(home: Home, command: CreateJob | CreateSeedJob) -> tuple[Target, ...]:
-    if isinstance(command, CreateSeedJob):
-        return (_seed_target(home, command),)
-    # Two ARNs of one thing, of different accounts say, are one target.
-    found = {(one.kind, one.name): one for one in map(parse_target, command.targets)}
-    return tuple(found.values())
+    require_none(found.missing)
+    job = await _new_job(context, command, found.targets, digest=digest)
+    return replace(job, locked=found.locked)
 
 
 async def _new_job(
@@ -248,14 +202,6 @@ def usual_rate(context: Context, config: RolloutConfig | None) -> RolloutConfig 
     return None if found == RolloutConfig() else found
 
 
-def _seed_target(home: Home, command: CreateSeedJob) -> Target:
-    if command.target_device_id is not None:
-        return home.target("thing", command.target_device_id)
-    if command.target_group_id is not None:
-        return home.target("thinggroup", command.target_group_id)
-    return home.target("all", "*")
-
-
 def again(context: Context, existing: asyncpg.Record, digest: bytes) -> Outcome:
     """The answer to a repeated create, as the job is now."""
     job_id = existing["job_id"]
@@ -291,20 +237,6 @@ def _body(
         "execution_count": total,
     }
     return body if description is None else {**body, "description": description}
-
-
-async def require_targets(context: Context, targets: tuple[Target, ...]) -> None:
-    """Pass when all targets exist. Raises Rejected (ResourceNotFound) naming those that do not."""
-    _require_none((await _look(context, None, targets)).missing)
-
-
-def _require_none(missing: tuple[Target, ...]) -> None:
-    if not missing:
-        return
-    named = ", ".join(f"{one.kind} {one.name!r}" for one in missing[:_NAMED])
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    verb = "does" if len(missing) == 1 else "do"
-    raise Rejected(Code.RESOURCE_NOT_FOUND, f"targets: {named}{more} {verb} not exist")
 
 
 async def _insert(context: Context, job_id: str, job: NewJob) -> None:
@@ -343,20 +275,17 @@ async def _insert(context: Context, job_id: str, job: NewJob) -> None:
         job.begun.due_at,
         job.priority,
         job.exclusive,
-        len(job.begins_with),
+        0 if job.begins_with is None else len(job.begins_with.things),
     )
 
 
-async def _begin_with(context: Context, job_id: str, job: NewJob) -> tuple[Told, ...]:
-    """Make the executions of a job that begins with all its things."""
+async def _begin_with(
+    context: Context, job_id: str, locked: Locked, priority: int
+) -> tuple[Told, ...]:
+    wanted = [queued(name, job_id, locked.now, priority=priority) for name in locked.things]
     return told_of(
-        await roll_out(
-            context.connection,
-            context.tenant_id,
-            job_id,
-            job.begins_with,
-            priority=job.priority,
-            slot=context.slot,
+        await make_executions(
+            context.connection, context.tenant_id, wanted, now=locked.now, slot=context.slot
         )
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from handlers import jobs
 from handlers.context import Context, Outcome
 from handlers.holds import Hold
+from handlers.job_targets import look
 from handlers.stages import seed_of
 from schema import placeholders
 from schema.commands import CreateJob, CreateSeedJob
@@ -43,7 +44,7 @@ async def preview_job(context: Context, command: CreateJob | CreateSeedJob) -> O
     when the id is taken by a job of other content.
     """
     digest = jobs.digest_of(command)
-    found = await jobs.look(context, command, digest)
+    found = await look(context, command, digest)
     if found.existing is not None:
         jobs.again(context, found.existing, digest)
     job = await jobs.checked(context, command, digest, found)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from handlers import approvals, store
 from handlers.context import Context, Outcome, told_of
-from handlers.jobs import REDELIVERED_WITHIN
+from handlers.job_targets import REDELIVERED_WITHIN
 from handlers.rollouts import CHUNK
 from handlers.schedules import AT_WORK
 from schema.decode import fingerprint

@@ -18,7 +18,7 @@ from schema.rollout import Pace, RolloutConfig, current_rate, due, grant, start
 from schema.sql import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     import asyncpg
 
@@ -72,21 +72,6 @@ async def roll_out_chunk(
         connection, tenant_id, job_id, _names(row), slot=slot, nobody_hears=nobody_hears
     )
     return told
-
-
-async def roll_out(
-    connection: Connection,
-    tenant_id: str,
-    job_id: str,
-    names: Iterable[str],
-    *,
-    priority: int,
-    slot: int | None,
-) -> Told | None:
-    """Make QUEUED executions of a job that was made in this transaction, for those of the things that still exist."""
-    things, now = await store.lock_things(connection, tenant_id, names)
-    wanted = [queued(name, job_id, now, priority=priority) for name in sorted(things)]
-    return await _make(connection, tenant_id, wanted, now=now, slot=slot) if wanted else None
 
 
 def _names(row: asyncpg.Record | None) -> Names:
@@ -159,7 +144,7 @@ async def _queue(
     wanted, now = await _lock_wanted(connection, tenant_id, job_id, these, job)
     told = None
     if wanted:
-        told = await _make(
+        told = await make_executions(
             connection, tenant_id, wanted, now=now, slot=slot, nobody_hears=nobody_hears
         )
     if these.stage and not these.retry:
@@ -170,7 +155,7 @@ async def _queue(
     return len(wanted), told
 
 
-async def _make(
+async def make_executions(
     connection: Connection,
     tenant_id: str,
     wanted: Sequence[Execution],
@@ -179,7 +164,7 @@ async def _make(
     slot: int | None,
     nobody_hears: NobodyHears = never,
 ) -> Told | None:
-    """Add executions to the queues of their things, which are locked."""
+    """Add QUEUED executions of a job to the queues of their things, which are locked since before `now`."""
     heads = dict.fromkeys([one.thing_name for one in wanted], 1)
     loaded = await store.load_queues(connection, tenant_id, heads, heads=heads)
     return await store.save(

@@ -55,6 +55,7 @@ async def require_groups(context: Context, stages: Sequence[Stage]) -> None:
         None,
         ["thinggroup"] * len(named),
         [name for _, name in named],
+        None,
     )
     assert row is not None  # noqa: S101 - it has one, of nulls when there is no job
     if row["missing"]:

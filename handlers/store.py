@@ -223,7 +223,7 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
     if counted.judged:
         told += await abort(connection, tenant_id, counted.judged, now=now)
     if counted.over:
-        told += await complete_jobs(connection, tenant_id, counted.over, now=now)
+        told += await complete_jobs(connection, tenant_id, counted.over, now=now, tenant=tenant)
     return await tell(
         connection,
         tenant_id,
@@ -285,15 +285,16 @@ async def complete_jobs(
     job_ids: Iterable[str],
     *,
     now: datetime,
+    tenant: asyncpg.Record | None = None,
 ) -> list[tuple[str, str]]:
-    """Complete those of the jobs that are over; returns their events (to go into the outbox)."""
+    """Complete those of the jobs that are over; returns their events (to go into the outbox).
+
+    tenant: its row, of whoever has it.
+    """
     rows = await connection.fetch(_SQL["complete_jobs"], tenant_id, sorted(set(job_ids)), now)
-    done = [row["job_id"] for row in rows]
-    return (
-        await job_events(connection, tenant_id, done, operation="completed", now=now)
-        if done
-        else []
-    )
+    if not rows or not await _wants_job_events(connection, tenant_id, tenant):
+        return []
+    return [_job_event("completed", row, now=now, counts=dict(row)) for row in rows]
 
 
 async def job_events(
@@ -309,20 +310,34 @@ async def job_events(
 
     more: members that they have beyond AWS's.
     """
-    tenant = await connection.fetchrow(_SQL["load_tenant"], tenant_id)
-    if tenant is None or events.JOB not in tenant["events"]:
+    if not await _wants_job_events(connection, tenant_id):
         return []
     rows = await connection.fetch(_SQL["load_jobs_for_events"], tenant_id, list(job_ids))
-    return [
-        events.job_event(
-            operation,
-            {**_job_members(row), **(more or {})},
-            event_id=str(uuid.uuid4()),
-            now=now,
-            counts=dict(row) if operation == "completed" else None,
-        )
-        for row in rows
-    ]
+    return [_job_event(operation, row, now=now, more=more) for row in rows]
+
+
+async def _wants_job_events(
+    connection: Connection, tenant_id: str, tenant: asyncpg.Record | None = None
+) -> bool:
+    found = tenant or await connection.fetchrow(_SQL["load_tenant"], tenant_id)
+    return found is not None and events.JOB in found["events"]
+
+
+def _job_event(
+    operation: str,
+    row: asyncpg.Record,
+    *,
+    now: datetime,
+    counts: Mapping[str, int] | None = None,
+    more: Mapping[str, object] | None = None,
+) -> tuple[str, str]:
+    return events.job_event(
+        operation,
+        {**_job_members(row), **(more or {})},
+        event_id=str(uuid.uuid4()),
+        now=now,
+        counts=counts,
+    )
 
 
 def _job_members(row: asyncpg.Record) -> dict[str, object]:

@@ -277,6 +277,7 @@ ORDER BY j.job_id;
 
 -- name: complete_jobs
 -- Jobs that are over: rolled out, nothing owed, no live execution left. A CONTINUOUS job waits for more until its end.
+-- Returns what load_jobs_for_events says of them.
 -- params: tenant, job ids sorted, now
 WITH due AS MATERIALIZED (
     SELECT j.job_id FROM jobs j
@@ -292,7 +293,10 @@ FROM due
 JOIN job_counts c ON c.tenant_id = $1 AND c.job_id = due.job_id AND c.job_id = ANY ($2::text[])
     AND c.queued + c.in_progress = 0
 WHERE j.tenant_id = $1 AND j.job_id = due.job_id AND j.job_id = ANY ($2::text[])
-RETURNING j.job_id;
+RETURNING j.job_id, j.target_selection, j.description, j.comment, j.reason_code, j.created_at, j.updated_at, j.completed_at,
+          array(SELECT t.target_arn FROM job_targets t WHERE t.tenant_id = $1 AND t.job_id = j.job_id ORDER BY t.position)
+              AS targets,
+          c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled;
 
 -- name: load_jobs_for_events
 -- What a job event says, with the counts.

@@ -25,8 +25,9 @@ SELECT status, description FROM jobs WHERE tenant_id = $1 AND job_id = $2 FOR NO
 SELECT gen_random_uuid()::text;
 
 -- name: look_before_create
--- A job of an id, or nulls when there is none, not locked; and which targets name no thing or group, by their places.
--- params: tenant, job id or null, targets' kinds, names
+-- A job of an id, or nulls when there is none, not locked; and which targets name no thing or group, by their places. Then
+-- those things among $5 that exist, locked in name order, and the clock after that, as lock_things.
+-- params: tenant, job id or null, targets' kinds, names, things to lock sorted or null
 SELECT j.job_id, j.status, j.request_sha256, j.total_targets, j.description,
        array(SELECT w.place::text
              FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS w (kind, name, place)
@@ -34,7 +35,15 @@ SELECT j.job_id, j.status, j.request_sha256, j.total_targets, j.description,
                        SELECT FROM things t WHERE t.tenant_id = $1 AND t.thing_name = w.name OFFSET 0))
                 OR (w.kind = 'thinggroup' AND NOT EXISTS (
                        SELECT FROM thing_groups g WHERE g.tenant_id = $1 AND g.group_name = w.name OFFSET 0))
-             ORDER BY w.place) AS missing
+             ORDER BY w.place) AS missing,
+       array(SELECT found.thing_name
+             FROM unnest(string_to_array($5, E'\n')) AS wanted (thing_name)
+             CROSS JOIN LATERAL (
+                 SELECT t.thing_name FROM things t
+                 WHERE t.tenant_id = $1 AND t.thing_name = wanted.thing_name
+                 FOR NO KEY UPDATE
+             ) found) AS thing_names,
+       clock_timestamp() AS now
 FROM (SELECT) AS one
 LEFT JOIN jobs j ON j.tenant_id = $1 AND j.job_id = $2;
 
