@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -58,6 +59,7 @@ class Broker:
         self._telling_again = TellingAgain(pool, slot)
         self._documents = Documents(settings.document_cache_bytes, signer=store_of(settings))
         self._filters = subscriptions(settings.mqtt_topics)
+        self._outside = replace(outside_of(settings), documents=self._documents)
         self._audience = Audience(settings.mqtt_topics)
         self._metrics = Metrics()
         self._tracing = _tracing_of(settings)
@@ -87,7 +89,7 @@ class Broker:
             mode=settings.mqtt_topics,
             slot=slot.number,
             tell=self.notifier.tell,
-            outside=outside_of(settings),
+            outside=self._outside,
             largest=lambda: self.link.largest_packet,
             metrics=self._metrics,
             tracing=self._tracing,
@@ -203,7 +205,7 @@ class Broker:
             documents=self._documents,
             slot=self._slot.number,
             tell=self.notifier.tell,
-            outside=outside_of(settings),
+            outside=self._outside,
             nobody_hears=self._audience.nobody_hears,
             metrics=self._metrics,
             streams=self.streams,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from handlers.database import Connection
+    from handlers.documents import Documents
     from handlers.store import Told
     from schema.access_keys import AccessKeys
     from schema.arns import Home
@@ -36,7 +37,7 @@ class Outside:
     signer signs the URLs in documents. read_source gives the document at a documentSource, or raises Rejected; it is
     awaited while no transaction is open. sealer seals the secrets that are stored; access_keys makes the access key of
     a token that is given out; stack_hosts are whom keys of The Things Stack may be shown. per_minute is
-    the rate of jobs that have none of their own; None: no limit.
+    the rate of jobs that have none of their own; None: no limit. documents keeps those of new jobs at hand.
     """
 
     signer: Signer | None = None
@@ -45,6 +46,7 @@ class Outside:
     access_keys: AccessKeys | None = None
     stack_hosts: StackHosts = field(default_factory=lambda: StackHosts(()))
     per_minute: int | None = None
+    documents: Documents | None = None
 
 
 NOTHING: Final = Outside()
@@ -66,7 +68,7 @@ class Context:
     signer signs the URLs in documents; source is the document at the command's documentSource, once it was read.
     per_minute is the rate of a new job that has none; required_approvals is how many each of the tenant's jobs needs.
     sealer seals the secrets that are stored; access_keys makes access keys of tokens; stack_hosts are whom keys of The
-    Things Stack may be shown.
+    Things Stack may be shown. documents keeps those of new jobs at hand.
     """
 
     connection: Connection
@@ -84,6 +86,7 @@ class Context:
     sealer: Sealer = field(default_factory=NoSealer)
     access_keys: AccessKeys | None = None
     stack_hosts: StackHosts = field(default_factory=lambda: StackHosts(()))
+    documents: Documents | None = None
 
     def access_key(self, token: str) -> dict[str, str]:
         """The access key that a new token also is, to be shown with it: nothing where none are set up."""

@@ -116,6 +116,12 @@ class Documents:
         attributes = await _attributes(connection, tenant_id, things) if things else {}
         return Texts(found, attributes, signer=self._signer, now=now)
 
+    def know(self, uid: int, text: str) -> None:
+        """Keep the document of a job that is being created, which devices are given as it is."""
+        self._kept[uid] = text
+        self._held += len(text)
+        self._shrink()
+
     def _is_old(self, uid: int, now: datetime) -> bool:
         """How long URLs are good may be changed while the job lives, by another process too."""
         return not isinstance(self._kept[uid], str) and now - self._read_at[uid] > _GOOD_FOR
@@ -128,6 +134,9 @@ class Documents:
             return
         self._kept[uid] = kept
         self._held += _size(kept)
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self._held > self._most and self._kept:
             old, gone = self._kept.popitem(last=False)
             self._read_at.pop(old, None)

@@ -241,7 +241,7 @@ def _body(
 
 async def _insert(context: Context, job_id: str, job: NewJob) -> None:
     seed = job.targets[0] if job.dialect == "seed" else None
-    await context.connection.execute(
+    uid = await context.connection.fetchval(
         _SQL["insert_job"],
         context.tenant_id,
         job_id,
@@ -277,6 +277,8 @@ async def _insert(context: Context, job_id: str, job: NewJob) -> None:
         job.exclusive,
         0 if job.begins_with is None else len(job.begins_with.things),
     )
+    if job.document.plain and context.documents is not None:
+        context.documents.know(uid, job.document.text)
 
 
 async def _begin_with(

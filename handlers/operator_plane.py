@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from handlers.database import Connection, Pool
+    from handlers.documents import Documents
     from handlers.store import Told
     from schema.access_keys import AccessKeys
     from schema.presign import Signer
@@ -138,6 +139,7 @@ class _With(NamedTuple):
     source: str | None = None
     access_keys: AccessKeys | None = None
     per_minute: int | None = None
+    documents: Documents | None = None
 
 
 async def execute(
@@ -165,6 +167,7 @@ async def execute(
         outside.stack_hosts,
         access_keys=outside.access_keys,
         per_minute=outside.per_minute,
+        documents=outside.documents,
     )
     for _ in range(_ATTEMPTS):
         try:

@@ -48,7 +48,7 @@ FROM (SELECT) AS one
 LEFT JOIN jobs j ON j.tenant_id = $1 AND j.job_id = $2;
 
 -- name: insert_job
--- A job with its counters and its targets.
+-- A job with its counters and its targets; gives the number of this incarnation of it.
 -- params: tenant, job id, dialect, document, document_type, document_params, target_device_id, target_group_id,
 -- target_all, description, in-progress timeout, expires_at, request digest, created_by, now, target kinds, names, ARNs,
 -- document: plain, parameters, source, template ARN, presigned URLs; configurations or nulls: rollout, abort, retry,
@@ -61,13 +61,15 @@ WITH job AS (
                       retry_config, scheduling_config, status, holds, schedule_due_at, priority, is_exclusive, total_targets)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $19, $20, $21, $22, $23, $24, $25,
             $26, $27, $28, $29, $30, $31, $32, $33)
-    RETURNING tenant_id, job_id
+    RETURNING tenant_id, job_id, job_uid
 ), counts AS (
     INSERT INTO job_counts (tenant_id, job_id, has_abort) SELECT tenant_id, job_id, $25::text IS NOT NULL FROM job
+), targets AS (
+    INSERT INTO job_targets (tenant_id, job_id, position, target_kind, target_name, target_arn)
+    SELECT job.tenant_id, job.job_id, t.position, t.kind, t.name, t.arn
+    FROM job, unnest($16::text[], $17::text[], $18::text[]) WITH ORDINALITY AS t (kind, name, arn, position)
 )
-INSERT INTO job_targets (tenant_id, job_id, position, target_kind, target_name, target_arn)
-SELECT job.tenant_id, job.job_id, t.position, t.kind, t.name, t.arn
-FROM job, unnest($16::text[], $17::text[], $18::text[]) WITH ORDINALITY AS t (kind, name, arn, position);
+SELECT job_uid FROM job;
 
 -- name: freeze_snapshot
 -- The things a job's targets reach now, each once, child groups included, put away in chunks; returns how many.
