@@ -16,6 +16,7 @@ import structlog
 from broker.causes import Cause, Causes
 from broker.metrics import Metrics
 from broker.mqtt.link import Link, LinkClosedError, Outbound
+from broker.service import every
 from handlers import outbox
 from handlers.database import TRANSIENT, Pool
 from handlers.documents import Documents
@@ -30,6 +31,7 @@ _MOST_HELD = 50_000
 _MOST_AT_ONCE = 4_000
 _MOST_SENT = 64  # rows told and not yet forgotten
 _FORGET_SECONDS = 0.05  # so long they wait to be forgotten together: what is to be told comes first
+_LOOK_SECONDS = 60.0  # so often they are looked for although nobody said that there are some
 _RETRY_SECONDS = 0.5
 
 
@@ -59,7 +61,7 @@ class Notifier:
         self._causes = Causes()
         self._forgetting = asyncio.Lock()
         self._forget_timer: asyncio.TimerHandle | None = None
-        self._forget_now = False
+        self._forgettable = asyncio.Event()
         self._losses = 0  # how often the MQTT server may have lost what it had acknowledged
         self._most_rows = (
             _MOST_AT_ONCE  # in one batch; fewer after a failure, to find the row to blame
@@ -129,6 +131,15 @@ class Notifier:
 
     async def run(self) -> None:
         """Send until cancelled. Failures of the database are waited out; nothing is forgotten unsent."""
+        async with asyncio.TaskGroup() as group:
+            # Beside the sending: what is to be told waits for nothing.
+            forgetting = group.create_task(
+                every("forget", self._forget_told, seconds=_LOOK_SECONDS, wake=self._forgettable)
+            )
+            await self._send_all()
+            forgetting.cancel()
+
+    async def _send_all(self) -> None:
         while True:
             await self.wake.wait()
             self.wake.clear()
@@ -154,7 +165,7 @@ class Notifier:
             await self._reload()
         batch = self._next_batch()
         if not batch:
-            await self._forget_soon()
+            self._forget_soon()
             return False
         losses = self._losses
         try:
@@ -223,20 +234,20 @@ class Notifier:
             self._alone = said.takings if again is None else None
             told = [Told(tenant, 0, tuple(again), tuple(again))] if again else []
 
-    async def _forget_soon(self) -> None:
-        if self._forget_now:
-            await self._forget()
-        elif self._sent and self._forget_timer is None:
+    def _forget_soon(self) -> None:
+        if self._sent and self._forget_timer is None:
             loop = asyncio.get_running_loop()
             self._forget_timer = loop.call_later(_FORGET_SECONDS, self._time_to_forget)
 
     def _time_to_forget(self) -> None:
         self._forget_timer = None
-        self._forget_now = True
-        self.wake.set()
+        self._forgettable.set()
+
+    async def _forget_told(self) -> bool:
+        await self._forget()
+        return False
 
     async def _forget(self) -> None:
-        self._forget_now = False
         async with self._forgetting:
             if self._sent:
                 done, self._sent = self._sent, []
@@ -251,12 +262,15 @@ class Notifier:
     async def _reload(self) -> None:
         self._behind = False
         after = 0
-        while self._weight < _MOST_HELD:
-            found = await outbox.load(self._pool, slot=self._slot, after=after)
-            self.tell(found)
-            if not found:
-                return
-            after = found[-1].outbox_id
+        async with (
+            self._forgetting
+        ):  # what is being forgotten is still there, and would be told once more
+            while self._weight < _MOST_HELD:
+                found = await outbox.load(self._pool, slot=self._slot, after=after)
+                self.tell(found)
+                if not found:
+                    return
+                after = found[-1].outbox_id
         self._behind = True
 
 
