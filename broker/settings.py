@@ -151,6 +151,13 @@ class LocalSettings(BaseSettings):
     console_read_only: bool = Field(
         default=False, description="true: the console sends no command that changes anything"
     )
+    console_niceness: int = Field(
+        10,
+        ge=0,
+        le=19,
+        description="how far the console stands back where the cores are all in use: 0 for not at all,"
+        " 19 for behind everybody",
+    )
     console_oidc_issuer: str | None = Field(
         None,
         description="the OpenID issuer that the console offers to sign in at; the API takes its tokens by OIDC_ISSUER;"

@@ -52,6 +52,7 @@ class _Feed:
     rows: deque[Row] = field(default_factory=deque)
     events: int = 0
     followers: int = 0
+    of_all: int = 0  # of them those who want each live event
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     reading: asyncio.Task[None] | None = None
@@ -115,14 +116,21 @@ class Streams:
         return False
 
     async def follow(
-        self, tenant: str, since: Position | None = None, *, beat: float = 15.0
+        self,
+        tenant: str,
+        since: Position | None = None,
+        *,
+        all_live: bool = True,
+        beat: float = 15.0,
     ) -> AsyncGenerator[Step, None]:
         """What happens in a tenant from now on, or since a position; a Step without events at first and each `beat` s.
 
-        Ends when the process does. Raises the database's errors.
+        all_live: whether each live event is wanted; others may want it, and then all are there. Ends when the process
+        does. Raises the database's errors.
         """
-        floor, present = await streams.follow(self._pool, tenant)
+        floor, present = await streams.follow(self._pool, tenant, all_live=all_live)
         feed = self._join(tenant, present, floor)
+        feed.of_all += all_live
         try:
             lost = since is not None and not floor < since.row <= present.row
             position = present if since is None else Position(floor + 1) if lost else since
@@ -132,6 +140,7 @@ class Streams:
                 position = step.position
                 yield step
         finally:
+            feed.of_all -= all_live
             self._leave(feed)
 
     async def _next(self, feed: _Feed, position: Position, beat: float) -> Step:
@@ -185,7 +194,7 @@ class Streams:
     async def _read(self, feed: _Feed) -> bool:
         now = asyncio.get_running_loop().time()
         if now >= feed.renew_at:
-            await streams.follow(self._pool, feed.tenant)
+            await streams.follow(self._pool, feed.tenant, all_live=feed.of_all > 0)
             feed.renew_at = now + _RENEW_SECONDS
         found = await streams.read(self._pool, feed.tenant, feed.end, most=_ROWS_AT_ONCE)
         feed.take(found)

@@ -34,23 +34,23 @@ class Read:
     floor: int
 
 
-async def follow(pool: Pool, tenant_id: str) -> tuple[int, Position]:
+async def follow(pool: Pool, tenant_id: str, *, all_live: bool = True) -> tuple[int, Position]:
     """Have the tenant's events written from now on, for KEPT; returns the floor, and where the present is.
 
-    To be called again while somebody follows.
+    all_live: live events are wanted each, not just some. To be called again while somebody follows.
     """
     async with pool.acquire() as connection, tenant_transaction(connection, tenant_id):
-        row = await connection.fetchrow(_SQL["follow"], tenant_id, KEPT)
+        row = await connection.fetchrow(_SQL["follow"], tenant_id, KEPT, all_live)
         await connection.execute(_SQL["announce_follow"])
     assert row is not None  # noqa: S101 - an INSERT that returns
     return row["floor_id"], Position(max(row["newest"] or 0, row["floor_id"]) + 1)
 
 
-async def followed(pool: Pool) -> frozenset[str]:
-    """The tenants that somebody follows, or did so lately."""
+async def followed(pool: Pool) -> dict[str, bool]:
+    """The tenants that somebody follows, or did so lately; for each whether all live events are wanted."""
     async with pool.acquire() as connection:
         rows = await connection.fetch(_SQL["find_followed"])
-    return frozenset(row["tenant_id"] for row in rows)
+    return {row["tenant_id"]: row["all_live"] for row in rows}
 
 
 async def keep(connection: Connection, tenant_id: str, messages: Sequence[tuple[str, str]]) -> None:

@@ -100,10 +100,10 @@ def execution_events(
     """The events of these changes that the tenant wants, as (topic without tenant, payload).
 
     wanted: the switches that are on. first_id: 128 random bits; event ids count on from it, which is as unique as one
-    random number each and costs a tenth. nobody_hears: asked of each topic of a live event.
+    random number each and costs a tenth. nobody_hears: asked of the topic of each live event, until it says so.
     """
     told = []
-    quiet: dict[tuple[str, str], bool] = {}
+    quiet: set[tuple[str, str]] = set()
     for number, change in enumerate(changes):
         operation, switch = events.execution_operation(change.before, change.after)
         if switch not in wanted:
@@ -111,9 +111,10 @@ def execution_events(
         execution = about(change)
         if switch in events.LIVE:
             about_what = (execution.job_id, operation)
-            if about_what not in quiet:
-                quiet[about_what] = nobody_hears(events.execution_topic(*about_what))
-            if quiet[about_what]:
+            if about_what in quiet:
+                continue
+            if nobody_hears(events.execution_topic(*about_what)):
+                quiet.add(about_what)
                 continue
         told.append(
             events.execution_event(

@@ -430,11 +430,12 @@ CREATE TABLE told_executions (
 );
 
 -- Who follows a tenant's events over HTTP, and until when what happens is kept in recent_events for them.
--- floor_id: of what came before, nothing or not all is kept.
+-- floor_id: of what came before, nothing or not all is kept. all_live_until: until when each live event is made for them.
 CREATE TABLE event_streams (
     tenant_id      text        PRIMARY KEY REFERENCES tenants ON DELETE CASCADE,
     followed_until timestamptz NOT NULL,
-    floor_id       bigint      NOT NULL
+    floor_id       bigint      NOT NULL,
+    all_live_until timestamptz NOT NULL DEFAULT '-infinity'
 );
 
 -- Events as they left the outbox, in the order of event_id; written while somebody follows, and for a while only.
@@ -744,9 +745,10 @@ CREATE FUNCTION find_access_key(low bytea, high bytea)
           AND (c.not_after IS NULL OR c.not_after > clock_timestamp())
         LIMIT 2';
 
-CREATE FUNCTION sweep_event_streams() RETURNS TABLE (tenant_id text, followed_until timestamptz)
+CREATE FUNCTION sweep_event_streams() RETURNS TABLE (tenant_id text, followed_until timestamptz, all_live boolean)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-    AS 'SELECT tenant_id, followed_until FROM event_streams WHERE followed_until > clock_timestamp()';
+    AS 'SELECT tenant_id, followed_until, all_live_until > clock_timestamp()
+        FROM event_streams WHERE followed_until > clock_timestamp()';
 
 -- For /metrics: executions by status; and since when the timers' oldest work is due, null when none is.
 CREATE FUNCTION sweep_counts()

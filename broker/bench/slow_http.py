@@ -123,12 +123,15 @@ async def _broker_cpu(stage: Stage) -> float:
     return round(difference(usage(stage), before)["broker"] / stage.plan.rest_seconds, 4)
 
 
-def told(windows: Alternated) -> dict[str, Any]:
-    """What the windows come to: rates, CPU seconds, and the ratio of the two with how sure that is."""
+def told(windows: Alternated, clients: str = "slow_clients") -> dict[str, Any]:
+    """What the windows come to: rates, CPU seconds, and the ratio of the two with how sure that is.
+
+    clients: the process that is reckoned apart, since it stands for machines elsewhere.
+    """
     beside, without = summary(windows.beside), summary(windows.without)
     ratios = windows.ratios(lambda run: float(run["per_s"]))
     sure = interval_of_median(ratios)
-    harness = _share(windows.beside, "slow_clients")
+    harness = _share(windows.beside, clients)
     return beside | {
         "without_per_s": without["per_s"],
         "without_spread": without["spread"],

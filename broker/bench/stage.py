@@ -50,6 +50,7 @@ class Stage:
 
     most_updates: what was done a second at most, once that has been measured.
     http_port: where brokers that are started from now on listen for HTTP; None for nowhere.
+    beside: further processes whose use is counted, by what they are.
     """
 
     plan: Plan
@@ -65,6 +66,7 @@ class Stage:
     answerer: Served | None = None
     annoyer: Served | None = None
     http_port: int | None = None
+    beside: dict[str, int] = field(default_factory=dict)
     most_updates: float | None = None
 
     @property
@@ -95,7 +97,7 @@ class Stage:
             pids["slow_clients"] = self.annoyer.process_id
         for number, broker in enumerate(self.brokers, start=1):
             pids["broker" if number == 1 else f"broker_{number}"] = broker.process_id
-        return pids
+        return pids | self.beside
 
     async def connect(self, names: Sequence[str], *, operator: bool = False) -> None:
         """Have the load connect these things, and the operator."""

@@ -12,6 +12,7 @@ import click
 
 from broker.cli.outcome import Failure, tells
 from broker.cli.servers import run_until_signal
+from broker.priority import step_back
 from broker.settings import LocalSettings, local_settings
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def console(
     from broker.console.app import ConsoleOptions, serve_console
 
     local = local_settings()
+    step_back(local.console_niceness)
     secret = local.console_secret
     options = ConsoleOptions(
         api_url=api_url or _api_url(local, data_dir),

@@ -24,6 +24,7 @@ from broker.console.api import Api, ApiError
 from broker.console.components import empty, heading
 from broker.console.door import Door
 from broker.console.feed import Feeds
+from broker.console.glances import Glances
 from broker.console.guard import Guard
 from broker.console.oidc import Oidc, OidcOptions
 from broker.console.pages import (
@@ -121,6 +122,7 @@ class Console:
         self.prefix = "" if options.prefix in {"", "/"} else "/" + options.prefix.strip("/")
         self.api = Api(options.api_url, read_only=options.read_only)
         self.sessions = Sessions(options.secret)
+        self.glances = Glances()
         self.feeds = Feeds(self.api)
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         oidc = None if options.oidc is None else Oidc(options.oidc)
@@ -148,7 +150,7 @@ class Console:
     def _add(self, path: str, place: str, build: Build) -> None:
         async def show(request: Request, client: Client) -> Any:  # noqa: ANN401 - a page, or an answer instead
             try:
-                viewer = await viewer_of(self.api, self.sessions, request, client)
+                viewer = await viewer_of(self.api, self.sessions, self.glances, request, client)
             except ApiError as error:
                 if error.status == UNKNOWN:
                     viewer = None

@@ -72,10 +72,15 @@ class StatusBar:
 
     def __init__(self) -> None:
         """Stand empty until `show`."""
+        self._drawn: object = None
         self._row = tag("div", "jb-bar", role="img")
 
     def show(self, found: Mapping[Status, int], total: int) -> None:
         """Draw these counts of so many things."""
+        drawn = (dict(found), total)
+        if drawn == self._drawn:
+            return
+        self._drawn = drawn
         self._row.props["aria-label"] = self._row.props["title"] = bar_text(found, total)
         self._row.clear()
         with self._row:

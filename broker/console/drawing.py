@@ -59,7 +59,7 @@ class Drawing:
 
     async def draw(self) -> None:
         """Draw what is read already, and read on while somebody looks."""
-        if not self.viewer.visible:
+        if not self.viewer.is_looking:
             return
         if not self._begun:
             self._begun = True

@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
 _UNKNOWN: Final = 401
+_PATH: Final = f"{EVENTS_PATH}?live=some"  # nobody reads more of them, and each costs the devices
 _AGAIN_SECONDS: Final = (1.0, 15.0)
 
 
@@ -71,7 +72,7 @@ class _Feed:
         while True:
             try:
                 headers = {"Last-Event-ID": self._last} if self._last else {}
-                async with self._api.stream(self._token, EVENTS_PATH, headers) as answer:
+                async with self._api.stream(self._token, _PATH, headers) as answer:
                     wait = _AGAIN_SECONDS[0]
                     await self._read(answer)
             except ApiError as error:

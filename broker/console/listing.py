@@ -131,7 +131,7 @@ async def whole_page(
     """A page of a list; one that is short although the list goes on is asked for again, some times."""
     found: list[Any] = []
     for _ in range(_REQUESTS):
-        body = await viewer.call(verb, **asked, maxResults=most - len(found), nextToken=token)
+        body = await viewer.look(verb, **asked, maxResults=most - len(found), nextToken=token)
         found += body[member]
         token = body.get("nextToken")
         if token is None or len(found) >= most:

@@ -13,12 +13,14 @@ from nicegui import Client, background_tasks, ui
 from starlette.requests import Request
 
 from broker.console.api import Api, ApiError, Body, Calling
+from broker.console.glances import Glances
 from broker.console.session import COOKIE, Session, Sessions
 from broker.console.words import in_utc, moment, zone_of
 from schema.rights import LEAST_ROLE, READS, Role
 
 UNKNOWN: Final = 401
 _AWAY: Final = frozenset({0, 429, 503})
+_OWN_SECONDS: Final = 15.0
 _THEMES: Final = {"dark": True, "light": False}
 
 
@@ -31,6 +33,7 @@ class Viewer:
 
     api: Api
     sessions: Sessions
+    glances: Glances
     calling: Calling
     session: Session
     name: str
@@ -44,7 +47,13 @@ class Viewer:
     client: Client
     visible: bool = True
     lost: str = ""
+    asked_at: float = 0.0  # by the monotonic clock, when this reader's token was last good
     on_lost: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether the page is in front of somebody: not hidden, and connected."""
+        return self.visible and self.client.has_socket_connection
 
     async def call(self, verb: str, **given: object) -> Body:
         """As `Calling.call`; notes whether the API answers, for the banner.
@@ -52,8 +61,7 @@ class Viewer:
         A token that it does not know any more ends the session: an address that goes on with wrong ones is slowed down
         by the API, and the console's is everybody's.
         """
-        if self.sessions.is_ended(self.session):
-            raise ApiError(UNKNOWN, "SignedOut", "this sign-in is over")
+        self._require_session()
         try:
             body = await self.calling.call(verb, **given)
         except ApiError as error:
@@ -63,7 +71,27 @@ class Viewer:
             self._note(error.message if is_away else "")
             raise
         self._note("")
+        self.asked_at = time.monotonic()
+        if verb not in READS:
+            self.glances.forget(self.tenant)
         return body
+
+    async def look(self, verb: str, **given: object) -> Body:
+        """As `call`, for what is asked for again and again: what another page was told a moment ago will do as well.
+
+        Not for long without asking for oneself: a token may have been revoked. Nobody may change what is returned.
+        """
+        self._require_session()
+        key = (self.role, verb, tuple(sorted((name, repr(value)) for name, value in given.items())))
+        is_due = time.monotonic() - self.asked_at > _OWN_SECONDS
+        have = self.glances.renew if is_due else self.glances.have
+        body = await have(self.tenant, key, lambda: self.call(verb, **given))
+        self._note("")
+        return body
+
+    def _require_session(self) -> None:
+        if self.sessions.is_ended(self.session):
+            raise ApiError(UNKNOWN, "SignedOut", "this sign-in is over")
 
     def _note(self, lost: str) -> None:
         if lost != self.lost:
@@ -101,7 +129,7 @@ class Viewer:
 
 
 async def viewer_of(
-    api: Api, sessions: Sessions, request: Request, client: Client
+    api: Api, sessions: Sessions, glances: Glances, request: Request, client: Client
 ) -> Viewer | None:
     """The reader of a page that is asked for; None when the session is over. Raises ApiError."""
     session = sessions.open(request.cookies.get(COOKIE))
@@ -117,6 +145,7 @@ async def viewer_of(
     return Viewer(
         api=api,
         sessions=sessions,
+        glances=glances,
         calling=calling,
         session=session,
         name=who["operatorName"],
@@ -148,7 +177,7 @@ class Live:
         ui.timer(seconds, self._tick, immediate=False)
 
     async def _tick(self) -> None:
-        if self._viewer.visible:
+        if self._viewer.is_looking:
             await self.now()
 
     async def now(self, *_event: Any) -> None:  # noqa: ANN401 - handlers are given an event of any kind

@@ -17,13 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from broker.audience import SomeEvents
 from broker.http.endpoint import Endpoint
 from broker.http.identity import Identity
 from broker.http.refusal import Refusal, status_of
 from broker.streams import Step, Streams
 from handlers.database import TRANSIENT, Pool
 from handlers.operator_plane import Actor, require_right
-from schema.errors import Rejected
+from schema.errors import Rejected, shorten
+from schema.events import is_live
 from schema.http_routes import EVENTS_PATH
 from schema.limits import JOB_ID, check_name
 from schema.streams import Event, Position, read_position
@@ -50,13 +52,13 @@ class FollowEvents:
         return [Endpoint(EVENTS_PATH, self.follow, methods=["GET"])]
 
     async def follow(self, request: Request) -> Response:
-        """Events as they happen; jobId in the query for those of one job alone.
+        """Events as they happen; jobId in the query for those of one job alone, live for how many of the live ones.
 
         lastEventId in the query, or Last-Event-ID: go on behind that one.
         """
         actor = await self._allowed(request)
         try:
-            since, wanted = _asked(request)
+            asked = _asked(request)
         except Rejected as refusal:
             raise Refusal(status_of(refusal.code), str(refusal.code), refusal.message) from None
         who = (actor.tenant_id, actor.name)
@@ -64,7 +66,7 @@ class FollowEvents:
             message = f"at most {MOST_OF_ONE} streams of one operator, and {MOST_FOLLOWERS} in all"
             raise Refusal(429, "RequestThrottled", message, _AGAIN_SECONDS)
         self._following[who] += 1
-        return _Stream(self._texts(request, actor, since, wanted), lambda: self._left(who))
+        return _Stream(self._texts(request, actor, asked), lambda: self._left(who))
 
     def _left(self, who: tuple[str, str]) -> None:
         self._following[who] -= 1
@@ -83,20 +85,21 @@ class FollowEvents:
         self,
         request: Request,
         actor: Actor,
-        since: Position | None,
-        wanted: Callable[[Event], bool],
+        asked: _Asked,
     ) -> AsyncGenerator[str, None]:
         clock = asyncio.get_running_loop().time
-        asked = clock()
+        looked = clock()
         yield f"retry: {RETRY_MILLISECONDS}\n"
-        steps = self._streams.follow(actor.tenant_id, since, beat=BEAT_SECONDS)
+        steps = self._streams.follow(
+            actor.tenant_id, asked.since, all_live=asked.all_live, beat=BEAT_SECONDS
+        )
         async with aclosing(steps):
             try:
                 async for step in steps:
-                    if clock() - asked >= BEAT_SECONDS:
+                    if clock() - looked >= BEAT_SECONDS:
                         await self._allowed(request)
-                        asked = clock()
-                    yield _written(step, wanted)
+                        looked = clock()
+                    yield _written(step, asked.wants)
             except Refusal as refusal:
                 yield _named("end", refusal.code, str(refusal.detail))
             except TRANSIENT:
@@ -123,19 +126,36 @@ class _Stream(StreamingResponse):
             await self._texts.aclose()
 
 
-def _asked(request: Request) -> tuple[Position | None, Callable[[Event], bool]]:
-    """From where on, and which events. Raises Rejected."""
+class _Asked:
+    """From where on, of which job (None: of all), and whether each live event."""
+
+    def __init__(self, since: Position | None, job_id: str | None, *, all_live: bool) -> None:
+        self.since = since
+        self.all_live = all_live
+        self._job_id = job_id
+        self._some = SomeEvents()
+
+    def wants(self, event: Event) -> bool:
+        """Whether an event is to be told. That others want each live event makes no more of them for this one."""
+        if self._job_id is not None and event.job_id != self._job_id:
+            return False
+        return self.all_live or not is_live(event.topic) or self._some.takes_one()
+
+
+def _asked(request: Request) -> _Asked:
+    """What a request asks for. Raises Rejected."""
     query = request.query_params
-    strange = query.keys() - {"jobId", "lastEventId"}
+    strange = query.keys() - {"jobId", "lastEventId", "live"}
     if strange:
         raise Refusal(400, "InvalidRequest", f"{min(strange)[:80]}: no such parameter")
     # A client that reconnects sends the header, and the query it first came with.
     last = request.headers.get("last-event-id") or query.get("lastEventId")
     since = None if not last else read_position(last)
-    if "jobId" not in query:
-        return since, lambda _event: True
-    job_id = check_name("jobId", query["jobId"], JOB_ID)
-    return since, lambda event: event.job_id == job_id
+    job_id = check_name("jobId", query["jobId"], JOB_ID) if "jobId" in query else None
+    live = query.get("live", "all")
+    if live not in {"all", "some"}:
+        raise Refusal(400, "InvalidRequest", f"live: {shorten(live)} is neither all nor some")
+    return _Asked(since, job_id, all_live=live == "all")
 
 
 def _written(step: Step, wanted: Callable[[Event], bool]) -> str:

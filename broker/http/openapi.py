@@ -177,11 +177,12 @@ _EVENTS: Final[Json] = {
         "operationId": "events_follow",
         "summary": "What happens, as server-sent events",
         "description": "`events/follow` (least role: viewer). With Last-Event-ID, or lastEventId in the query: from"
-        " behind that one on.",
+        " behind that one on. live=some: of live events a few a second.",
         "tags": ["events"],
         "parameters": [
             _parameter("jobId", "query", {**_TEXT, "pattern": JOB_ID.pattern}, required=False),
             _parameter("lastEventId", "query", _TEXT, required=False),
+            _parameter("live", "query", {**_TEXT, "enum": ["all", "some"]}, required=False),
             _parameter("Last-Event-ID", "header", _TEXT, required=False),
         ],
         "responses": {

@@ -3,21 +3,23 @@
 -- name: follow
 -- The tenant is followed for the next $2. Where nobody did, what happened before is not kept: a new floor. Beside it the
 -- newest that is there.
--- params: tenant, for how long
-INSERT INTO event_streams AS s (tenant_id, followed_until, floor_id)
-VALUES ($1, clock_timestamp() + $2::interval, nextval('recent_events_event_id_seq'))
+-- params: tenant, for how long, whether each live event is wanted
+INSERT INTO event_streams AS s (tenant_id, followed_until, floor_id, all_live_until)
+VALUES ($1, clock_timestamp() + $2::interval, nextval('recent_events_event_id_seq'),
+        CASE WHEN $3 THEN clock_timestamp() + $2::interval ELSE '-infinity' END)
 ON CONFLICT (tenant_id) DO UPDATE SET
     floor_id = CASE WHEN s.followed_until > clock_timestamp() THEN s.floor_id ELSE excluded.floor_id END,
-    followed_until = greatest(s.followed_until, excluded.followed_until)
+    followed_until = greatest(s.followed_until, excluded.followed_until),
+    all_live_until = greatest(s.all_live_until, excluded.all_live_until)
 RETURNING floor_id, (SELECT max(e.event_id) FROM recent_events e WHERE e.tenant_id = $1) AS newest;
 
 -- name: announce_follow
--- Every process makes live events for the tenant from now on.
+-- Every process makes live events for the tenant from now on, all or some.
 NOTIFY jobbroker_streams;
 
 -- name: find_followed
--- Which tenants are followed.
-SELECT tenant_id FROM sweep_event_streams();
+-- Which tenants are followed, and whether by somebody who wants each live event.
+SELECT tenant_id, all_live FROM sweep_event_streams();
 
 -- name: lock_stream
 -- One writer at a time draws ids and commits: ids become visible in their order, so that "after this one" misses none.

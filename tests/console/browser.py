@@ -56,6 +56,7 @@ async def running_console(
             env=environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=sink,
+            start_new_session=True,  # as `up` starts it
         )
     assert process.stdout
     try:

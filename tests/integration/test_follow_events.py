@@ -52,6 +52,20 @@ async def test_a_revoked_token_ends_the_stream(door: httpx.AsyncClient, pool: Po
     assert source.comments > 0
 
 
+async def test_some_live_events_are_told_on_request(door: httpx.AsyncClient, pool: Pool) -> None:
+    """With live=some a few of many, although others want all, and all that is not live."""
+    made = {"operatorName": "eve", "role": "viewer"}
+    token = (await Desk(pool).accepted("operators/create", made))["token"]
+    topics = [*(200 * ["$aws/events/jobExecution/j/progress"]), "$aws/events/job/j/completed"]
+    messages = tuple((topic, f'{{"jobId":"j","operation":"{topic[22:]}"}}') for topic in topics)
+    async with event_source(door, token) as whole, event_source(door, token, live="some") as some:
+        await outbox.forget(pool, [Told("default", 0, messages=messages)], slot=0)
+        end = (messages[-1][1].split('"')[-2], "j")
+        found = [len(await source.until(end)) for source in (whole, some)]
+    assert found[0] == 201
+    assert 21 <= found[1] < 201
+
+
 async def test_who_may_follow(door: httpx.AsyncClient, pool: Pool) -> None:
     """Nobody without a token or with a thing's; one operator not more often than is allowed."""
     desk = Desk(pool)
@@ -67,6 +81,7 @@ async def test_who_may_follow(door: httpx.AsyncClient, pool: Pool) -> None:
         ("jobId=a.b", "jobId"),
         ("lastEventId=x", "lastEventId"),
         ("job=j", "job"),
+        ("live=none", "live"),
     ):
         answer = await door.get(f"/api/v1/events?{query}", headers=asked)
         assert answer.status_code == 400

@@ -226,7 +226,7 @@ async def test_sweeps_give_keys_only(filled: Pool, admin: Connection) -> None:
         # a token's sha256 goes in, whose it is comes out
         *("digest", "principal", "principal_kind", "credential_id", "last_used_at"),
         *("low", "high"),  # between which the sha256 of an access key's token is
-        "followed_until",
+        *("followed_until", "all_live"),
         *("queued", "in_progress", "succeeded", "failed", "timed_out", "rejected", "removed"),
         *("organization_id", "batch_id", "id"),
         *("canceled", "timeouts", "expiries", "rollouts", "schedules", "gates"),

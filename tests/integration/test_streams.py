@@ -85,7 +85,7 @@ async def test_nothing_is_kept_for_nobody(pool: Pool, admin: asyncpg.Connection)
     await admin.execute("UPDATE event_streams SET followed_until = now()")
     await leave(pool, "d")
     assert await kept(admin) == [["b", "c"]]
-    assert await streams.followed(pool) == frozenset()
+    assert await streams.followed(pool) == {}
 
 
 async def test_a_new_beginning_forgets_what_was_before(pool: Pool, hub: Streams) -> None:
@@ -214,6 +214,20 @@ async def test_live_events_are_made_for_followers(pool: Pool, hub: Streams) -> N
     await process.run_once()
     assert not audience.nobody_hears(TENANT, topic)
     assert hub.followers == 0
+
+
+async def test_some_live_events_are_enough_for_some(pool: Pool, hub: Streams) -> None:
+    """All are made from when somebody wants all of them, and until nobody has for as long as events are kept."""
+    following = asyncio.create_task(anext(hub.follow(TENANT, all_live=False)))
+    await following
+    assert await streams.followed(pool) == {TENANT: False}
+    await anext(hub.follow(TENANT))
+    assert await streams.followed(pool) == {TENANT: True}
+    await streams.follow(pool, TENANT, all_live=False)
+    assert await streams.followed(pool) == {TENANT: True}
+    async with pool.acquire() as connection, tenant_transaction(connection, TENANT):
+        await connection.execute("UPDATE event_streams SET all_live_until = now()")
+    assert await streams.followed(pool) == {TENANT: False}
 
 
 async def test_closing_ends_every_stream(hub: Streams) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
-from broker.audience import LONGEST_QUIET_SECONDS, QUIET_SECONDS, Audience
+from broker.audience import LONGEST_QUIET_SECONDS, QUIET_SECONDS, SOME_A_SECOND, Audience
 from schema import events
 from schema.arns import Home
 from schema.changes import Change, execution_events
@@ -90,6 +91,24 @@ def test_only_live_events_fall_silent() -> None:
     assert not any(audience.nobody_hears("acme", topic) for topic in topics)
 
 
+def test_some_are_made_for_who_is_content_with_some() -> None:
+    """However many happen, so many a second of a tenant; all where somebody wants all, none where nobody does."""
+    clock = Clock()
+    audience = Audience(TopicMode.MOUNTED, clock)
+    topic = events.execution_topic("j1", "progress")
+    for tenant in ("some", "all", "none"):
+        audience.note_unheard(f"{tenant}/{topic}")
+    audience.followed = {"some": False, "all": True}
+    told = dict.fromkeys(("some", "all", "none"), 0)
+    for _ in range(100):
+        clock.now += QUIET_SECONDS / 200
+        for tenant in told:
+            told[tenant] += not audience.nobody_hears(tenant, topic)
+    meanwhile = SOME_A_SECOND * QUIET_SECONDS / 2
+    assert SOME_A_SECOND <= told["some"] <= SOME_A_SECOND + meanwhile
+    assert (told["all"], told["none"]) == (100, 0)
+
+
 def test_what_is_remembered_is_bounded() -> None:
     """After very many topics all are tried again, rather than kept."""
     audience = Audience(TopicMode.MOUNTED, Clock())
@@ -104,7 +123,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 def test_events_are_made_for_those_who_listen() -> None:
-    """Of a batch, a silent topic's live events are left out, and no others."""
+    """Of a batch, a silent topic's live events are left out, others until there are enough; ends are all told."""
     started = [
         report(queued("t1", job, NOW), Report(Move.REPORT_IN_PROGRESS), NOW, timeout_minutes=None)
         for job in ("silent", "heard")
@@ -114,16 +133,19 @@ def test_events_are_made_for_those_who_listen() -> None:
         for one in started
         for move in (Move.REPORT_IN_PROGRESS, Move.REPORT_SUCCEEDED)
     ]
+    enough = 2
+
+    def nobody_hears(topic: str) -> bool:
+        nonlocal enough
+        enough -= "/heard/" in topic
+        return "/silent/" in topic or enough < 0
+
     told = execution_events(
-        changes,
-        wanted=events.ALL,
-        home=HOME,
-        first_id=7,
-        now=NOW,
-        nobody_hears=lambda topic: "/silent/" in topic,
+        3 * changes, wanted=events.ALL, home=HOME, first_id=7, now=NOW, nobody_hears=nobody_hears
     )
-    assert [topic for topic, _ in told] == [
-        events.execution_topic("silent", "succeeded"),
-        events.execution_topic("heard", "progress"),
-        events.execution_topic("heard", "succeeded"),
-    ]
+    counted = Counter(topic for topic, _ in told)
+    assert counted == {
+        events.execution_topic("silent", "succeeded"): 3,
+        events.execution_topic("heard", "progress"): 2,
+        events.execution_topic("heard", "succeeded"): 3,
+    }

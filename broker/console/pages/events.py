@@ -9,15 +9,18 @@ from typing import Any, Final
 from nicegui import ui
 from nicegui.events import ValueChangeEventArguments
 
+from broker.audience import SOME_A_SECOND
 from broker.console.components import heading, tag, words
-from broker.console.event_log import event_line
+from broker.console.event_log import EventLog
 from broker.console.feed import Event, Feeds
 from broker.console.viewer import Viewer
 from broker.console.words import grouped
 
-_LINES: Final = 200
+_SOME: Final = (
+    f"All that ends is told here; of what is on its way, at most {SOME_A_SECOND} events a second."
+)
 _KEPT: Final = 1000
-_TURN_SECONDS: Final = 0.5
+_SAY_SECONDS: Final = 1.0
 
 
 async def show(viewer: Viewer, feeds: Feeds) -> None:
@@ -25,16 +28,14 @@ async def show(viewer: Viewer, feeds: Feeds) -> None:
     page = _Events(viewer)
     page.build()
     viewer.client.on_delete(feeds.listen(viewer.session.token, page.hear))
-    ui.timer(_TURN_SECONDS, page.turn)
+    ui.timer(_SAY_SECONDS, page.say, immediate=False)
 
 
 class _Events:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.wanted = ""
-        self.held = False
         self._kept: deque[Event] = deque(maxlen=_KEPT)
-        self._new: deque[Event] = deque(maxlen=_LINES)
         self._heard = 0
 
     def build(self) -> None:
@@ -52,31 +53,22 @@ class _Events:
             self.hold.classes("jb-button")
         with tag("div", "jb-card"):
             self.count = words("", "jb-quiet", as_="p")
-            self.log = tag("div", "jb-log", role="log", aria_label="Events", tabindex="0")
-        self._say()
+            self.log = EventLog(self.viewer, "Events")
+            words(_SOME, "jb-quiet", as_="p")
+        self.say()
 
     def hear(self, event: Event) -> None:
         """Take an event of the stream."""
         self._heard += 1
         self._kept.append(event)
         if self._fits(event):
-            self._new.append(event)
+            self.log.hear(event)
 
-    def turn(self) -> None:
-        """Show what came since the last turn, in one go."""
-        self._say()
-        if self.held or not self._new or not self.viewer.visible:
-            return
-        with self.log:
-            while self._new:
-                event_line(self.viewer, self._new.popleft()).move(self.log, 0)
-        children = self.log.default_slot.children
-        while len(children) > _LINES:
-            self.log.remove(children[-1])
-
-    def _say(self) -> None:
+    def say(self) -> None:
+        """Say how many there were, and how many wait."""
         said = f"{grouped(self._heard)} since this page was opened"
-        waiting = f", {grouped(len(self._new))} wait" if self.held and self._new else ""
+        waits = self.log.waiting if self.log.held else 0
+        waiting = f", {grouped(waits)} wait" if waits else ""
         self.count.say(said + waiting if self._heard else "Listening: nothing has happened yet.")
 
     def _fits(self, event: Event) -> bool:
@@ -84,11 +76,9 @@ class _Events:
 
     def _filter(self, event: ValueChangeEventArguments[Any]) -> None:
         self.wanted = (event.value or "").strip().lower()
-        self.log.clear()
-        self._new.clear()
-        self._new.extend(one for one in self._kept if self._fits(one))
+        self.log.begin_with(one for one in self._kept if self._fits(one))
 
     def _hold(self) -> None:
-        self.held = not self.held
-        self.hold.set_text("Go on" if self.held else "Hold")
-        self.hold.set_icon("play_arrow" if self.held else "pause")
+        self.log.held = not self.log.held
+        self.hold.set_text("Go on" if self.log.held else "Hold")
+        self.hold.set_icon("play_arrow" if self.log.held else "pause")

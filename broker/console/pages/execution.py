@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from nicegui import ui
 
 from broker.console.api import ApiError, sent_as
 from broker.console.components import (
-    Tag,
     at,
     code_block,
     command_button,
@@ -24,7 +24,7 @@ from broker.console.components import (
 )
 from broker.console.copies import job_as_created
 from broker.console.dialogs import confirmed
-from broker.console.event_log import event_line
+from broker.console.event_log import EventLog
 from broker.console.feed import Event, Feeds
 from broker.console.links import job_path, thing_path
 from broker.console.viewer import Live, Viewer
@@ -49,11 +49,12 @@ class _Execution:
         self.job_id = job_id
         self.thing = thing
         self.one: dict[str, Any] = {}
+        self.heard = (0, 0)  # the attempt and the version of the last report in the log
         self.read_again = self.refresh
 
     async def read(self) -> None:
         """Read the execution."""
-        body = await self.viewer.call(
+        body = await self.viewer.look(
             "jobs/executions/get", jobId=self.job_id, thingName=self.thing
         )
         self.one = body["execution"]
@@ -64,6 +65,16 @@ class _Execution:
         await self.read()
         if self.one != before:
             self.render()
+            # Of a busy fleet not each report is told: what it came to is.
+            self._take(
+                {
+                    "jobId": self.job_id,
+                    "thingArn": self.one["thingArn"],
+                    "timestamp": self.one["lastUpdatedAt"],
+                    "operation": self.one["status"].lower(),
+                    **self.one,
+                }
+            )
 
     def build(self) -> None:
         """The frame of the page."""
@@ -86,9 +97,8 @@ class _Execution:
                 self.facts = tag("div")
             with tag("div", "jb-card jb-span"):
                 section("Reports, as they come in")
-                self.log = tag("div", "jb-log", role="log", aria_label="Reports", tabindex="0")
-                with self.log:
-                    self.quiet = words("Nothing since this page was opened.", "jb-quiet")
+                self.log = EventLog(self.viewer, "Reports", "Nothing since this page was opened.")
+                self.heard = _version(self.one)
 
     def render(self) -> None:
         """Show what was read."""
@@ -226,12 +236,13 @@ class _Execution:
         mine = event.get("jobId") == self.job_id and str(event.get("thingArn", "")).endswith(
             f"/{self.thing}"
         )
-        if not mine or self.viewer.client.is_deleted:
-            return
-        with self.log:
-            self.quiet.set_visibility(visible=False)
-            line: Tag = event_line(self.viewer, event)
-            line.move(self.log, 0)
+        if mine:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        if _version(event) > self.heard or event.get("operation") == "deleted":
+            self.heard = _version(event)
+            self.log.hear(event)
 
 
 _ENTRIES: Final = {
@@ -239,6 +250,11 @@ _ENTRIES: Final = {
     "NOTIFY_SENT": "Told: the MQTT server has acknowledged the notification",
     "IN_PROGRESS": "At work",
 }
+
+
+def _version(one: Mapping[str, Any]) -> tuple[int, int]:
+    """Where in the execution's course an event, or what was read, belongs."""
+    return int(one.get("executionNumber", 1)), int(one.get("versionNumber", 0))
 
 
 def _left(one: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from nicegui.events import ValueChangeEventArguments
 from broker.console.components import StatusBar, Tag, heading, section, status_chip, tag, words
 from broker.console.course import show_course
 from broker.console.drawing import Drawing
-from broker.console.event_log import event_line
+from broker.console.event_log import EventLog
 from broker.console.feed import Event, Feeds
 from broker.console.pages.job_actions import Actions
 from broker.console.pages.job_panels import (
@@ -37,7 +37,7 @@ from broker.console.words import (
 )
 from schema.lifecycle import Status
 
-_LOG_LINES: Final = 200
+_NO_EVENT: Final = "Nothing since this page was opened."
 _TABS: Final = {
     "overview": "Overview",
     "things": "Things",
@@ -97,9 +97,7 @@ class _Job:
                 show_document(self.document)
             with ui.tab_panel("events"), tag("div", "jb-card"):
                 section("As they happen")
-                self.log = tag(
-                    "div", "jb-log", role="log", aria_label="Events of this job", tabindex="0"
-                )
+                self.log = EventLog(self.viewer, "Events of this job", _NO_EVENT)
             with ui.tab_panel("settings"):
                 show_settings(job)
             with ui.tab_panel("audit"):
@@ -144,7 +142,7 @@ class _Job:
 
     async def refresh(self) -> None:
         """Read the job's figures, and the page of things that is shown."""
-        body = await self.viewer.call(
+        body = await self.viewer.look(
             "jobs/get", jobId=self.job_id, includeExecutions=False, includeDocument=False
         )
         self.job = body["job"]
@@ -179,14 +177,8 @@ class _Job:
 
     def hear(self, event: Event) -> None:
         """Take an event of the stream; those of this job are shown."""
-        if event.get("jobId") != self.job_id or self.viewer.client.is_deleted:
-            return
-        with self.log:
-            line = event_line(self.viewer, event)
-            line.move(self.log, 0)
-        children = self.log.default_slot.children
-        while len(children) > _LOG_LINES:
-            self.log.remove(children[-1])
+        if event.get("jobId") == self.job_id:
+            self.log.hear(event)
 
     async def _opened(self, event: ValueChangeEventArguments[Any]) -> None:
         self._open = str(event.value)

@@ -59,7 +59,7 @@ class ThingsTable:
 
     async def refresh(self) -> None:
         """Read the page that is shown."""
-        body = await self.viewer.call(
+        body = await self.viewer.look(
             "jobs/get",
             jobId=self.job_id,
             includeDocument=False,

@@ -145,7 +145,7 @@ class _Jobs:
     async def refresh(self) -> None:
         """Read the page and the counts again."""
         body, hint = await self._read()
-        self._show_counts(await self.viewer.call("jobs/counts"))
+        self._show_counts(await self.viewer.look("jobs/counts"))
         self._jobs = body["jobs"]
         link = ("Create the first job", self.viewer.link("/new"))
         self.list.show(

@@ -89,7 +89,7 @@ class _Run:
 
     async def refresh(self) -> None:
         """Read the run and its steps again."""
-        body = await self.viewer.call("ttn/runs/get", jobId=self.run_id, limit=_STEPS)
+        body = await self.viewer.look("ttn/runs/get", jobId=self.run_id, limit=_STEPS)
         rows = [self._row(number, one) for number, one in enumerate(body["steps"])]
         if rows != self.table.rows:
             self.table.rows = rows

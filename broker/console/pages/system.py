@@ -122,7 +122,7 @@ class _System:
         lacking = self.viewer.lacks("system/get")
         if not lacking:
             try:
-                body = await self.viewer.call("system/get")
+                body = await self.viewer.look("system/get")
             except ApiError as error:
                 if self.viewer.lost:
                     raise

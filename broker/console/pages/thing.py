@@ -67,7 +67,7 @@ class _Thing:
 
     async def read(self) -> None:
         """Read the thing and the beginning of its queue."""
-        self.thing = await self.viewer.call("things/get", thingName=self.name)
+        self.thing = await self.viewer.look("things/get", thingName=self.name)
 
     def build(self) -> None:
         """The frame of the page."""
@@ -121,8 +121,8 @@ class _Thing:
     async def refresh(self) -> None:
         """Read everything again; what has not changed stays as it is."""
         await self.read()
-        found = await self.viewer.call("credentials/list", thingName=self.name)
-        history = await self.viewer.call(
+        found = await self.viewer.look("credentials/list", thingName=self.name)
+        history = await self.viewer.look(
             "things/executions", thingName=self.name, maxResults=_ROWS, nextToken=self.pager.token
         )
         rows = [self._row(one) for one in history["executionSummaries"]]

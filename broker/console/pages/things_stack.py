@@ -138,22 +138,22 @@ class _Stack:
         await self._show_connections()
         meant = {"organization_id": self.organization}
         try:
-            body = await self.viewer.call("ttn/status", **meant)
-            listed = await self.viewer.call("ttn/devices/list", limit=100, **meant)
+            body = await self.viewer.look("ttn/status", **meant)
+            listed = await self.viewer.look("ttn/devices/list", limit=100, **meant)
         except ApiError as error:
             if error.status in {0, 503}:
                 raise
             unknown = error.code == "ResourceNotFound"
             problem = "Not connected yet." if unknown else error.message
             body, listed = {"problem": problem}, {"devices": []}
-        runs = await self.viewer.call("ttn/runs/list", limit=20)
+        runs = await self.viewer.look("ttn/runs/list", limit=20)
         self._show_runs(runs["jobs"])
         rows = [_row(one) for one in listed.get("devices", [])]
         if rows != self.table.rows:
             self.table.rows = rows
         self.table.set_visibility(bool(rows))
         self.nothing.set_visibility(not rows)
-        body.pop("timestamp", None)
+        body = {name: value for name, value in body.items() if name != "timestamp"}
         if body != self._shown:
             self._shown = body
             self._show_state(body)
@@ -161,7 +161,7 @@ class _Stack:
 
     async def _show_connections(self) -> None:
         """One to choose for each organization, where there are several; the first is meant until one is chosen."""
-        body = await self.viewer.call("ttn/connections", limit=_CONNECTIONS)
+        body = await self.viewer.look("ttn/connections", limit=_CONNECTIONS)
         found = body["connections"]
         known = [one["organization_id"] for one in found]
         if self.organization not in known:

@@ -1,0 +1,146 @@
+"""What people who look cost the devices: `python -m tests.console.viewers`.
+
+The bench's updates (200 devices, answers awaited), in turn without and with ten operators who look at the job that
+they are about, in a real console (`tests.console.looking`). What stands for the viewers' own machines is reckoned
+apart. Windows take turns, so that a slower machine is not taken for the viewers' doing, and when the viewers have left,
+events are not kept for them for the 15 minutes in which they might come back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from broker.bench.children import Served
+from broker.bench.comparing import compared
+from broker.bench.device_plane import begin
+from broker.bench.figures import median, medians
+from broker.bench.measuring import alternating
+from broker.bench.plan import FULL
+from broker.bench.stage import JOB, Stage, staged
+from broker.embedded.ports import free_port
+from tests.console import looking
+from tests.console.browser import running_console
+
+_NOBODY_FOLLOWS: Final = "UPDATE event_streams SET followed_until = '-infinity'"
+_TELL: Final = "NOTIFY jobbroker_streams"
+
+
+@dataclass(slots=True)
+class Audience:
+    """Has the viewers come and go, and counts what they hear."""
+
+    stage: Stage
+    console: str
+    page: str
+    tokens: list[str] = field(default_factory=list)
+    heard: Counter[str] = field(default_factory=Counter)
+
+    async def gather(self, many: int) -> None:
+        """So many operators who may look."""
+        for number in range(many):
+            made = {"operatorName": f"viewer-{number}", "role": "viewer", "issueToken": True}
+            answer = await self.stage.caller.call("operators/create", made)
+            self.tokens.append(str(answer["token"]))
+
+    @asynccontextmanager
+    async def around(self) -> AsyncIterator[None]:
+        """All of them are there, and have been told something, while the block runs."""
+        viewers = Served("viewers", self.stage.directory / "viewers.log")
+        told = {
+            looking.CONSOLE: self.console,
+            looking.PAGE: self.page,
+            looking.TOKENS: json.dumps(self.tokens),
+        }
+        try:
+            await viewers.serve(["tests.console.looking"], told)
+            self.stage.beside["viewers"] = viewers.process_id
+            yield
+        finally:
+            await viewers.finish()
+            self.stage.beside.pop("viewers", None)
+            await self.stage.admin.execute(_NOBODY_FOLLOWS)
+            await self.stage.admin.execute(_TELL)
+        self.heard.update(json.loads(viewers.log.read_text().splitlines()[-1]))
+
+
+def told(found: dict[str, Any], audience: Audience) -> dict[str, Any]:
+    """What it comes to: the ratio with how sure that is, and the CPU time of each process for one update."""
+    plan = audience.stage.plan
+    seconds = plan.pairs * plan.pair_seconds * len(audience.tokens)
+    return {
+        "viewers": len(audience.tokens),
+        "page": audience.page,
+        "updates_per_s": {"without": found["without_per_s"], "with": found["per_s"]},
+        **{name: found[name] for name in ("ratio", "ratio_interval", "ratio_confidence", "ratios")},
+        "microseconds_an_update": {
+            "without": _microseconds(found["without"]["runs"]),
+            "with": _microseconds(found["runs"]),
+        },
+        "cores": {
+            name: round(found["cpu_s"][name] / plan.pair_seconds, 3)
+            for name in ("console", "viewers")
+        },
+        "messages_per_s": {
+            name: round(number / seconds, 2) for name, number in audience.heard.items()
+        },
+        "verdict": found["verdict"],
+    }
+
+
+def _microseconds(runs: list[dict[str, Any]]) -> dict[str, float]:
+    done = median(run["per_s"] * run["seconds"] for run in runs)
+    spent = medians(runs, "cpu_s")
+    return {name: round(1e6 * own / done, 1) for name, own in spent.items() if name != "viewers"}
+
+
+async def measure(stage: Stage, viewers: int, page: str) -> dict[str, Any]:
+    """Run the windows on a stage whose broker listens for HTTP, and a console of its own."""
+    stage.http_port = free_port()
+    await begin(stage)
+    api = f"http://127.0.0.1:{stage.http_port}"
+    async with running_console(api, stage.directory / "console.log") as console:
+        stage.beside["console"] = console.process.pid
+        audience = Audience(stage, console.url, page)
+        await audience.gather(viewers)
+        windows = await alternating(
+            stage,
+            f"{viewers} viewers",
+            audience.around,
+            kind="updates",
+            things=stage.devices,
+            jobs=[JOB],
+            outstanding=stage.plan.outstanding,
+        )
+        sys.stderr.write(console.log.read_text(errors="replace"))
+    return told(compared(windows, "viewers"), audience)
+
+
+async def main() -> int:
+    """Start all that is needed, measure, and print JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.console.viewers", description=__doc__)
+    parser.add_argument("--viewers", type=int, default=10, help="pages that are open  [10]")
+    parser.add_argument("--pairs", type=int, default=FULL.pairs, help="windows with them  [9]")
+    parser.add_argument("--page", default=f"jobs/{JOB}", help=f"what they look at  [jobs/{JOB}]")
+    given = parser.parse_args()
+    async with AsyncExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="jobbroker-viewers-"))
+        place = Path(name)
+        place.chmod(0o711)
+        stage = await stack.enter_async_context(staged(replace(FULL, pairs=given.pairs), place))
+        found = await measure(stage, given.viewers, given.page)
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
