@@ -21,7 +21,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from broker.console.api import Api, ApiError
-from broker.console.components import empty, heading
+from broker.console.components import Tag, empty, heading, tag
 from broker.console.door import Door
 from broker.console.feed import Feeds
 from broker.console.glances import Glances
@@ -149,25 +149,24 @@ class Console:
 
     def _add(self, path: str, place: str, build: Build) -> None:
         async def show(request: Request, client: Client) -> Any:  # noqa: ANN401 - a page, or an answer instead
+            until = asyncio.get_running_loop().time() + _BUILD_SECONDS
             try:
-                viewer = await viewer_of(self.api, self.sessions, self.glances, request, client)
+                async with asyncio.timeout_at(until):
+                    viewer = await viewer_of(self.api, self.sessions, self.glances, request, client)
+            except TimeoutError:
+                _say_not_now(_SLOW)
+                return None
             except ApiError as error:
-                if error.status == UNKNOWN:
-                    viewer = None
-                else:
-                    heading("Not now")
-                    empty(error.message, "The page comes back by itself when the API does.")
-                    ui.timer(3.0, ui.navigate.reload, immediate=False)
+                if error.status != UNKNOWN:
+                    _say_not_now(error.message)
                     return None
+                viewer = None
             if viewer is None:
                 return RedirectResponse(f"{self.prefix}/sign-in", 303)
             ui.timer(2.0, lambda: self._end_if_over(viewer), immediate=False)
-            with frame(viewer, place):
-                try:
-                    await build(viewer, request.path_params, request.query_params)
-                except ApiError as error:
-                    heading("This cannot be shown")
-                    empty(error.message, f"The API says {error.code}.")
+            with frame(viewer, place), tag("div") as body:
+                building = build(viewer, request.path_params, request.query_params)
+                await _build_or_say_why(building, body, until)
             return None
 
         ui.page(path, response_timeout=_PAGE_SECONDS)(show)
@@ -177,7 +176,30 @@ class Console:
             ui.navigate.to("/sign-in")
 
 
-_PAGE_SECONDS: Final = 20.0
+async def _build_or_say_why(building: Awaitable[None], body: Tag, until: float) -> None:
+    """Have a page built into its place until then; what the API does not give, or not in time, is said instead."""
+    try:
+        async with asyncio.timeout_at(until):
+            await building
+    except TimeoutError:
+        body.clear()
+        _say_not_now(_SLOW)
+    except ApiError as error:
+        body.clear()
+        heading("This cannot be shown")
+        empty(error.message, f"The API says {error.code}.")
+
+
+def _say_not_now(why: str) -> None:
+    heading("Not now")
+    empty(why, "The page comes back by itself when the API does.")
+    ui.timer(3.0, ui.navigate.reload, immediate=False)
+
+
+_SLOW: Final = "The API takes long to answer"
+# Of what the API is asked for a page. NiceGUI answers 500 after its own, which leaves room for a busy machine.
+_BUILD_SECONDS: Final = 12.0
+_PAGE_SECONDS: Final = 60.0
 _COMPRESSED: Final = (
     4  # a browser's first page has megabytes of scripts: 5 % larger in a third of the time
 )

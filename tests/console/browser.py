@@ -83,7 +83,7 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
-@dataclass(slots=True)
+@dataclass  # without slots: Playwright keeps its own on whose method it is told to call
 class Reader:
     """Somebody signed in, with what their browser complained of and whom it asked."""
 

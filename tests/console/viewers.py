@@ -16,22 +16,23 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from broker.bench.children import Served
-from broker.bench.comparing import compared
 from broker.bench.device_plane import begin
 from broker.bench.figures import median, medians
 from broker.bench.measuring import alternating
-from broker.bench.plan import FULL
+from broker.bench.plan import FULL, Rounds
+from broker.bench.slow_http import told
 from broker.bench.stage import JOB, Stage, staged
 from broker.embedded.ports import free_port
 from tests.console import looking
 from tests.console.browser import running_console
 
 _NOBODY_FOLLOWS: Final = "UPDATE event_streams SET followed_until = '-infinity'"
+_SECONDS: Final = 2.5
 _TELL: Final = "NOTIFY jobbroker_streams"
 
 
@@ -56,13 +57,13 @@ class Audience:
     async def around(self) -> AsyncIterator[None]:
         """All of them are there, and have been told something, while the block runs."""
         viewers = Served("viewers", self.stage.directory / "viewers.log")
-        told = {
+        given = {
             looking.CONSOLE: self.console,
             looking.PAGE: self.page,
             looking.TOKENS: json.dumps(self.tokens),
         }
         try:
-            await viewers.serve(["tests.console.looking"], told)
+            await viewers.serve(["tests.console.looking"], given)
             self.stage.beside["viewers"] = viewers.process_id
             yield
         finally:
@@ -73,10 +74,9 @@ class Audience:
         self.heard.update(json.loads(viewers.log.read_text().splitlines()[-1]))
 
 
-def told(found: dict[str, Any], audience: Audience) -> dict[str, Any]:
+def summed(found: dict[str, Any], audience: Audience, rounds: Rounds) -> dict[str, Any]:
     """What it comes to: the ratio with how sure that is, and the CPU time of each process for one update."""
-    plan = audience.stage.plan
-    seconds = plan.pairs * plan.pair_seconds * len(audience.tokens)
+    seconds = 2 * rounds.count * rounds.seconds * len(audience.tokens)
     return {
         "viewers": len(audience.tokens),
         "page": audience.page,
@@ -87,8 +87,7 @@ def told(found: dict[str, Any], audience: Audience) -> dict[str, Any]:
             "with": _microseconds(found["runs"]),
         },
         "cores": {
-            name: round(found["cpu_s"][name] / plan.pair_seconds, 3)
-            for name in ("console", "viewers")
+            name: round(found["cpu_s"][name] / rounds.seconds, 3) for name in ("console", "viewers")
         },
         "messages_per_s": {
             name: round(number / seconds, 2) for name, number in audience.heard.items()
@@ -103,7 +102,7 @@ def _microseconds(runs: list[dict[str, Any]]) -> dict[str, float]:
     return {name: round(1e6 * own / done, 1) for name, own in spent.items() if name != "viewers"}
 
 
-async def measure(stage: Stage, viewers: int, page: str) -> dict[str, Any]:
+async def measure(stage: Stage, viewers: int, page: str, rounds: Rounds) -> dict[str, Any]:
     """Run the windows on a stage whose broker listens for HTTP, and a console of its own."""
     stage.http_port = free_port()
     await begin(stage)
@@ -116,28 +115,29 @@ async def measure(stage: Stage, viewers: int, page: str) -> dict[str, Any]:
             stage,
             f"{viewers} viewers",
             audience.around,
+            rounds,
             kind="updates",
             things=stage.devices,
             jobs=[JOB],
             outstanding=stage.plan.outstanding,
         )
         sys.stderr.write(console.log.read_text(errors="replace"))
-    return told(compared(windows, "viewers"), audience)
+    return summed(told(windows, "viewers"), audience, rounds)
 
 
 async def main() -> int:
     """Start all that is needed, measure, and print JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.console.viewers", description=__doc__)
     parser.add_argument("--viewers", type=int, default=10, help="pages that are open  [10]")
-    parser.add_argument("--pairs", type=int, default=FULL.pairs, help="windows with them  [9]")
+    parser.add_argument("--rounds", type=int, default=9, help="of four windows of 2.5 s  [9]")
     parser.add_argument("--page", default=f"jobs/{JOB}", help=f"what they look at  [jobs/{JOB}]")
     given = parser.parse_args()
     async with AsyncExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="jobbroker-viewers-"))
         place = Path(name)
         place.chmod(0o711)
-        stage = await stack.enter_async_context(staged(replace(FULL, pairs=given.pairs), place))
-        found = await measure(stage, given.viewers, given.page)
+        stage = await stack.enter_async_context(staged(FULL, place))
+        found = await measure(stage, given.viewers, given.page, Rounds(given.rounds, _SECONDS))
     sys.stdout.write(json.dumps(found) + "\n")
     return 0
 
