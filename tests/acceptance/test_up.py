@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from tests.acceptance.mqtt_probe import Probe
-from tests.acceptance.running_broker import RunningBroker, clean_environment, running_up
+from tests.acceptance.running_broker import clean_environment, running_up
 from tests.conftest import Database
 from tests.helpers import eventually
 
@@ -88,20 +88,14 @@ async def test_one_line_when_it_serves_and_nothing_left_when_it_ends(
         assert not (tmp_path / "data" / "up.json").exists()
 
 
-async def test_json_object_says_where_everything_is(running_broker: RunningBroker) -> None:
-    """--json prints mqtt, mqtts, broker_mqtt, database, data_dir, ca_file and more as one object."""
-    data_dir = Path(running_broker.environment["JOBBROKER_DATA_DIR"])
-    if not (data_dir / "up.json").exists():
-        pytest.skip("this run's broker is `jobbroker serve`")
-    object_ = told(data_dir)
-    assert {"mqtt", "mqtts", "broker_mqtt", "database", "data_dir", "ca_file"} <= set(object_)
-    assert object_["data_dir"] == str(data_dir)
-    assert Path(str(object_["ca_file"])).read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
-
-
-async def test_files_with_secrets_are_for_the_owner_alone(tmp_path: Path) -> None:
-    """secrets.env and up.json hold tokens and passwords, and nobody else may read them."""
+async def test_it_says_where_everything_is_and_keeps_secrets(tmp_path: Path) -> None:
+    """up.json has the servers' addresses, data_dir and ca_file; what holds secrets is for the owner alone."""
     async with running_up(tmp_path):
+        object_ = told(tmp_path / "data")
+        assert {"mqtt", "mqtts", "broker_mqtt", "database", "data_dir", "ca_file"} <= set(object_)
+        assert object_["data_dir"] == str(tmp_path / "data")
+        certificate = Path(str(object_["ca_file"])).read_bytes()
+        assert certificate.startswith(b"-----BEGIN CERTIFICATE-----")
         for name in ("secrets.env", "up.json", "ca/ca.key"):
             assert (tmp_path / "data" / name).stat().st_mode & 0o777 == 0o600, name
 
