@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
+import asyncpg
 import pytest
 
+from handlers import outbox
 from handlers.chunks import Progress
+from handlers.context import Outside
 from handlers.database import Pool
+from handlers.documents import Documents
 from schema.rights import Role
 from tests.factories import add_tenant, add_things, counts_equal_rows
 from tests.integration.device_plane import Plane
@@ -45,6 +50,21 @@ async def test_a_job_in_aws_words(desk: Desk) -> None:
     assert (await Plane(desk.pool).accepted("t1/jobs/start-next"))["execution"]["jobDocument"] == {
         "operation": "reboot"
     }
+
+
+async def test_a_new_jobs_document_is_told_without_being_read(
+    desk: Desk, admin: asyncpg.Connection
+) -> None:
+    """The process that creates a job has its document at hand; another one reads what the table has."""
+    await add_things(desk.pool, "t1")
+    documents = Documents()
+    creator = replace(desk, outside=Outside(documents=documents))
+    answer = await creator.send("jobs/create", aws_job("t1", jobId="j", document={"do": "reboot"}))
+    await admin.execute("UPDATE jobs SET document = '{}'")
+    for known, told in ((documents, {"do": "reboot"}), (Documents(), {})):
+        said = await outbox.say(desk.pool, known, "default", answer.told, slot=0)
+        [payload] = [one for topic, one in said.messages if topic.endswith("/notify-next")]
+        assert json.loads(payload)["execution"]["jobDocument"] == told
 
 
 async def test_a_job_in_the_seeds_words(desk: Desk) -> None:

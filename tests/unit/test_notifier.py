@@ -13,6 +13,7 @@ from broker.notifier import Notifier
 from handlers.documents import Documents
 from handlers.store import Told
 from schema.topics import TopicMode
+from tests.helpers import eventually
 
 
 class Link:
@@ -116,3 +117,24 @@ async def test_what_was_on_its_way_at_a_crash_is_sent_again(
     await notifier.idle()
     running.cancel()
     assert len(forgotten) == 3
+
+
+async def test_forgetting_holds_up_no_telling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the database takes its time over what was told, what is to be told next leaves."""
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def forget(_pool: object, _told: list[Told], *, slot: object) -> None:
+        asked.set()
+        await answered.wait()
+
+    monkeypatch.setattr("handlers.outbox.forget", forget)
+    notifier, link = _notifier()
+    first, second = _rows(2, messages=1)
+    running = asyncio.create_task(notifier.run())
+    notifier.tell([first])
+    await asyncio.wait_for(asked.wait(), 30)
+    notifier.tell([second])
+    await eventually(lambda: len(link.published) == 2)
+    answered.set()
+    await notifier.idle()
+    running.cancel()
