@@ -109,5 +109,5 @@ class Chores:
         if told:
             self._work.set()
         await streams.trim_all(self._pool)
-        await batch_ledger.forget(self._pool, self._retained)
+        more = await batch_ledger.forget(self._pool, self._retained) or more
         return await outbox.forget_requests(self._pool) or more

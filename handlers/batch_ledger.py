@@ -274,11 +274,17 @@ async def claim(
     )
 
 
-async def forget(pool: Pool, older_than: timedelta) -> None:
-    """Forget batches that ended, and devices that were removed, longer ago; of all tenants."""
+async def forget(pool: Pool, older_than: timedelta, *, most: int = 1000) -> bool:
+    """Forget batches that ended, and devices that were removed, longer ago; of all tenants.
+
+    At most so many rows of each kind and tenant at once; returns whether there may be more.
+    """
+    more = False
     async with pool.acquire() as raw:
         tenants = [row["tenant_id"] for row in await raw.fetch(_SQL["sweep_tenants"])]
         for tenant_id in tenants:
-            async with tenant_transaction(raw, tenant_id) as connection:
-                await connection.execute(_SQL["forget_batches"], tenant_id, older_than)
-                await connection.execute(_SQL["forget_devices"], tenant_id, older_than)
+            for kind in ("forget_lines", "forget_batches", "forget_devices"):
+                async with tenant_transaction(raw, tenant_id) as connection:
+                    gone = await connection.fetchval(_SQL[kind], tenant_id, older_than, most)
+                more = more or gone == most
+    return more

@@ -21,6 +21,7 @@ from schema.errors import Code, Rejected
 from schema.secrets import SEALED_SUFFIX, Place
 from schema.sql import queries
 from schema.stack_commands import BATCH_LINES_MOST
+from schema.stack_messages import batch_members
 from schema.things_stack_connection import ProvisioningStatus
 
 if TYPE_CHECKING:
@@ -208,17 +209,7 @@ def _refuse_twice(field: str, values: Sequence[str]) -> None:
 
 
 def _batch(row: asyncpg.Record) -> dict[str, object]:
-    body = {
-        "batch_id": str(row["batch_id"]),
-        "organization_id": str(row["organization_id"]),
-        "application_id": row["application_id"],
-        "action": row["action"],
-        "status": row["status"],
-        "lines": row["lines"],
-        "lines_ok": row["lines_ok"],
-        "lines_failed": row["lines_failed"],
-        "lines_left": row["lines"] - row["lines_ok"] - row["lines_failed"],
-        "error": row["error"],
+    body = batch_members(row) | {
         "requested_by": row["requested_by"],
         "created_at": seconds(row["created_at"]),
         "started_at": row["started_at"] and seconds(row["started_at"]),

@@ -45,12 +45,20 @@ def of_provisioning(row: Mapping[str, Any], moment: Moment) -> Messages:
 
 def of_batch(row: Mapping[str, Any], moment: Moment) -> Messages:
     """Topics (without tenant) and payloads, for a batch's row with `now`."""
-    batch = str(row["batch_id"])
     body = {
         "eventType": "TTN_BATCH",
         "operation": moment,
         "timestamp": seconds(row["now"]),
-        "batch_id": batch,
+        **batch_members(row),
+    }
+    batch = str(row["batch_id"])
+    return _to_both(row, f"ttn/devices/batches/{batch}", f"{_BATCHES}{batch}/{moment}", body)
+
+
+def batch_members(row: Mapping[str, Any]) -> dict[str, object]:
+    """What is said of a batch wherever it is said: whose it is, how it stands, and its lines by outcome."""
+    return {
+        "batch_id": str(row["batch_id"]),
         "organization_id": str(row["organization_id"]),
         "application_id": row["application_id"],
         "action": row["action"],
@@ -61,7 +69,6 @@ def of_batch(row: Mapping[str, Any], moment: Moment) -> Messages:
         "lines_left": row["lines"] - row["lines_ok"] - row["lines_failed"],
         "error": row["error"],
     }
-    return _to_both(row, f"ttn/devices/batches/{batch}", f"{_BATCHES}{batch}/{moment}", body)
 
 
 def _to_both(row: Mapping[str, Any], room: str, event: str, body: Mapping[str, object]) -> Messages:

@@ -277,16 +277,51 @@ SELECT device_id, dev_eui, join_eui, network_host, application_host, join_host, 
 FROM ttn_devices
 WHERE tenant_id = $1 AND organization_id = $2 AND application_id = $3 AND device_id = $4;
 
+-- name: forget_lines
+-- Lines of batches that ended long ago, so many at once; returns how many.
+-- params: tenant, older than, most
+WITH old AS (
+    SELECT l.batch_id, l.line
+    FROM ttn_device_batches b
+    JOIN ttn_batch_lines l ON l.tenant_id = b.tenant_id AND l.batch_id = b.batch_id
+    WHERE b.tenant_id = $1 AND b.finished_at < clock_timestamp() - $2::interval
+    LIMIT $3
+), gone AS (
+    DELETE FROM ttn_batch_lines l USING old
+    WHERE l.tenant_id = $1 AND l.batch_id = old.batch_id AND l.line = old.line
+    RETURNING l.line
+)
+SELECT count(*) FROM gone;
+
 -- name: forget_batches
--- Forget batches that ended long ago, with their lines.
--- params: tenant, older than
-DELETE FROM ttn_device_batches WHERE tenant_id = $1 AND finished_at < clock_timestamp() - $2::interval;
+-- Batches that ended long ago and have no lines any more, so many at once; returns how many.
+-- params: tenant, older than, most
+WITH old AS (
+    SELECT b.batch_id FROM ttn_device_batches b
+    WHERE b.tenant_id = $1 AND b.finished_at < clock_timestamp() - $2::interval
+      AND NOT EXISTS (SELECT FROM ttn_batch_lines l WHERE l.tenant_id = $1 AND l.batch_id = b.batch_id)
+    LIMIT $3
+), gone AS (
+    DELETE FROM ttn_device_batches b USING old WHERE b.tenant_id = $1 AND b.batch_id = old.batch_id
+    RETURNING b.batch_id
+)
+SELECT count(*) FROM gone;
 
 -- name: forget_devices
--- Forget devices that were removed long ago.
--- params: tenant, older than
-DELETE FROM ttn_devices
-WHERE tenant_id = $1 AND state = 'removed' AND updated_at < clock_timestamp() - $2::interval;
+-- Devices that were removed long ago, so many at once; returns how many.
+-- params: tenant, older than, most
+WITH old AS (
+    SELECT organization_id, application_id, device_id FROM ttn_devices
+    WHERE tenant_id = $1 AND state = 'removed' AND updated_at < clock_timestamp() - $2::interval
+    LIMIT $3
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM ttn_devices d USING old
+    WHERE d.tenant_id = $1 AND d.organization_id = old.organization_id AND d.application_id = old.application_id
+      AND d.device_id = old.device_id AND d.state = 'removed'
+    RETURNING d.device_id
+)
+SELECT count(*) FROM gone;
 
 -- name: live_run
 -- A run that takes things of an organization away and has not ended.
