@@ -209,7 +209,7 @@ def _refuse_twice(field: str, values: Sequence[str]) -> None:
 
 
 def _batch(row: asyncpg.Record) -> dict[str, object]:
-    body = batch_members(row) | {
+    body = batch_members(dict(row)) | {
         "requested_by": row["requested_by"],
         "created_at": seconds(row["created_at"]),
         "started_at": row["started_at"] and seconds(row["started_at"]),

@@ -48,7 +48,7 @@ class Plan:
     slow_rounds: Rounds = Rounds(20, 0.75)
     slow_load: float = 0.5
     slow_latency_rounds: Rounds = Rounds(12, 0.6)
-    rest_seconds: float = 11.0
+    rest_seconds: float = 10.0
     database_url: str | None = None
     migration_url: str | None = None
     mqtt_url: str | None = None

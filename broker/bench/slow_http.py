@@ -12,7 +12,7 @@ from typing import Any
 
 from broker.bench.children import LoadError
 from broker.bench.device_plane import begin
-from broker.bench.figures import difference, interval_of_median, median, medians, spread
+from broker.bench.figures import difference, interval_of_median, median, spread
 from broker.bench.measuring import Alternated, alternating, summary
 from broker.bench.stage import JOB, Stage, usage
 from broker.cli.outcome import remark
@@ -110,6 +110,8 @@ async def _at_rest(stage: Stage, annoyed: _Annoyed) -> dict[str, float]:
     """CPU seconds of the broker in a second without any devices' requests: alone, and with the clients there."""
     alone = await _broker_cpu(stage)
     async with annoyed.around():
+        # The first requests of a process cost more than all that follow.
+        await asyncio.sleep(stage.plan.warm_up)
         beside = await _broker_cpu(stage)
     remark(
         f"  slow HTTP clients: a broker at rest uses {alone:.3f} of a core, {beside:.3f} with them"
@@ -195,10 +197,12 @@ def _verdict(low: float, high: float, confidence: float, harness: float) -> str:
 
 
 def _share(runs: list[dict[str, Any]], name: str) -> float:
-    """The part of all CPU seconds that this process used."""
-    spent = medians(runs, "cpu_s")
+    """The part of all CPU seconds that this process used; of all windows together, for one has few clock ticks."""
+    spent: Counter[str] = Counter()
+    for run in runs:
+        spent.update(run["cpu_s"])
     total = sum(spent.values())
-    return spent.get(name, 0.0) / total if total else 0.0
+    return spent[name] / total if total else 0.0
 
 
 def _microseconds(run: dict[str, Any]) -> float:
