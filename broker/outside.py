@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from broker.document_hosts import AllowedHosts
 from broker.document_source import DocumentSource
+from broker.local_settings import LocalSettings
 from broker.secret_keys import parse_keys
-from broker.settings import LocalSettings
 from handlers.context import Outside
 from schema.access_keys import AccessKeys
 from schema.presign import S3Store

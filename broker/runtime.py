@@ -21,6 +21,7 @@ from broker.chores import Chores
 from broker.dispatch import Dispatcher
 from broker.draining import drain_session, note_drained, wind_down
 from broker.listener import listen
+from broker.local_settings import SettingsError
 from broker.metrics import Metrics
 from broker.mqtt.link import Link, LinkEvent, LinkSettings
 from broker.notifier import Notifier
@@ -28,7 +29,7 @@ from broker.operators import OperatorDoor
 from broker.outside import outside_of, store_of
 from broker.refusals import Refusals
 from broker.service import every
-from broker.settings import Settings, SettingsError
+from broker.settings import Settings
 from broker.slots import Slot, Takeover
 from broker.streams import Streams
 from broker.telling_again import TellingAgain

@@ -23,7 +23,7 @@ from broker.cli.outcome import Exit, Failure, Refused
 if TYPE_CHECKING:
     import aiomqtt
 
-    from broker.settings import LocalSettings
+    from broker.local_settings import LocalSettings
     from handlers.context import Outside
     from handlers.database import Pool
 

@@ -12,8 +12,9 @@ import click
 
 from broker.cli.outcome import Failure, tells
 from broker.cli.servers import run_until_signal
+from broker.local_settings import LocalSettings
 from broker.priority import step_back
-from broker.settings import LocalSettings, local_settings
+from broker.settings import local_settings
 
 if TYPE_CHECKING:
     from broker.console.oidc import OidcOptions

@@ -115,8 +115,8 @@ def _expected_kinds() -> list[tuple[tuple[type[Exception], ...], str, Exit]]:
     from broker.ca import AuthorityExistsError, AuthorityMissingError
     from broker.embedded.accounts import EmbeddedServerError
     from broker.embedded.directory import DirectoryTakenError
+    from broker.local_settings import SettingsError
     from broker.mqtt.connection import ConnectError
-    from broker.settings import SettingsError
     from broker.slots import SlotLostError
     from handlers.migrate import MigrationBlockedError, SchemaTooNewError, SchemaTooOldError
 

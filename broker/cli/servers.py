@@ -19,7 +19,8 @@ from broker.cli.outcome import (
     runs_async,
     tells,
 )
-from broker.settings import LocalSettings, Settings, describe, load_settings, local_settings
+from broker.local_settings import LocalSettings
+from broker.settings import Settings, describe, load_settings, local_settings
 
 if TYPE_CHECKING:
     from broker.embedded.up import Up

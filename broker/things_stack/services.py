@@ -16,7 +16,7 @@ from schema.things_stack_hosts import StackHosts
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from broker.settings import LocalSettings
+    from broker.local_settings import LocalSettings
     from handlers.database import Pool
 
 

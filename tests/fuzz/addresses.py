@@ -11,9 +11,10 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
+from broker.local_settings import SettingsError
 from broker.mqtt.address import parse_url
 from broker.mqtt.handshake import ConnectSettings
-from broker.settings import Settings, SettingsError, load_settings
+from broker.settings import Settings, load_settings
 from tests.fuzz import odd
 from tests.fuzz.oracle import ACCEPTED, check_message
 

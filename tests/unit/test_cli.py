@@ -26,7 +26,7 @@ from broker.cli.outlook import Outlook, in_words
 from broker.cli.previewing import print_preview
 from broker.cli.watching import bar, exit_of, is_over, told
 from broker.embedded.directory import DirectoryTakenError
-from broker.settings import SettingsError
+from broker.local_settings import SettingsError
 from schema.errors import Code
 
 

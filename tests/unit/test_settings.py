@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from broker.local_settings import PREFIX, SettingsError
 from broker.outside import sealer_for, store_of
 from broker.sealing import KeyRing
 from broker.secret_keys import new_key
-from broker.settings import (
-    PREFIX,
-    Settings,
-    SettingsError,
-    describe,
-    load_settings,
-    local_settings,
-    unknown_variables,
-)
+from broker.settings import Settings, describe, load_settings, local_settings, unknown_variables
 
 GOOD = {
     "JOBBROKER_DATABASE_URL": "postgresql://serving:very-secret@db:5432/jobs",
