@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import httpx
 
-from schema.http_routes import API, ROUTES, Route
+from schema.http_route import Route
+from schema.http_routes import API, ROUTES
 from schema.rights import READS
 
 Body = dict[str, Any]

@@ -12,7 +12,8 @@ from typing import Any, Final
 from broker.http.openapi_parts import ANSWERS, REF, Json, as_content, refusals
 from broker.http.openapi_seeds import seeds_paths
 from schema import decode
-from schema.http_routes import API, EVENTS_PATH, ROUTES, Route
+from schema.http_route import Route
+from schema.http_routes import API, EVENTS_PATH, ROUTES
 from schema.limits import JOB_ID
 from schema.rights import LEAST_ROLE
 

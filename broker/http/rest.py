@@ -16,7 +16,8 @@ from broker.http.identity import Identity
 from broker.http.refusal import Refusal, status_of
 from schema import decode
 from schema.errors import Code, Rejected, shorten
-from schema.http_routes import API, ROUTES, Route
+from schema.http_route import Route
+from schema.http_routes import API, ROUTES
 from schema.limits import JOB_ID, THING_NAME, check_name
 from schema.query_values import read_flag, read_integer
 

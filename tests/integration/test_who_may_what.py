@@ -15,7 +15,8 @@ import pytest
 
 from handlers.database import Pool
 from handlers.operator_plane import Actor, Answer, execute
-from schema.http_routes import API, ROUTES, Route
+from schema.http_route import Route
+from schema.http_routes import API, ROUTES
 from schema.rights import LEAST_ROLE, READS, Role
 from schema.topics import OperatorTopic
 from tests.factories import add_tenant

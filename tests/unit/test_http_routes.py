@@ -13,7 +13,8 @@ from broker.http.openapi import openapi_document
 from broker.http.rest import _readers
 from handlers.operator_plane import _HANDLERS
 from schema import decode
-from schema.http_routes import API, ROUTES, Route
+from schema.http_route import Route
+from schema.http_routes import API, ROUTES
 from schema.rights import READS
 
 
