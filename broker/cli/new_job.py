@@ -46,26 +46,20 @@ def new_job(
     if document_type is None:
         of_type = everything or params or expires_in_hours is not None
         _refuse_if(of_type, "--all, --param and --expires-in-hours go with --type")
-        kept = {
-            name: value
-            for name, value in (base or {}).items()
-            if not sources or name not in _SOURCES_OF_FILE
+        of_aws: Body = {
+            "jobId": job_id,
+            "targets": arns or None,
+            "document": text_of(document, document_json),
+            "documentSource": document_source,
+            "jobTemplateArn": template and template_arn(template),
+            "documentParameters": dict(parameters) or None,
+            "description": description,
+            **settings(timeout_minutes=timeout_minutes, url_seconds=url_seconds),
         }
-        return kept | said(
-            {
-                "jobId": job_id,
-                "targets": arns or None,
-                "document": text_of(document, document_json),
-                "documentSource": document_source,
-                "jobTemplateArn": template and template_arn(template),
-                "documentParameters": dict(parameters) or None,
-                "description": description,
-                **settings(timeout_minutes=timeout_minutes, url_seconds=url_seconds),
-            }
-        )
+        return _kept(base or {}, but_sources=bool(sources)) | said(of_aws)
     _refuse_if(base is not None, "--type does not go with --file")
-    of_aws = description is not None or timeout_minutes is not None or parameters or url_seconds
-    _refuse_if(of_aws, f"{_OF_AWS} do not go with --type")
+    alien = description is not None or timeout_minutes is not None or parameters or url_seconds
+    _refuse_if(alien, f"{_OF_AWS} do not go with --type")
     return said(
         {
             "job_id": job_id,
@@ -75,6 +69,15 @@ def new_job(
             **_seed_target(arns, everything=everything),
         }
     )
+
+
+def _kept(base: Body, *, but_sources: bool) -> Body:
+    """What a file says, without its document where an option says another."""
+    return {
+        name: value
+        for name, value in base.items()
+        if not (but_sources and name in _SOURCES_OF_FILE)
+    }
 
 
 def _refuse_if(wrong: object, words: str) -> None:

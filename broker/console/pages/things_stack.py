@@ -81,57 +81,58 @@ class _Stack:
 
     def build(self) -> None:
         """The frame of the page."""
-        viewer = self.viewer
-        with tag("div", "jb-head"):
-            heading("The Things Stack").classes("jb-grow")
-            self.chip = tag("div")
-            command_button(viewer, "Connect", "ttn/credentials/set", self._connect, icon="link")
-            command_button(viewer, "Provision", "ttn/provision", self._provision, icon="play_arrow")
-            command_button(
-                viewer, "Deprovision", "ttn/deprovision", self._deprovision, icon="delete_sweep"
-            )
-            command_button(
-                viewer,
-                "Deep clean",
-                "ttn/deep-clean",
-                self._deep_clean,
-                icon="cleaning_services",
-            )
-            command_button(
-                viewer, "Start fresh", "ttn/start-fresh", self._start_fresh, icon="restart_alt"
-            )
+        self._build_head()
         self.connections = tag("div", "jb-tabs", role="group", aria_label="Connections")
         with tag("div", "jb-grid"):
-            with tag("div", "jb-card"):
-                section("Provisioning")
-                self.state = tag("div")
-            with tag("div", "jb-card"):
-                with tag("div", "jb-row"):
-                    section("Credentials").classes("jb-grow")
-                    command_button(
-                        viewer, "Show", "ttn/credentials/get", self._reveal, icon="visibility"
-                    )
-                self.secrets = tag("div")
-                self._hide()
+            self._build_state()
         with tag("div", "jb-head", style="margin-top:18px"):
             section("Deprovisioning runs")
         self.runs = table(_RUNS, key="run", label="Deprovisioning runs")
         self.runs.add_slot("body", _RUN)
         self.no_runs = words("None yet.", "jb-quiet", as_="p")
+        self._build_devices()
+
+    def _build_head(self) -> None:
+        """The heading and what can be done."""
+        actions = (
+            ("Connect", "ttn/credentials/set", self._connect, "link"),
+            ("Provision", "ttn/provision", self._provision, "play_arrow"),
+            ("Deprovision", "ttn/deprovision", self._deprovision, "delete_sweep"),
+            ("Deep clean", "ttn/deep-clean", self._deep_clean, "cleaning_services"),
+            ("Start fresh", "ttn/start-fresh", self._start_fresh, "restart_alt"),
+        )
+        with tag("div", "jb-head"):
+            heading("The Things Stack").classes("jb-grow")
+            self.chip = tag("div")
+            for label, verb, act, icon in actions:
+                command_button(self.viewer, label, verb, act, icon=icon)
+
+    def _build_state(self) -> None:
+        """Where provisioning stands, and the credentials."""
+        with tag("div", "jb-card"):
+            section("Provisioning")
+            self.state = tag("div")
+        with tag("div", "jb-card"):
+            with tag("div", "jb-row"):
+                section("Credentials").classes("jb-grow")
+                command_button(
+                    self.viewer, "Show", "ttn/credentials/get", self._reveal, icon="visibility"
+                )
+            self.secrets = tag("div")
+            self._hide()
+
+    def _build_devices(self) -> None:
+        """The devices on record, and their import."""
         with tag("div", "jb-head", style="margin-top:18px"):
             section("Devices on our record").classes("jb-grow")
             command_button(
-                viewer,
-                "Import",
-                "ttn/devices/register",
-                self._import,
-                icon="upload_file",
+                self.viewer, "Import", "ttn/devices/register", self._import, icon="upload_file"
             )
         self.table = table(_COLUMNS, key="device", label="Devices at The Things Stack")
         self.nothing = tag("div")
         with self.nothing:
             empty("No devices", "Import registers those of a file.")
-        self.devices = DeviceImport(viewer, lambda: self.organization)
+        self.devices = DeviceImport(self.viewer, lambda: self.organization)
 
     async def refresh(self) -> None:
         """Read the state and the devices again."""
