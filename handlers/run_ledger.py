@@ -239,7 +239,10 @@ async def next_devices(pool: Pool, run: Run, *, most: int) -> list[FoundDevice]:
 
 
 async def earlier_devices(pool: Pool, run: Run) -> list[FoundDevice]:
-    """Devices of the same application that an earlier run knew and, as far as is known, did not release."""
+    """Devices of the same application that an earlier run knew and, as far as is known, did not release.
+
+    Of a run for one device that one alone.
+    """
     async with pool.acquire() as connection, tenant_transaction(connection, run.tenant_id):
         rows = await connection.fetch(
             _SQL["earlier_devices"],
@@ -247,8 +250,9 @@ async def earlier_devices(pool: Pool, run: Run) -> list[FoundDevice]:
             run.id,
             run.organization_id,
             run.application_id,
+            run.device_id if run.action is Action.DEVICE else None,
         )
-    return [_device(row) for row in rows if row["verify_status"] not in ("OK", "SKIPPED")]
+    return [_device(row) for row in rows]
 
 
 async def known_hosts(pool: Pool, run: Run) -> dict[str, list[str]]:

@@ -27,7 +27,10 @@ _MICROSECONDS: Final = 1_000_000
 
 
 async def list_runs(context: Context, command: ListRuns) -> Outcome:
-    """Runs, newest first; of one organization, or with some statuses, if asked. With job_id as `get_run`."""
+    """Runs, newest first; of one organization, or with some statuses, if asked. With job_id as `get_run`.
+
+    Their summaries name no devices; `get_run` does.
+    """
     if command.job_id is not None:
         one = GetRun(limit=command.limit, next_token=command.next_token)
         return await get_run(context, one, command.job_id)
@@ -45,7 +48,7 @@ async def list_runs(context: Context, command: ListRuns) -> Outcome:
     body: dict[str, object] = {
         "success": True,
         "version": JOBS_VERSION,
-        "jobs": [_shown(row) for row in shown],
+        "jobs": [_listed(row) for row in shown],
     }
     if len(rows) > len(shown):
         last = shown[-1]
@@ -108,7 +111,17 @@ async def _summary_so_far(context: Context, row: asyncpg.Record) -> dict[str, ob
 
 
 def _shown(row: asyncpg.Record) -> dict[str, Any]:
-    """A run as it is answered: the seed's columns, and how long it has been without progress while it goes on."""
+    """A run as it is answered: as it is listed, and the devices' EUIs once it ended."""
+    run = _listed(row)
+    if row["finished_at"] is not None:
+        status = RunStatus(row["status"])
+        found = response(run["id"], status, row["request_id"], run["summary"])
+        run |= {name: found[name] for name in ("failed_euis", "released_euis")}
+    return run
+
+
+def _listed(row: asyncpg.Record) -> dict[str, Any]:
+    """A run in a list: the seed's columns, and how long it has been without progress while it goes on."""
     run = _plain(row)
     for name in ("facts", "claim", "now", "tenant_id"):
         del run[name]
@@ -117,9 +130,7 @@ def _shown(row: asyncpg.Record) -> dict[str, Any]:
         run["idle_seconds"] = max(0, int((row["now"] - row["updated_at"]).total_seconds()))
         run["age_seconds"] = max(0, int((row["now"] - row["created_at"]).total_seconds()))
     else:
-        status = RunStatus(row["status"])
-        found = response(run["id"], status, row["request_id"], run["summary"])
-        run |= {name: found[name] for name in ("success", "failed_euis", "released_euis")}
+        run["success"] = RunStatus(row["status"]) is RunStatus.SUCCEEDED
     return run
 
 

@@ -38,12 +38,20 @@ SELECT r.*, clock_timestamp() AS now FROM ttn_deprovision_runs r WHERE tenant_id
 SELECT r.*, clock_timestamp() AS now FROM ttn_deprovision_runs r WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: list_runs
--- Runs, newest first, from before the one named.
+-- Runs, newest first, from before the one named. Their summaries name no devices: those of a page's runs could be millions.
 -- params: tenant, organization or null, statuses or null, created before, id before, most
-SELECT r.*, clock_timestamp() AS now FROM ttn_deprovision_runs r
-WHERE tenant_id = $1 AND ($2::uuid IS NULL OR organization_id = $2) AND ($3::text[] IS NULL OR status = ANY ($3))
-  AND (created_at, id) < ($4, $5)
-ORDER BY created_at DESC, id DESC LIMIT $6;
+SELECT x.*, clock_timestamp() AS now
+FROM (
+    SELECT t AS run FROM ttn_deprovision_runs t
+    WHERE tenant_id = $1 AND ($2::uuid IS NULL OR organization_id = $2) AND ($3::text[] IS NULL OR status = ANY ($3))
+      AND (created_at, id) < ($4, $5)
+    ORDER BY created_at DESC, id DESC LIMIT $6
+) r
+CROSS JOIN LATERAL jsonb_populate_record(
+    r.run,
+    jsonb_build_object('summary', (r.run).summary - '{released_euis,failed_euis,failed_devices,problems}'::text[])
+) x
+ORDER BY x.created_at DESC, x.id DESC;
 
 -- name: list_steps
 -- A run's steps in their order, from the one after.
@@ -172,12 +180,17 @@ SET as_status = NULL, ns_status = NULL, js_status = NULL, is_status = NULL, veri
 WHERE tenant_id = $1 AND run_id = $2 AND device_id = ANY ($3::text[]) AND verify_status IS NOT NULL;
 
 -- name: earlier_devices
--- Devices of the same application that earlier runs knew and did not release.
--- params: tenant, run, organization, application
-SELECT DISTINCT ON (d.device_id) d.device_id, d.dev_eui, d.join_eui, d.hosts, d.is_claimed, d.verify_status
-FROM ttn_run_devices d JOIN ttn_deprovision_runs r ON r.tenant_id = d.tenant_id AND r.id = d.run_id
-WHERE r.tenant_id = $1 AND r.organization_id = $3 AND r.ttn_application_id = $4 AND NOT r.dry_run AND r.id <> $2
-ORDER BY d.device_id, r.created_at DESC, r.id DESC;
+-- Devices of the same application that earlier runs knew and, as far as is known, did not release; all, or one of them.
+-- params: tenant, run, organization, application, device or null
+SELECT * FROM (
+    SELECT DISTINCT ON (d.device_id) d.device_id, d.dev_eui, d.join_eui, d.hosts, d.is_claimed, d.verify_status
+    FROM ttn_run_devices d JOIN ttn_deprovision_runs r ON r.tenant_id = d.tenant_id AND r.id = d.run_id
+    WHERE r.tenant_id = $1 AND r.organization_id = $3 AND r.ttn_application_id = $4 AND NOT r.dry_run AND r.id <> $2
+      AND ($5::text IS NULL OR d.device_id = $5)
+    ORDER BY d.device_id, r.created_at DESC, r.id DESC
+) last
+WHERE coalesce(verify_status NOT IN ('OK', 'SKIPPED'), true)
+ORDER BY device_id;
 
 -- name: next_devices
 -- Devices that are still to be seen to, by id.
@@ -210,10 +223,32 @@ SELECT count(*) AS found,
 FROM ttn_run_devices WHERE tenant_id = $1 AND run_id = $2;
 
 -- name: tally_devices
--- What became of a run's devices, by id.
--- params: tenant, run
-SELECT device_id, dev_eui, as_status, ns_status, js_status, is_status, verify_status, problem
-FROM ttn_run_devices WHERE tenant_id = $1 AND run_id = $2 ORDER BY device_id;
+-- What became of a run's devices: counted, and the first of them by id.
+-- params: tenant, run, most names of a kind, most problems
+WITH seen AS MATERIALIZED (
+    SELECT device_id, dev_eui, problem,
+           coalesce(is_status IN ('OK', 'SKIPPED'), false) AS deleted,
+           coalesce(verify_status = 'OK', false) AS verified,
+           coalesce(as_status IN ('OK', 'SKIPPED') AND ns_status IN ('OK', 'SKIPPED') AND js_status IN ('OK', 'SKIPPED')
+                    AND is_status IN ('OK', 'SKIPPED'), false) AS purged,
+           coalesce(verify_status IN ('OK', 'SKIPPED'), false) AS proven
+    FROM ttn_run_devices WHERE tenant_id = $1 AND run_id = $2
+)
+SELECT count(*) AS found,
+       count(*) FILTER (WHERE deleted) AS deleted,
+       count(*) FILTER (WHERE purged) AS purged,
+       count(*) FILTER (WHERE verified) AS verified,
+       count(*) FILTER (WHERE purged AND proven) AS done,
+       count(*) FILTER (WHERE NOT (purged AND proven)) AS left,
+       ARRAY(SELECT dev_eui FROM seen WHERE purged AND proven AND dev_eui IS NOT NULL
+             ORDER BY device_id LIMIT $3) AS released_euis,
+       ARRAY(SELECT dev_eui FROM seen WHERE NOT (purged AND proven) AND dev_eui IS NOT NULL
+             ORDER BY device_id LIMIT $3) AS failed_euis,
+       ARRAY(SELECT device_id FROM seen WHERE NOT (purged AND proven) AND dev_eui IS NULL
+             ORDER BY device_id LIMIT $3) AS failed_devices,
+       ARRAY(SELECT ARRAY[device_id, coalesce(problem, 'not seen to')] FROM seen WHERE NOT (purged AND proven)
+             ORDER BY device_id LIMIT $4) AS problems
+FROM seen;
 
 -- name: forget_released
 -- Devices that a run has taken out of every registry are removed on our own record as well.

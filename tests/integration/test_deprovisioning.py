@@ -846,6 +846,13 @@ async def test_lists_of_runs_and_their_pages(pool: Pool, database: Database) -> 
         rest = await site.desk.accepted("ttn/runs/list", {"next_token": found["next_token"]})
         assert [one["id"] for one in found["jobs"] + rest["jobs"]] == ids[::-1]
         assert "next_token" not in rest
+        # A page of runs names no devices; one run does, and counts are in both.
+        listed, whole = found["jobs"][0], await site.run(ids[2])
+        named = {"released_euis", "failed_euis", "failed_devices", "problems"}
+        assert not named & (listed.keys() | listed["summary"].keys())
+        assert named <= whole["summary"].keys()
+        assert listed["success"] is whole["success"] is True
+        assert listed["summary"] == {k: v for k, v in whole["summary"].items() if k not in named}
         for status, count in {"SUCCEEDED": 3, "RUNNING,QUEUED": 0}.items():
             asked = {"status": status, "organization_id": str(ORGANIZATION)}
             assert len((await site.desk.accepted("ttn/runs/list", asked))["jobs"]) == count
