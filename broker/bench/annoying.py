@@ -18,10 +18,10 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final
 
 from broker.embedded.ports import LOOPBACK
+from broker.priority import step_back
 
 PORT, TOKEN, HOLDERS = (f"JOBBROKER_BENCH_HTTP_{name}" for name in ("PORT", "TOKEN", "HOLDERS"))
 HUGE_BYTES: Final = 1_000_000_000
@@ -30,7 +30,6 @@ _BYTE_SECONDS: Final = 1.0
 # Refused at once it would measure how fast one address can ask, which another limit bounds.
 _AGAIN_SECONDS: Final = 0.1
 _LOWEST: Final = 19
-_AUTOGROUP: Final = Path("/proc/self/autogroup")
 _LOST: Final = (OSError, asyncio.IncompleteReadError)
 
 
@@ -129,7 +128,7 @@ async def _until_hung_up(reader: asyncio.StreamReader) -> None:
 
 async def main() -> None:
     """Annoy until SIGTERM; `ready` is said once all that hold a connection do."""
-    _give_way()
+    step_back(_LOWEST)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     here = Annoyance(int(os.environ[PORT]), os.environ[TOKEN])
@@ -149,13 +148,6 @@ async def main() -> None:
             task.cancel()
     sys.stdout.write(json.dumps(here.told) + "\n")
     sys.stdout.flush()
-
-
-def _give_way() -> None:
-    os.nice(_LOWEST)
-    # Where Linux gives each session the same share, its own number is what counts.
-    with contextlib.suppress(OSError):
-        _AUTOGROUP.write_text(f"{_LOWEST}\n")
 
 
 if __name__ == "__main__":
