@@ -90,12 +90,17 @@ async def new_job(page: Page, job_id: str) -> None:
     await page.get_by_role("link", name="New job").click()
     await page.get_by_role("textbox", name="Id").fill(job_id)
     await page.get_by_role("button", name="Add pumps").click()
-    for _ in range(2):  # a tenth of the things, and the rest
-        await page.get_by_role("button", name="Add: stage").click()
-    # The second click draws all stages anew: what was filled in before that is gone.
-    await expect(page.get_by_role("group", name="Stage 2")).to_be_visible(timeout=PATIENCE)
     first = page.get_by_role("group", name="Stage 1")
+    more = page.get_by_role("button", name="Add: stage")
+    await more.click()  # a tenth of the things
+    await first.get_by_role("spinbutton", name="% that must succeed").wait_for()
+    for _ in range(2):  # the rest, and one too many: both are there only after what is typed next
+        await more.click()
     await first.get_by_role("spinbutton", name="% that must succeed").fill("50")
+    await page.get_by_role("button", name="Take away: stage 3").click()
+    await expect(page.get_by_role("group", name="Stage 3")).to_be_hidden()
+    await expect(page.get_by_role("group", name="Stage 2")).to_be_visible()
+    await expect(first.get_by_role("spinbutton", name="% that must succeed")).to_have_value("50")
     await expect(
         page.get_by_text("the next begins when 50 % of one have succeeded")
     ).to_be_visible()

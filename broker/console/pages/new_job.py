@@ -88,7 +88,8 @@ class _NewJob:
             if turn == self._turn:
                 await self.preview()
 
-        ui.timer(_WAIT_SECONDS, look, once=True)
+        with self.viewer.client:  # not where it was clicked, which may be gone by then
+            ui.timer(_WAIT_SECONDS, look, once=True)
 
     async def preview(self) -> None:
         """Say what the draft would come to: in sentences, and by the API's own preview."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from nicegui import ui
+from nicegui.element import Element
 from nicegui.elements.mixins.value_element import ValueElement
 from nicegui.events import ValueChangeEventArguments
 
@@ -203,36 +204,50 @@ class Form:
     def _rows(
         self, rows: list[_Row], new: Callable[[], _Row], build: Callable[[_Row], None], what: str
     ) -> None:
-        """Rows of fields with a button that takes one away, and one that adds another."""
-        place = tag("div")
+        """Rows of fields with a button that takes one away, and one that adds another.
 
-        def show() -> None:
-            place.clear()
-            with place:
-                for number, row in enumerate(rows, start=1):
-                    self._row(row, build, f"{what} {number}", partial(take, row))
+        The others stay as they are meanwhile: what is being typed there may not have come here yet.
+        """
+        place = tag("div")
+        made: list[tuple[_Row, Tag, ui.button]] = []
+
+        def number() -> None:
+            for at, (_, group, button) in enumerate(made, start=1):
+                _label(group, f"{what} {at}")
+                _label(button, f"Take away: {what.lower()} {at}")
 
         def take(row: _Row) -> None:
-            rows.remove(row)
-            show()
+            at = next(at for at, one in enumerate(made) if one[0] is row)
+            del rows[at]
+            made.pop(at)[1].delete()
+            number()
             self._changed()
+
+        def show(row: _Row) -> None:
+            with place:
+                made.append((row, *_row(partial(build, row), partial(take, row))))
+            number()
 
         def add() -> None:
             rows.append(new())
-            show()
+            show(rows[-1])
             self._changed()
 
-        show()
+        for row in rows:
+            show(row)
         more = ui.button(f"Add: {what.lower()}", icon="add", on_click=add)
         more.props("no-caps flat dense").classes("jb-add")
 
-    def _row(
-        self, row: _Row, build: Callable[[_Row], None], name: str, take: Callable[[], None]
-    ) -> Tag:
-        with tag("div", "jb-form-row", role="group", aria_label=name) as made:
-            with tag("div", "jb-fields jb-grow"):
-                build(row)
-            ui.button(icon="close", on_click=take).props("flat round dense").props["aria-label"] = (
-                f"Take away: {name.lower()}"
-            )
-        return made
+
+def _row(build: Callable[[], None], take: Callable[[], None]) -> tuple[Tag, ui.button]:
+    with tag("div", "jb-form-row", role="group") as made:
+        with tag("div", "jb-fields jb-grow"):
+            build()
+        away = ui.button(icon="close", on_click=take).props("flat round dense")
+    return made, away
+
+
+def _label(element: Element, name: str) -> None:
+    if element.props.get("aria-label") != name:
+        element.props["aria-label"] = name
+        element.update()
