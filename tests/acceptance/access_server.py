@@ -10,7 +10,7 @@ from pathlib import Path
 
 from broker.access import AccessFiles
 from broker.ca import CertificateAuthority, authority_directory
-from broker.embedded.ports import free_port
+from broker.embedded.ports import free_ports
 from broker.mosquitto_config import Bind, MosquittoConfig, render_config
 from schema.access import AccessSnapshot, Principal, Revoked, mosquitto_hash
 from tests.acceptance.mqtt_probe import Login
@@ -80,15 +80,16 @@ async def start_access_server(choice: Choice, directory: Path) -> AccessServer:
         tenant: CertificateAuthority.create(authority_directory(directory / "ca", tenant), now=now)
         for tenant in TENANTS
     }
+    plain, devices, operators, internal, acme = free_ports(5)
     config = MosquittoConfig(
         auth_directory=str(directory / "mosquitto"),
         data_directory=str(directory / "mosquitto" / "data"),
         pid_file=None,
-        plain=Bind(free_port(), LOOPBACK),
-        devices=Bind(free_port(), LOOPBACK),
-        operators=Bind(free_port(), LOOPBACK),
-        internal=Bind(free_port(), LOOPBACK),
-        tenants=(("acme", Bind(free_port(), LOOPBACK)),),
+        plain=Bind(plain, LOOPBACK),
+        devices=Bind(devices, LOOPBACK),
+        operators=Bind(operators, LOOPBACK),
+        internal=Bind(internal, LOOPBACK),
+        tenants=(("acme", Bind(acme, LOOPBACK)),),
     )
     text = directory / "mosquitto" / "mosquitto.conf"
     text.parent.mkdir(parents=True)
