@@ -73,7 +73,7 @@ class StatusBar:
     def __init__(self) -> None:
         """Stand empty until `show`."""
         self._drawn: object = None
-        self._row = tag("div", "jb-bar", role="img")
+        self._row = tag("div", "jb-bar")
 
     def show(self, found: Mapping[Status, int], total: int) -> None:
         """Draw these counts of so many things."""
@@ -81,6 +81,7 @@ class StatusBar:
         if drawn == self._drawn:
             return
         self._drawn = drawn
+        self._row.props["role"] = "img"  # not before it has a name
         self._row.props["aria-label"] = self._row.props["title"] = bar_text(found, total)
         self._row.clear()
         with self._row:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from nicegui import ui
@@ -12,6 +13,15 @@ from broker.console.components import code_block, send, words
 from broker.console.viewer import Viewer
 
 T = TypeVar("T")
+
+
+@contextmanager
+def titled(title: str) -> Iterator[ui.dialog]:
+    """A dialog under construction; its heading is also its name for those who do not see it."""
+    with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
+        dialog.props["aria-label"] = title
+        words(title, "jb-h2", as_="h2")
+        yield dialog
 
 
 async def decided(
@@ -24,8 +34,7 @@ async def decided(
     option: str = "",
 ) -> bool | None:
     """Ask before harm is done: None for no, else whether the `option` was chosen; with `typed`, these words first."""
-    with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-        words(question, "jb-h2", as_="h2")
+    with titled(question) as dialog:
         words(consequence, as_="p")
         chosen = ui.checkbox(option).props("dense")
         chosen.set_visibility(bool(option))
@@ -71,8 +80,7 @@ async def confirmed_sending(
 
 async def filled(title: str, fields: Callable[[], T], sends: str, *, label: str) -> T | None:
     """Show a form of what `fields` builds; None when it was closed, else what `fields` gave, to be read."""
-    with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-        words(title, "jb-h2", as_="h2")
+    with titled(title) as dialog:
         made = fields()
         words(sends, "jb-quiet jb-mono", as_="p")
         with ui.row().classes("jb-buttons"):
@@ -85,8 +93,8 @@ async def filled(title: str, fields: Callable[[], T], sends: str, *, label: str)
 
 async def show_token(name: str, token: str) -> None:
     """A token, this once."""
-    with ui.dialog().props("persistent") as dialog, ui.card().classes("jb-dialog"):
-        words(f"The token of {name}", "jb-h2", as_="h2")
+    with titled(f"The token of {name}") as dialog:
+        dialog.props("persistent")
         words("It is shown this once: username is the name, password the token.", as_="p")
         code_block(token, "the token")
         with ui.row().classes("jb-buttons"):

@@ -9,6 +9,7 @@ from nicegui import ui
 
 from broker.console.api import sent_as
 from broker.console.components import words
+from broker.console.dialogs import titled
 
 Given = dict[str, object]
 _FIELDS: Final = (
@@ -26,8 +27,7 @@ async def _asked(
     heading: str, body: Callable[[], dict[str, Any]], verb: str, label: str, *, typed: str = ""
 ) -> Given | None:
     """Fields in a dialog; what was filled in, or None. With `typed`, these words have to be typed first."""
-    with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-        words(heading, "jb-h2", as_="h2")
+    with titled(heading) as dialog:
         fields = body()
         box = ui.input(f'Type "{typed}" to go on').props("outlined dense") if typed else None
         words(sent_as(verb, {}), "jb-quiet jb-mono", as_="p")

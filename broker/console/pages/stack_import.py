@@ -11,11 +11,19 @@ from nicegui.events import UploadEventArguments
 from broker.cli.fleet_file import FleetFileError, FleetLine, read_fleet
 from broker.console.api import ApiError, sent_as
 from broker.console.components import Pager, section, table, tag, words
+from broker.console.dialogs import titled
 from broker.console.viewer import Viewer
 from broker.console.words import counted, grouped
 
 _AT_ONCE: Final = 250
 _MOST_BYTES: Final = 8 * 1024 * 1024
+# Quasar's own button for it has no name, and its list of files buttons without one; the dialog says what was chosen.
+_CHOOSE: Final = """
+<div class="q-pa-xs">
+  <q-btn flat no-caps icon="upload_file" label="Choose a file: CSV or JSON" @click="props.pickFiles" />
+  <span hidden><q-uploader-add-trigger /></span>
+</div>
+"""
 _SHOWN: Final = 50
 _COLUMNS: Final = (
     {"name": "line", "label": "Line", "field": "line"},
@@ -60,8 +68,7 @@ class DeviceImport:
 
     async def ask(self) -> None:
         """Take a file and what its lines may leave out, and send it."""
-        with ui.dialog() as dialog, ui.card().classes("jb-dialog"):
-            words("Register the devices of a file", "jb-h2", as_="h2")
+        with titled("Register the devices of a file") as dialog:
             words(
                 "CSV with a heading, a JSON list, or one JSON object a line: device_id, dev_eui, app_key, and"
                 " join_eui, nwk_key, name, lorawan_version, lorawan_phy_version, frequency_plan_id.",
@@ -82,14 +89,16 @@ class DeviceImport:
                 chosen.say(f"{event.file.name}: {counted(len(text[0]), 'character')}")
                 go.enable()
 
-            ui.upload(
-                label="CSV or JSON",
+            with ui.upload(
                 on_upload=uploaded,
                 auto_upload=True,
                 max_files=1,
                 max_file_size=_MOST_BYTES,
                 on_rejected=lambda: chosen.say("at most one file of 8 MB"),
-            ).props("flat bordered accept=.csv,.json,.jsonl,.txt").classes("jb-full")
+            ) as file:
+                file.props("flat bordered accept=.csv,.json,.jsonl,.txt").classes("jb-full")
+                file.add_slot("header", _CHOOSE)
+                file.add_slot("list", "<span></span>")
             words(sent_as("ttn/devices/register", {}), "jb-quiet jb-mono", as_="p")
             with ui.row().classes("jb-buttons"):
                 ui.button("Close", on_click=lambda: dialog.submit("")).props("no-caps flat")
