@@ -124,14 +124,27 @@ async def tenant_transaction(
 
 async def _roll_back(connection: Connection) -> None:
     """Never raises but for being cancelled: why the transaction ended is what the caller must hear."""
-    try:
+    # A pool has taken back a connection that was lost; asking it anything is an error then.
+    with suppress(asyncpg.InterfaceError):
         if connection.is_closed():
             return
         # Bounded, also while asyncpg still cancels the statement before: who is being stopped must not wait for a
-        # server that is silent.
-        async with asyncio.timeout(_ROLLBACK_SECONDS):
-            await connection.execute("ROLLBACK")
+        # server that is silent. Not by asyncio.timeout: before Python 3.11.3 it does not end a task that was cancelled.
+        asked = asyncio.ensure_future(connection.execute("ROLLBACK"))
+        try:
+            await asyncio.wait({asked}, timeout=_ROLLBACK_SECONDS)
+        finally:
+            if not _is_done(asked):
+                asked.cancel()
+                connection.terminate()  # never again from the pool, whatever state it is in
+
+
+def _is_done(asked: asyncio.Future[str]) -> bool:
+    """Whether it was answered. Raises what is no failure of the database's."""
+    if not asked.done():
+        return False
+    try:
+        asked.result()
     except TRANSIENT:
-        # A pool has taken back a connection that was lost; asking it anything is an error then.
-        with suppress(asyncpg.InterfaceError):
-            connection.terminate()  # never again from the pool, whatever state it is in
+        return False
+    return True
