@@ -262,9 +262,8 @@ class Notifier:
     async def _reload(self) -> None:
         self._behind = False
         after = 0
-        async with (
-            self._forgetting
-        ):  # what is being forgotten is still there, and would be told once more
+        # What is being forgotten is still there meanwhile, and would be told once more.
+        async with self._forgetting:
             while self._weight < _MOST_HELD:
                 found = await outbox.load(self._pool, slot=self._slot, after=after)
                 self.tell(found)
