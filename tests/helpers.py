@@ -23,8 +23,9 @@ async def eventually(check: Callable[[], T], *, timeout: float = ...) -> T: ...
 
 
 async def eventually(check: Callable[[], object], *, timeout: float = PATIENCE) -> object:
-    """Call `check` until it returns something true without an AssertionError; return that.
+    """Call `check` until it returns something true without an AssertionError or a LookupError; return that.
 
+    A key or an index that is missing is what has not come yet: the first message of a thing, the first line of a log.
     Raises AssertionError with what `check` gave last when `timeout` seconds are over. Nothing else
     in tests waits for something to have happened by pausing.
     """
@@ -38,8 +39,8 @@ async def eventually(check: Callable[[], object], *, timeout: float = PATIENCE) 
             problem: object = f"last seen: {seen!r}"
             if seen:
                 return seen
-        except AssertionError as error:
-            problem = error
+        except (AssertionError, LookupError) as error:
+            problem = error if isinstance(error, AssertionError) else repr(error)
         ended = loop.time()
         if ended > deadline:
             raise AssertionError(f"not so after {timeout:g} s; {problem}")

@@ -27,6 +27,21 @@ async def test_it_fails_with_what_was_seen_last() -> None:
         await eventually(list, timeout=0.02)
 
 
+async def test_what_is_not_there_yet_is_waited_for() -> None:
+    """A missing key is asked for again, and named when it never comes."""
+    told: dict[str, str] = {}
+
+    def asked() -> str:
+        if told.setdefault("times", "") == "xx":
+            told["d1"] = "here"
+        told["times"] += "x"
+        return told["d1"]
+
+    assert await eventually(asked) == "here"
+    with pytest.raises(AssertionError, match=r"not so after 0\.02 s; KeyError\('d2'\)"):
+        await eventually(lambda: told["d2"], timeout=0.02)
+
+
 async def test_other_errors_are_not_waited_for() -> None:
     """A mistake in the check is raised at once, not hidden until the deadline."""
     with pytest.raises(ZeroDivisionError):
