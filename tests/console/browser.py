@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+from tests.console import unwatched
 
 CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 WITHOUT: Final = "no Chromium here: Debian has it (apt-get install chromium)"
@@ -74,9 +78,20 @@ async def running_console(
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """The system's Chromium without a window."""
+    """The system's Chromium without a window, and without an eye on the machine's network."""
+    words = map(shlex.quote, (sys.executable, unwatched.__file__, CHROMIUM or ""))
+    with tempfile.TemporaryDirectory(prefix="jobbroker-") as name:
+        program = Path(name) / "chromium"
+        program.write_text(f'#!/bin/sh\nexec {" ".join(words)} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+        async with _launched(program) as browser:
+            yield browser
+
+
+@asynccontextmanager
+async def _launched(program: Path) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        browser = await playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
         try:
             yield browser
         finally:
