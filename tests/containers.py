@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 
 from broker.embedded.accounts import unprivileged_account
-from broker.embedded.mosquitto import hand_over, listeners
-from broker.embedded.ports import LOOPBACK, free_port
+from broker.embedded.mosquitto import directives, hand_over, listeners
+from broker.embedded.ports import LOOPBACK
 from broker.embedded.postgres import ADMIN, connected
 from tests.helpers import eventually
+from tests.ports import reserved_port
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 POSTGRES_IMAGE = "postgres:15"
 MOSQUITTO_IMAGE = "eclipse-mosquitto:2"
 _PASSWORD = "of-a-throw-away-server"
+_ANSWER_SECONDS = 5.0
+# MQTT 3.1.1 without a name or a session; whatever the server thinks of it, it answers (MQTT 3.1.1, 3.1 and 3.2).
+_CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"
 _FORGETFUL = (
     "fsync=off",
     "synchronous_commit=off",
@@ -35,7 +40,7 @@ class ContainerPostgres:
     """PostgreSQL in a container."""
 
     def __init__(self) -> None:
-        self._port = free_port()
+        self._port = reserved_port()
         words = [word for setting in _FORGETFUL for word in ("-c", setting)]
         self._container = (
             _container(POSTGRES_IMAGE, 5432, at=self._port)
@@ -55,7 +60,7 @@ class ContainerPostgres:
         else:
             await asyncio.to_thread(self._container.start)
             self._made = True
-        await eventually(self._answers, timeout=60)
+        await eventually(self._answers)
 
     async def stop(self) -> None:
         """Stop it in order; the data stays for a later start."""
@@ -103,7 +108,7 @@ class ContainerMosquitto:
         else:
             await asyncio.to_thread(self._container.start)
             self._made = True
-        await eventually(self._accepts, timeout=30)
+        await eventually(self._accepts)
 
     async def stop(self) -> None:
         """Stop it in order."""
@@ -134,7 +139,7 @@ class ContainerMosquitto:
         wrapped = self._container.get_wrapped_container()
         await asyncio.to_thread(wrapped.reload)
         assert wrapped.status == "running", wrapped.logs().decode()
-        return all([await _is_served(port) for _, port in listeners(self.config)])
+        return all([await _is_served(*one) for one in _served_at(self.config)])
 
     def _user(self) -> str:
         if self._account is None:
@@ -142,22 +147,43 @@ class ContainerMosquitto:
         return f"{self._account.uid}:{self._account.gid}"
 
 
-async def _is_served(port: int) -> bool:
-    """Tell whether a published port has a server behind: the engine's proxy accepts before that."""
+def _served_at(config: Path) -> list[tuple[int, bool]]:
+    """The port of each listener, and whether it speaks TLS."""
+    found: list[tuple[int, bool]] = []
+    for name, value in directives(config):
+        if name == "listener":
+            found.append((int(value.split()[0]), False))
+        elif name == "certfile":
+            found[-1] = (found[-1][0], True)
+    return found
+
+
+async def _is_served(port: int, with_tls: bool) -> bool:
+    """Tell whether a published port has a server behind that speaks.
+
+    That it accepts says nothing: the engine's proxy does so before, and hangs up when it has found nobody, which takes
+    as long as the machine is busy.
+    """
     try:
-        reader, writer = await asyncio.open_connection(LOOPBACK, port)
-    except OSError:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(
+                LOOPBACK, port, ssl=_anybody() if with_tls else None
+            )
+            try:
+                if not with_tls:  # else it has spoken in the handshake
+                    writer.write(_CONNECT)
+                    return bool(await reader.read(1))
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
         return False
-    try:
-        await asyncio.wait_for(reader.read(1), 0.05)
-    except TimeoutError:
-        return True
-    except OSError:
-        return False
-    else:
-        return False
-    finally:
-        writer.close()
+    return True
+
+
+def _anybody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _container(image: str, *ports: int, at: int | None = None) -> DockerContainer:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from broker.access import AccessFiles
 from broker.ca import CertificateAuthority, authority_directory
-from broker.embedded.ports import free_ports
 from broker.mosquitto_config import Bind, MosquittoConfig, render_config
 from schema.access import AccessSnapshot, Principal, Revoked, mosquitto_hash
 from tests.acceptance.mqtt_probe import Login
+from tests.ports import reserved_ports
 from tests.servers import Choice, MosquittoServer, make_mosquitto
 
 LOOPBACK = "127.0.0.1"
@@ -80,7 +80,7 @@ async def start_access_server(choice: Choice, directory: Path) -> AccessServer:
         tenant: CertificateAuthority.create(authority_directory(directory / "ca", tenant), now=now)
         for tenant in TENANTS
     }
-    plain, devices, operators, internal, acme = free_ports(5)
+    plain, devices, operators, internal, acme = reserved_ports(5)
     config = MosquittoConfig(
         auth_directory=str(directory / "mosquitto"),
         data_directory=str(directory / "mosquitto" / "data"),

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from broker.embedded.ports import free_port
 from broker.hooks import Place
 from tests.conftest import Database, StartMosquitto
 from tests.helpers import eventually
+from tests.ports import reserved_ports
 from tests.servers import MosquittoServer
 
 START_SECONDS = 120
@@ -165,7 +165,7 @@ async def site(
 
     limits: settings of Mosquitto in the place of those as deployed, by name.
     """
-    internal, mounted = free_port(), free_port()
+    internal, mounted = reserved_ports(2)
     config = _MOSQUITTO.format(internal=internal, mounted=mounted, autosave=autosave)
     mosquitto = await start_mosquitto(_limited(config, limits or {}), {})
     made = Site(mosquitto, database, mounted, internal, directory, plain)

@@ -23,9 +23,9 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from playwright.async_api import Browser
 
-from broker.embedded.ports import free_ports
 from tests.console.browser import CHROMIUM, WITHOUT, Reader, chromium, reader
 from tests.helpers import eventually
+from tests.ports import reserved_ports
 
 SIZES: Final = {"wide": (1360, 860), "phone": (390, 800)}
 SCREENS: Final = {
@@ -67,7 +67,7 @@ class Fleet:
 @asynccontextmanager
 async def running_fleet(directory: Path) -> AsyncIterator[Fleet]:
     """Run `jobbroker up` with its console on a directory."""
-    http_port, console_port = free_ports(2)
+    http_port, console_port = reserved_ports(2)
     ports = ("--http-port", str(http_port), "--console-port", str(console_port))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "broker", "up", "--json", "--data-dir", str(directory), *ports),

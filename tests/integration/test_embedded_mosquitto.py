@@ -15,8 +15,9 @@ from broker.embedded import mosquitto
 from broker.embedded.accounts import EmbeddedServerError
 from broker.embedded.children import command_line
 from broker.embedded.mosquitto import EmbeddedMosquitto, find_mosquitto, listeners
-from broker.embedded.ports import LOOPBACK, free_port, free_ports
+from broker.embedded.ports import LOOPBACK, free_ports
 from tests.helpers import eventually
+from tests.ports import reserved_port
 
 STARTS_AND_WAITS = """
 import asyncio, sys
@@ -100,7 +101,7 @@ def test_each_listener_is_reached_by_its_address(tmp_path: Path) -> None:
 
 async def test_a_faulty_configuration_is_told_in_the_servers_words(tmp_path: Path) -> None:
     """A server that does not start is one error with the end of its log, at once."""
-    config = _configured(tmp_path, free_port())
+    config = _configured(tmp_path, reserved_port())
     config.write_text(config.read_text() + "no_such_thing true\n")
     server = EmbeddedMosquitto(config)
     with pytest.raises(EmbeddedServerError, match="no_such_thing"):
@@ -110,7 +111,7 @@ async def test_a_faulty_configuration_is_told_in_the_servers_words(tmp_path: Pat
 
 async def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     """A kill -9 of our process leaves no server behind that would keep the ports."""
-    config = _configured(tmp_path, free_port())
+    config = _configured(tmp_path, reserved_port())
     owner = await asyncio.create_subprocess_exec(
         sys.executable, "-c", STARTS_AND_WAITS, str(config), stdout=subprocess.PIPE
     )
@@ -130,7 +131,7 @@ async def test_under_root_it_has_another_account_which_may_read_what_it_must(
     tmp_path: Path,
 ) -> None:
     """Its account owns what the configuration names, and gets no other file of the directory."""
-    config = _configured(tmp_path, free_port())
+    config = _configured(tmp_path, reserved_port())
     (tmp_path / "ca.key").write_text("secret")
     (tmp_path / "ca.key").chmod(0o600)
     server = EmbeddedMosquitto(config)

@@ -13,9 +13,9 @@ import pytest
 
 from broker.embedded.accounts import EmbeddedServerError
 from broker.embedded.children import command_line
-from broker.embedded.ports import free_port
 from broker.embedded.postgres import EmbeddedPostgres, connected
 from tests.helpers import eventually
+from tests.ports import reserved_port
 
 STARTS_AND_WAITS = """
 import asyncio, sys
@@ -97,7 +97,7 @@ async def test_without_the_password_nobody_enters(tmp_path: Path) -> None:
 
 async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     """A given port in use ends in one error that holds the server's own words."""
-    port = free_port()
+    port = reserved_port()
     first = EmbeddedPostgres(tmp_path / "first", port=port, durable=False)
     await first.start()
     second = EmbeddedPostgres(tmp_path / "second", port=port, durable=False)

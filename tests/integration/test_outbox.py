@@ -12,7 +12,6 @@ from typing import Any, cast
 import asyncpg
 import pytest
 
-from broker.embedded.ports import free_port
 from broker.mqtt.address import Address
 from broker.mqtt.link import Denied, Link, LinkSettings, Outbound
 from broker.notifier import Notifier
@@ -24,6 +23,7 @@ from schema.topics import TopicMode
 from tests.conftest import Database, StartMosquitto
 from tests.factories import add_job, add_tenant, add_things
 from tests.helpers import eventually
+from tests.ports import reserved_port
 
 _OPEN = "allow_anonymous true\nmax_queued_messages 100000\nlistener {port} 127.0.0.1\n"
 HoldSlot = Callable[[int], Awaitable[asyncpg.Connection]]
@@ -230,7 +230,7 @@ async def _hearing(
     start_mosquitto: StartMosquitto, pool: Pool
 ) -> AsyncIterator[tuple[Notifier, list[str]]]:
     """A notifier of slot 0 on a Mosquitto, and the topics that a subscriber to notify has heard."""
-    port = free_port()
+    port = reserved_port()
     await start_mosquitto(_OPEN.format(port=port), {})
     address = Address("127.0.0.1", port)
     speaker = Link(LinkSettings(address, "speaker"), [], on_event=lambda _: None)

@@ -11,11 +11,12 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from broker.embedded.mosquitto import find_mosquitto
-from broker.embedded.ports import LOOPBACK, free_port
+from broker.embedded.ports import LOOPBACK
 from broker.embedded.postgres import connected
 from schema.access import mosquitto_hash
 from tests.conftest import Database, StartMosquitto
 from tests.helpers import eventually
+from tests.ports import reserved_port
 from tests.servers import PostgresServer
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ async def test_mosquitto_reloads_restarts_and_comes_back_from_a_kill(
     mosquitto_server: StartMosquitto,
 ) -> None:
     """A user added to the file may connect after a reload; ports stay over restart and kill."""
-    port = free_port()
+    port = reserved_port()
     config = CONFIG.replace("PORT", str(port))
     server = await mosquitto_server(config, {"passwd": _password_line("ann", "first")})
     assert await asyncio.to_thread(_refusal, port, "ann", "first") == 0

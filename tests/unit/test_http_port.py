@@ -9,12 +9,12 @@ import pytest
 
 from broker.embedded import http_port
 from broker.embedded.http_port import choose_http_port
-from broker.embedded.ports import free_ports
+from tests.ports import reserved_ports
 
 
 def test_the_usual_port_and_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """8000 when it is free, else another; after a restart the one of last time, unless somebody has it now."""
-    usual, wanted = free_ports(2)
+    usual, wanted = reserved_ports(2)
     monkeypatch.setattr(http_port, "USUAL", usual)
     assert choose_http_port(tmp_path / "", wanted) == wanted
     with socket.create_server(("127.0.0.1", usual)):
@@ -28,7 +28,7 @@ def test_the_usual_port_and_the_same_again(tmp_path: Path, monkeypatch: pytest.M
 
 def test_any_free_port_when_that_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """0 stands for whatever is free, and a file with something else in it for none."""
-    (usual,) = free_ports(1)
+    (usual,) = reserved_ports(1)
     monkeypatch.setattr(http_port, "USUAL", usual)
     (tmp_path / "http.port").write_text("eight thousand")
     assert choose_http_port(tmp_path, 0) != usual
