@@ -95,18 +95,19 @@ class TestKeeping:
     """A slot outlives the connection that holds it."""
 
     async def test_held_again_after_its_connection_was_cut(
-        self, database: Database, pool: Pool, admin: asyncpg.Connection
+        self, database: Database, admin: asyncpg.Connection
     ) -> None:
         """Cut by the server, it is held again at once, with all that was noted of it."""
         async with await Slot.take(database.url, alone=False) as slot:
             await slot.serving()
             keeping = asyncio.create_task(slot.keep())
-            await _cut(admin, slot.number)
-            await eventually(lambda: _is_free(pool, slot.number))
-            await eventually(lambda: _is_held(pool, slot.number))
+            cut = await _cut(admin, slot.number)
+            # It may be free for so short a time that nobody sees it.
+            await eventually(lambda: _is_held_anew(admin, slot.number, cut))
             async with await Slot.take(database.url, alone=False) as other:
                 assert other.number == 1
-                assert await _keeps_serving(other)
+                # What is noted of it is written after the hold.
+                await eventually(lambda: _keeps_serving(other))
             keeping.cancel()
 
     async def test_lost_to_another_holder(
@@ -173,8 +174,11 @@ class TestTakeover:
         assert drained == [0]
         await eventually(lambda: _is_free(pool, 0))
 
-    async def test_not_of_one_that_may_come_back(self, database: Database, pool: Pool) -> None:
+    async def test_not_of_one_that_may_come_back(
+        self, database: Database, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A slot that has just become free is left alone: its holder may only have lost the database."""
+        monkeypatch.setattr("broker.slots.GRACE_SECONDS", 3600.0)
 
         async def drain(number: int) -> None:
             raise AssertionError(number)
@@ -209,8 +213,13 @@ class TestTakeover:
         await _cut(admin, 0)
         with pytest.raises(ConnectionError, match="slot 0"):
             await taking
-        async with pool.acquire() as connection:
-            assert await slots.left_open(connection) == [0]
+
+        async def is_left_open() -> bool:
+            async with pool.acquire() as connection:
+                return await slots.left_open(connection) == [0]
+
+        # The server hangs up before it lets go of the hold.
+        await eventually(is_left_open)
 
 
 async def _is_held(pool: Pool, slot: int) -> bool:
@@ -222,15 +231,26 @@ async def _is_free(pool: Pool, slot: int) -> bool:
     return not await _is_held(pool, slot)
 
 
-async def _cut(admin: asyncpg.Connection, slot: int) -> None:
-    """End the connection that holds a slot, as the server's restart would."""
-    cut = await admin.fetchval(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' "
-        "AND objid = $1 AND objsubid = 2 AND granted "
+async def _holding(admin: asyncpg.Connection, slot: int) -> list[int]:
+    """The server processes of the connections that hold a slot: one, or none."""
+    rows = await admin.fetch(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND objsubid = 2 AND granted "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         slot,
     )
-    assert cut == 1
+    return [row["pid"] for row in rows]
+
+
+async def _cut(admin: asyncpg.Connection, slot: int) -> int:
+    """End the connection that holds a slot, as the server's restart would; returns its process."""
+    [pid] = await _holding(admin, slot)
+    assert await admin.fetchval("SELECT pg_terminate_backend($1)", pid)
+    return int(pid)
+
+
+async def _is_held_anew(admin: asyncpg.Connection, slot: int, cut: int) -> bool:
+    """Whether another connection holds a slot than the one that was cut."""
+    return await _holding(admin, slot) not in ([], [cut])
 
 
 async def _backends(admin: asyncpg.Connection, count: int) -> bool:
