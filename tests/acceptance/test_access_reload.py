@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.access import CHECK_SECONDS
+from broker.access import CHECK_SECONDS, SETTLE_SECONDS
 from handlers.credentials import (
     ACCESS_CHANNEL,
     issue_token,
@@ -169,14 +169,16 @@ async def test_deleted_things_certificates_are_listed(pool: Pool, access: Access
 
 
 async def test_many_changes_are_one_reload(pool: Pool, access: AccessServer) -> None:
-    """A burst of new credentials costs the server far fewer reloads than it has credentials."""
+    """A burst of new credentials costs the server a reload for each fifth of a second, however many they are."""
     names = [f"dev{number}" for number in range(20)]
     await add_things(pool, *names)
     reloads = access.files._reload
     assert isinstance(reloads, Reloads)
     await eventually(lambda: reloads.count, timeout=AT_MOST_SECONDS)
-    before = reloads.count
+    loop = asyncio.get_running_loop()
+    before, began = reloads.count, loop.time()
     logins = [await give_token(pool, access, name) for name in names]
     for login in logins:
         await eventually(partial(let_in, login), timeout=AT_MOST_SECONDS)
-    assert reloads.count - before < len(names) / 2
+    # Each has waited for what belongs to it: on a machine that takes long to give them there may be more.
+    assert reloads.count - before <= (loop.time() - began) / SETTLE_SECONDS + 1

@@ -47,12 +47,12 @@ async def test_a_page_that_the_api_keeps_waiting_says_so(
 ) -> None:
     """It answers in time and without an error of its own: the API takes long, and the page comes back by itself."""
     monkeypatch.setattr(app, "_BUILD_SECONDS", 0.3, raising=False)
-    monkeypatch.setattr(app, "_PAGE_SECONDS", 3.0)
+    monkeypatch.setattr(app, "_PAGE_SECONDS", 30.0)
     stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(
         serve_console(ConsoleOptions(api_url=api, port=0), on_ready=address.set_result, stop=stop)
     )
-    async with httpx.AsyncClient(base_url=await address, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=await address, timeout=60) as http:
         entered = await http.post("/sign-in", data={"token": "anything"})
         assert entered.has_redirect_location
         for path in ("/", "/jobs/j1", "/things/t1"):

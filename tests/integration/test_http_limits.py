@@ -18,7 +18,7 @@ from broker.http.endpoint import Endpoint
 from broker.http.limits import RateLimit
 from broker.logs import LineQuota
 from schema.limits import COMMAND_BYTES
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.integration.http_door import http_door
 
 _POST = b"POST /read HTTP/1.1\r\nHost: x\r\n"
@@ -70,7 +70,7 @@ async def said(door: httpx.AsyncClient, *parts: bytes) -> bytes:
             for part in parts:
                 writer.write(part)
                 await writer.drain()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             answer = b""
             with suppress(ConnectionError):
                 while part := await reader.read(65536):
@@ -225,8 +225,10 @@ async def test_requests_of_one_address_have_a_rate() -> None:
     """429 with Retry-After beyond it, and a good answer after that time."""
     routes = [Endpoint("/read", _read, methods=["POST"])]
     async with http_door(routes, per_address=RateLimit(1, 2)) as door:
-        answers = [await door.post("/read", content=b"{}") for _ in range(5)]
-        assert [one.status_code for one in answers[:2]] == [200, 200]
+        # So many at once that a slow machine's seconds do not let them all pass.
+        asked = (door.post("/read", content=b"{}") for _ in range(50))
+        answers = await asyncio.gather(*asked)
+        assert len([one for one in answers if one.status_code == 200]) >= 2
         refused = [one for one in answers if one.status_code == 429]
         assert refused
         assert {one.headers["retry-after"] for one in refused} == {"1"}

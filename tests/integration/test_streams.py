@@ -17,7 +17,7 @@ from handlers.store import Told
 from schema.streams import Position
 from schema.topics import TopicMode
 from tests.factories import add_tenant
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 
 TENANT = "default"
 
@@ -53,7 +53,10 @@ async def until(
 ) -> list[Step]:
     """Follow until an event is there; returns the steps so far."""
     steps = []
-    async with aclosing(hub.follow(tenant, since, beat=0.05)) as following, asyncio.timeout(20):
+    async with (
+        aclosing(hub.follow(tenant, since, beat=0.05)) as following,
+        asyncio.timeout(PATIENCE),
+    ):
         async for step in following:
             steps.append(step)
             if any(event.payload == last for event in step.events):
@@ -171,7 +174,7 @@ async def test_a_follower_far_behind_reads_for_itself(
     names = [f"e{number}" for number in range(20)]
     assert payloads(await quick) == names
     heard: list[str] = []
-    async with aclosing(slow), asyncio.timeout(20):
+    async with aclosing(slow), asyncio.timeout(PATIENCE):
         async for step in slow:
             heard += payloads([step])
             assert not step.missed
@@ -205,7 +208,7 @@ async def test_writers_at_once_are_read_in_one_order(pool: Pool, hub: Streams) -
 
 async def test_live_events_are_made_for_followers(pool: Pool, hub: Streams) -> None:
     """A process that learned of a follower makes live events, whatever the MQTT server says of listeners."""
-    audience = Audience(TopicMode.MOUNTED)
+    audience = Audience(TopicMode.MOUNTED, clock=lambda: 0.0)
     process = Streams(pool, audience)
     topic = "$aws/events/jobExecution/j1/progress"
     audience.note_unheard(f"{TENANT}/{topic}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime
 
 import asyncpg
 import pytest
@@ -125,10 +125,11 @@ async def test_a_timer_beyond_the_loaded_part_of_the_queue(
     assert await counts_equal_rows(pool)
 
 
-async def test_among_100_000_running_timers_those_due_fire_within_two_seconds(
+async def test_among_100_000_running_timers_those_due_fire_at_the_next_look(
     pool: Pool, admin: asyncpg.Connection
 ) -> None:
     """By the times that are recorded, with the loop as it is served; a look for what is due reads a few pages."""
+    looks: list[tuple[datetime, datetime]] = []  # from when until when, by the database's clock
     due = [f"t{number}" for number in range(60)]
     await add_things(pool, *due)
     await add_job(pool, "j", due)
@@ -161,19 +162,25 @@ async def test_among_100_000_running_timers_those_due_fire_within_two_seconds(
     deadlines = {row["thing_name"]: row["timeout_at"] for row in rows}
 
     async def pass_once() -> bool:
-        return (await timeouts.run_once(pool, slot=None)).more
+        began = await pool.fetchval("SELECT clock_timestamp()")
+        swept = await timeouts.run_once(pool, slot=None)
+        looks.append((began, await pool.fetchval("SELECT clock_timestamp()")))
+        return swept.more
 
     serving = asyncio.create_task(every("timeouts", pass_once, seconds=0.5))
     try:
-        await eventually(lambda: _all_timed_out(admin, len(due)), timeout=60)
+        await eventually(lambda: _all_timed_out(admin, len(due)))
     finally:
         serving.cancel()
     ended = await admin.fetch(
         "SELECT thing_name, last_updated_at FROM executions WHERE status = 'TIMED_OUT'"
     )
-    late = [row["last_updated_at"] - deadlines[row["thing_name"]] for row in ended]
-    assert timedelta(0) <= min(late)
-    assert max(late) < timedelta(seconds=2)
+    for row in ended:
+        due_at = deadlines[row["thing_name"]]
+        # The first that began behind the deadline has ended it, if not the one that was under way.
+        latest = next((end for began, end in looks if began > due_at), None)
+        assert due_at <= row["last_updated_at"]
+        assert latest is None or row["last_updated_at"] <= latest
     assert await counts_equal_rows(pool)
 
 
