@@ -137,6 +137,8 @@ async def access(
         person(started, "bob", "operator", "viewer"),
     )
     await install(started, AccessSnapshot(TENANTS, cast), tester=True)
+    # It reads its files when it comes to that; the tester stands in them last.
+    await eventually(lambda: connects(started.internal(TESTER, started.tokens[TESTER])))
     yield started
     await started.server.remove()
 
