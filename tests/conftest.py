@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from broker.embedded.postgres import connected
 from handlers.database import create_pool
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from handlers.database import Pool
 
 CHOICE = pytest.StashKey[Choice]()
-# How long one example takes is the machine's business: a busy one is no failure.
-settings.register_profile("jobbroker", deadline=None)
+# How long one example takes, to draw or to try, is the machine's business: a busy one is no failure. The same code is
+# tried with the same examples, so that a run says the same twice; what is drawn anew each time is `make fuzz`.
+settings.register_profile(
+    "jobbroker", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("jobbroker")
 SERVERS = "JOBBROKER_TEST_SERVERS"
 TEMPLATE = "jobbroker_template"
