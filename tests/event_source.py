@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from tests.helpers import PATIENCE
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -73,7 +75,7 @@ async def event_source(
     headers = {"Authorization": f"Bearer {token}"}
     if last_id is not None:
         headers["Last-Event-ID"] = last_id
-    request = http.stream("GET", "/api/v1/events", headers=headers, params=query, timeout=30)
+    request = http.stream("GET", "/api/v1/events", headers=headers, params=query, timeout=PATIENCE)
     async with request as response:
         assert response.status_code == 200, await response.aread()
         assert response.headers["content-type"].startswith("text/event-stream")

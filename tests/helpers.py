@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 # Long enough for a machine with many other things to do: whoever waits for what comes waits no longer for it.
-PATIENCE = 40.0
+PATIENCE = 100.0
 
 
 @overload

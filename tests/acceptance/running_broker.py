@@ -22,10 +22,11 @@ from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 
-from broker.embedded.ports import LOOPBACK, free_ports
+from broker.embedded.ports import LOOPBACK
 from broker.mosquitto_config import Bind, MosquittoConfig, render_config
 from tests.acceptance.mqtt_probe import Login
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
+from tests.ports import reserved_ports
 from tests.servers import Choice, MosquittoServer, make_mosquitto, make_postgres
 
 READY_SECONDS = 120.0
@@ -112,6 +113,7 @@ class RunningBroker:
             username=login.username,
             password=login.password,
             protocol=aiomqtt.ProtocolVersion.V5,
+            timeout=PATIENCE,
         )
 
     async def start(self) -> dict[str, Any]:
@@ -250,7 +252,7 @@ async def running_served(
 
 
 def _served(database_admin: str, directory: Path, environment: Mapping[str, str]) -> RunningBroker:
-    internal, plain, devices, operators, http = free_ports(5)
+    internal, plain, devices, operators, http = reserved_ports(5)
     access_dir = directory / "mosquitto"
     access_dir.mkdir()
     config = MosquittoConfig(

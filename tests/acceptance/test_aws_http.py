@@ -22,7 +22,7 @@ from schema.aws_operations import OPERATIONS
 from tests.acceptance.aws_site import ARN, AwsSite, aws_site, call
 from tests.acceptance.devices import devices
 from tests.conftest import clone, mosquittos
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.servers import Choice, PostgresServer
 
 Client = Any
@@ -624,7 +624,7 @@ async def test_signatures_that_are_no_good(site: AwsSite) -> None:
     assert await refusal(session.list_things) == ("UnrecognizedClientException", 403)
     await site.desk.accepted("operators/delete", {"operatorName": "bob"})
     assert await refusal(bob.list_things) == ("UnrecognizedClientException", 403)
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         unsigned = await http.get(f"http://127.0.0.1:{site.port_of('iot')}/jobs")
         assert unsigned.status_code == 403
         assert unsigned.headers["x-amzn-errortype"] == "MissingAuthenticationTokenException"
@@ -645,7 +645,7 @@ async def test_requests_altered_on_their_way_and_replayed(
     await call(iot.update_job, jobId="s-j1", description="once")
     (request,) = sent
     headers = {name: _text(value) for name, value in request.headers.items()}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         read = await http.get(url)
         assert (read.status_code, read.json()["job"]["jobId"]) == (200, "s-j1")
         forged = await http.get(url.replace("s-j1", "s-j2"))
@@ -686,7 +686,7 @@ async def test_ports_of_their_own(site: AwsSite) -> None:
     owner = ReadOnlyCredentials(keys["accessKeyId"], keys["secretAccessKey"], None)
     signer = sign(owner, "execute-api", "us-east-1")
     make_request: Callable[..., Any] = AWSRequest
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         for port, status in ((site.port_of("iot"), 200), (httpx.URL(site.url).port, 403)):
             url = f"http://127.0.0.1:{port}/things"
             request = make_request("GET", url)

@@ -24,6 +24,7 @@ from tests.conftest import clone, mosquittos
 from tests.console.browser import CHROMIUM, WITHOUT, Reader, chromium, reader, running_console
 from tests.factories import add_things
 from tests.integration.operator_desk import Desk, aws_job
+from tests.ports import reserved_port
 from tests.servers import Choice, PostgresServer
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
@@ -76,6 +77,8 @@ async def scene(
         settings = {
             "JOBBROKER_THINGS_STACK_HOSTS": ",".join(stack.url(name) for name in stack.hosts),
             "JOBBROKER_SECRET_KEY": new_key(),
+            # Nobody else's while the API is away.
+            "JOBBROKER_HTTP_PORT": str(reserved_port()),
         }
         async with (
             http_site(start_mosquitto, database, place, **settings) as served,
@@ -428,7 +431,7 @@ async def barriers(page: Page) -> list[str]:
 
 async def check_headers(scene: Scene, cookie: str) -> None:
     """Pages have their headers; other sites, and who is not signed in, are sent away."""
-    async with httpx.AsyncClient(base_url=scene.console) as http:
+    async with httpx.AsyncClient(base_url=scene.console, timeout=PATIENCE / 1000) as http:
         nobody = await http.get("/jobs/fw-7")
         assert nobody.status_code == 303
         assert nobody.headers["location"] == "/sign-in?next=%2Fjobs%2Ffw-7"

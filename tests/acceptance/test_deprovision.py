@@ -25,7 +25,7 @@ from broker.simulator.things_stack import (
 from handlers.database import Pool
 from tests.acceptance.serving import Site, site
 from tests.conftest import Database, StartMosquitto
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.integration.operator_desk import Desk
 
 DEVICES = 12
@@ -67,7 +67,7 @@ class Ears:
 @asynccontextmanager
 async def ears(port: int) -> AsyncIterator[Ears]:
     """An operator's connection that hears all."""
-    async with aiomqtt.Client("127.0.0.1", port) as client:
+    async with aiomqtt.Client("127.0.0.1", port, timeout=PATIENCE) as client:
         made = Ears(client, MqttCaller(client, "ann"))
         for topics in ("#", "$aws/#"):
             await client.subscribe(topics, qos=1)
@@ -102,7 +102,7 @@ async def test_no_key_is_anywhere_it_does_not_belong(
         server.faults.next("*", f"/as/webhooks/{application}", Kind.QUOTING, times=1)
         server.record.clear()
         job_id = (await ann.caller.call("ttn/deprovision", {}))["job_id"]
-        await eventually(lambda: len(server.record.of("DELETE", "*")) > DEVICES, timeout=60)
+        await eventually(lambda: len(server.record.of("DELETE", "*")) > DEVICES)
         await broker.kill()
         await here.start(settings=settings)
         await eventually(lambda: ann.end_of(job_id), timeout=120)
@@ -147,7 +147,7 @@ async def _provisioned(ann: Ears, server: ThingsStackServer) -> str:
         status = await ann.caller.call("ttn/status", {})
         return bool(status["provisioning_status"] == "ready")
 
-    await eventually(ready, timeout=60)
+    await eventually(ready)
     device = {
         "device_id": "registered-1",
         "dev_eui": "70B3D57ED0FFFFFF",
@@ -156,7 +156,7 @@ async def _provisioned(ann: Ears, server: ThingsStackServer) -> str:
         "frequency_plan_id": "EU_863_870_TTN",
     }
     await ann.caller.call("ttn/devices/register", {"devices": [device]})
-    await eventually(lambda: len(server.stack.holders_of("70B3D57ED0FFFFFF")) == 4, timeout=60)
+    await eventually(lambda: len(server.stack.holders_of("70B3D57ED0FFFFFF")) == 4)
     (application,) = server.stack.of_kind("application")
     return application.id
 

@@ -11,6 +11,7 @@ from tests.acceptance.devices import devices
 from tests.acceptance.http_site import http_site
 from tests.conftest import Database, StartMosquitto
 from tests.event_source import event_source
+from tests.helpers import PATIENCE
 from tests.integration.operator_desk import Desk, aws_job
 
 
@@ -26,7 +27,7 @@ async def test_what_devices_do_is_followed_over_http_and_resumed(
         for name in ("t1", "t2"):
             await desk.accepted("things/create", {"thingName": name})
         async with (
-            httpx.AsyncClient(base_url=served.url) as http,
+            httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as http,
             devices(served.site.device_port) as fleet,
         ):
             async with (

@@ -13,6 +13,7 @@ from tests.acceptance.http_site import http_site
 from tests.conftest import Database, StartMosquitto
 from tests.console.browser import running_console
 from tests.fake_issuer import AUDIENCE, fake_issuer
+from tests.helpers import PATIENCE
 from tests.integration.operator_desk import Desk, aws_job
 
 
@@ -34,7 +35,7 @@ async def test_tokens_are_good_for_what_they_say_and_stand_in_no_log(
             JOBBROKER_OIDC_AUDIENCE=AUDIENCE,
             JOBBROKER_METRICS_TOKEN="of-the-metrics-alone",
         ) as served,
-        httpx.AsyncClient(base_url=served.url) as http,
+        httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as http,
     ):
         sent = ["of-the-metrics-alone"]
         said: list[str] = []
@@ -115,8 +116,8 @@ async def test_one_signs_in_at_the_issuer_by_redirect(
             JOBBROKER_CONSOLE_OIDC_CLIENT_ID="console",
             JOBBROKER_CONSOLE_OIDC_CLIENT_SECRET=issuer.client_secret,
         ) as console,
-        httpx.AsyncClient(base_url=console.url, timeout=30) as browser,
-        httpx.AsyncClient(base_url=console.url, timeout=30) as stranger,
+        httpx.AsyncClient(base_url=console.url, timeout=PATIENCE) as browser,
+        httpx.AsyncClient(base_url=console.url, timeout=PATIENCE) as stranger,
     ):
         door = await browser.get("/jobs/j1", follow_redirects=True)
         assert "/sign-in/issuer?next=%2Fsystem" in (await browser.get("/sign-in?next=/system")).text

@@ -16,7 +16,7 @@ from tests.acceptance.devices import Devices, devices
 from tests.acceptance.serving import Site, site
 from tests.conftest import Database, StartMosquitto
 from tests.factories import add_job, add_operator, add_things, counts_equal_rows
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 
 THINGS = ("hasty", "careful", "starter", "returning")
 OUTSTANDING = 20  # as many as paho-mqtt sends at once
@@ -78,7 +78,7 @@ async def test_devices_are_answered_and_no_version_is_spent_twice(
         await _prepare(here, pool, fleet)
         before = len(fleet.heard)
         _say_everything(fleet)
-        assert await fleet.link.drain(10)
+        assert await fleet.link.drain(PATIENCE)
         broker = await here.launch(pause_at=place)
         await here.paused()
         await broker.kill()
@@ -168,7 +168,7 @@ async def test_an_operators_jobs_are_created_once(
     async with devices(here.device_port) as fleet:
         await (await here.start()).stop()  # from now on its session collects
         _command(fleet)
-        assert await fleet.link.drain(10)
+        assert await fleet.link.drain(PATIENCE)
         broker = await here.launch(pause_at=place)
         await here.paused()
         await broker.kill()
@@ -224,8 +224,8 @@ async def test_killed_in_the_middle_of_a_rollout(
             found: int = await admin.fetchval("SELECT count(*) FROM executions")
             return found == len(names)
 
-        await eventually(everybody, timeout=60)
-        await eventually(lambda: len(fleet.next_told) == len(names), timeout=60)
+        await eventually(everybody)
+        await eventually(lambda: len(fleet.next_told) == len(names))
         assert {one["versionNumber"] for one in fleet.next_told.values()} == {1}
         assert await counts_equal_rows(pool)
         await eventually(lambda: _outbox_is_empty(admin))

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from broker.embedded.ports import free_port
 from broker.mqtt.address import Address
 from broker.mqtt.connection import ConnectSettings, ConnectTLSError, connect
 from broker.mqtt.link import (
@@ -36,6 +35,7 @@ from broker.mqtt.link import (
 )
 from tests.conftest import StartMosquitto
 from tests.helpers import PATIENCE, eventually
+from tests.ports import reserved_port
 from tests.servers import MosquittoServer
 
 E = TypeVar("E", bound=LinkEvent)
@@ -131,7 +131,7 @@ async def _server(
     anonymous: bool = True,
     files: Mapping[str, str] | None = None,
 ) -> tuple[MosquittoServer, int]:
-    port = free_port()
+    port = reserved_port()
     base = _OPEN.format(port=port, receive_max=receive_max, anonymous=str(anonymous).lower())
     config = extra + base + listener
     return await start(config, files or {}), port
@@ -371,7 +371,7 @@ async def test_restarted_server_gets_everything(mosquitto_server: StartMosquitto
             assert await future == []
             await probe.link.connected()
         assert probe.told(Connected)[-1].session_present is False
-        assert await probe.link.drain(5)
+        assert await probe.link.drain(PATIENCE)
         assert _payloads(await probe.receive(1)) == [1]
 
 

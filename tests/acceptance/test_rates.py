@@ -43,7 +43,7 @@ async def test_a_rate_is_kept_though_a_process_dies(here: Site, pool: Pool) -> N
 
     await eventually(lambda: told(20))
     await first.kill()
-    await eventually(lambda: told(len(THINGS)), timeout=60)
+    await eventually(lambda: told(len(THINGS)))
     assert second.exit_code is None
     rows = await desk.rows("SELECT thing_name, queued_at FROM executions ORDER BY queued_at")
     assert {row["thing_name"] for row in rows} == set(THINGS)

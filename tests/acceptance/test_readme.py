@@ -24,9 +24,9 @@ from urllib.parse import unquote, urlsplit
 import aiomqtt
 import pytest
 
-from broker.embedded.ports import free_ports
 from tests.acceptance.running_broker import run_command
 from tests.helpers import eventually
+from tests.ports import reserved_ports
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 180.0
@@ -128,7 +128,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ports() -> dict[str, str]:
     """The README's ports, each with the one used here."""
-    return dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+    return dict(zip(PORTS, map(str, reserved_ports(len(PORTS))), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,9 @@ async def until_heard(clone: Path, terminal: Terminal) -> None:
     """Wait until both listeners listen: say something to them, as the broker may, until it is heard."""
     url = urlsplit(json.loads((clone / "data" / "up.json").read_text())["broker_mqtt"])
     name, password = (unquote(part or "") for part in (url.username, url.password))
-    server = aiomqtt.Client(str(url.hostname), url.port or 0, username=name, password=password)
+    server = aiomqtt.Client(
+        str(url.hostname), url.port or 0, username=name, password=password, timeout=PATIENCE
+    )
     async with server as client:
 
         async def heard() -> bool:

@@ -17,7 +17,7 @@ from tests.acceptance.serving import Site, site
 from tests.acceptance.working import JOBS, THINGS, all_is_well, loaded, nothing_waits, prepare
 from tests.conftest import Database, StartMosquitto
 from tests.factories import add_job, add_things, counts_equal_rows
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.servers import PostgresServer
 
 
@@ -114,9 +114,7 @@ async def test_the_database_is_away_while_the_broker_is_told_to_stop(
         broker = await here.start()
         async with devices(here.device_port, retry_seconds=60) as fleet:
             await postgres.stop()
-            asking = asyncio.create_task(
-                fleet.accepted(f"$aws/things/{THINGS[0]}/jobs/start-next", timeout=60)
-            )
+            asking = asyncio.create_task(fleet.accepted(f"$aws/things/{THINGS[0]}/jobs/start-next"))
             await eventually(lambda: broker.lines("database_waits"))
             assert await broker.stop() == 0
             await postgres.start()
@@ -187,7 +185,7 @@ async def test_both_stop_at_once(here: Site, pool: Pool) -> None:
     assert await asyncio.gather(*(broker.stop() for broker in brokers)) == [0, 0]
     async with devices(here.device_port, retry_seconds=60) as fleet:
         asking = asyncio.create_task(fleet.accepted("$aws/things/t1/jobs/get"))
-        assert await fleet.link.drain(10)
+        assert await fleet.link.drain(PATIENCE)
         await here.start()
 
         assert (await asking)["queuedJobs"] == []

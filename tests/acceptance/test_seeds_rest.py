@@ -13,7 +13,7 @@ import pytest
 from handlers.database import Pool
 from tests.acceptance.http_site import HttpSite, http_site
 from tests.conftest import Database, StartMosquitto
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.integration.operator_desk import Desk
 
 
@@ -42,7 +42,7 @@ async def test_verification_steps_2_to_9(
     device_id, provision_token = "d4", made["token"]
     operator = {"Authorization": f"Bearer {token}"}
     device = {"X-Provision-Token": provision_token}
-    async with httpx.AsyncClient(base_url=served.url) as http:
+    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as http:
         # Step 2
         created = await http.post(
             "/customer/jobs",
@@ -118,7 +118,7 @@ async def test_verification_steps_2_to_9(
             found = await shown(job2)
             return (found["status"], found["executions"][0]["status"]) == ("COMPLETED", "TIMED_OUT")
 
-        await eventually(expired, timeout=65)
+        await eventually(expired)
         # Step 9
         job3 = (
             await http.post(
@@ -158,7 +158,7 @@ async def test_what_seed_003_refuses(served: HttpSite, pool: Pool) -> None:
         (path, own, {"status": "IN_PROGRESS", "status_details": {"bad key": "x"}}, 422, "bad key"),
         (path, own, [], 422, "JSON object"),
     ]
-    async with httpx.AsyncClient(base_url=served.url) as http:
+    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as http:
         for where, headers, body, status, words in cases:
             answer = await http.put(where, headers=headers, json=body)
             assert answer.status_code == status, (body, answer.text)
@@ -199,7 +199,7 @@ async def test_what_the_customers_doors_refuse(served: HttpSite, pool: Pool) -> 
         (tokens["manager"], {**good, "expires_in_hours": -1}, 422),
         (tokens["manager"], "not an object", 422),
     ]
-    async with httpx.AsyncClient(base_url=served.url) as http:
+    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as http:
         for token, body, status in cases:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
             answer = await http.post("/customer/jobs", headers=headers, json=body)

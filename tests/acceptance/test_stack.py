@@ -19,7 +19,7 @@ from handlers.database import Pool
 from tests.acceptance.http_site import HttpSite, http_site
 from tests.acceptance.running_broker import run_command
 from tests.conftest import Database, StartMosquitto
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.integration.operator_desk import Desk
 
 FLEET = 80
@@ -70,7 +70,9 @@ async def test_a_fleet_is_set_up_whatever_happens_between(
             assert registered(server.stack)[0] < FLEET
             again = await here.site.start(settings=settings)
             port = again.lines("http_listening")[0]["port"]
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1/ttn") as http:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}/api/v1/ttn", timeout=PATIENCE
+            ) as http:
                 await _ended(http, operators["viewer"], batch)
                 assert registered(server.stack) == [FLEET] * 4
                 await _roles(http, operators)
@@ -81,7 +83,7 @@ async def test_a_fleet_is_set_up_whatever_happens_between(
 
 async def _bring(here: HttpSite, owner: dict[str, str], host: str, key: str) -> None:
     body = {"api_key": key, "identity_host": host, "organization_name": "Acme"}
-    async with httpx.AsyncClient(base_url=here.url) as http:
+    async with httpx.AsyncClient(base_url=here.url, timeout=PATIENCE) as http:
         answer = await http.put("/api/v1/ttn/credentials", headers=owner, json=body)
     assert answer.status_code == 200, answer.text
     assert key not in answer.text
@@ -112,14 +114,18 @@ async def _provision(
             Kind.THEN,
             action=lambda: os.kill(here.site.processes[-1].pid, signal.SIGKILL),
         )
-        async with httpx.AsyncClient(base_url=f"{url}/api/v1/ttn", headers=owner) as http:
+        async with httpx.AsyncClient(
+            base_url=f"{url}/api/v1/ttn", headers=owner, timeout=PATIENCE
+        ) as http:
             assert (await http.post("/provision", json=wanted)).status_code == 202
         # The key is made, and whoever was to be told of it is gone.
-        await eventually(lambda: here.site.processes[-1].exit_code is not None, timeout=60)
+        await eventually(lambda: here.site.processes[-1].exit_code is not None)
         process = await here.site.start(settings=settings)
         url = f"http://127.0.0.1:{process.lines('http_listening')[0]['port']}"
-        async with httpx.AsyncClient(base_url=f"{url}/api/v1/ttn", headers=owner) as http:
-            await eventually(partial(_is_ready, http), timeout=60)
+        async with httpx.AsyncClient(
+            base_url=f"{url}/api/v1/ttn", headers=owner, timeout=PATIENCE
+        ) as http:
+            await eventually(partial(_is_ready, http))
             made = [one for one in server.stack.of_kind("application") if one.id.startswith("jb-")]
             assert [len(one.keys) for one in made] == [1]
             if number == 1:
@@ -149,7 +155,7 @@ async def _ended(http: httpx.AsyncClient, viewer: dict[str, str], batch: str) ->
         assert body["lines_left"] == 0, body
         return body
 
-    body = await eventually(told, timeout=60)
+    body = await eventually(told)
     assert (body["status"], body["lines_ok"]) == ("SUCCEEDED", FLEET)
 
 

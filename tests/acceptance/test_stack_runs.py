@@ -21,7 +21,7 @@ from schema.things_stack_runs import JOBS_VERSION
 from tests.acceptance.http_site import HttpSite, http_site
 from tests.acceptance.running_broker import run_command
 from tests.conftest import Database, StartMosquitto
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.integration.operator_desk import Desk
 
 FLEET = 60
@@ -47,14 +47,16 @@ async def connect(
         "application_id": there.application.id,
         "ttn_organization_id": there.organization.id,
     }
-    async with httpx.AsyncClient(base_url=here.url) as http:
+    async with httpx.AsyncClient(base_url=here.url, timeout=PATIENCE) as http:
         answer = await http.put("/api/v1/ttn/credentials", headers=owner, json=body)
     assert answer.status_code == 200, answer.text
 
 
 async def listen(here: HttpSite, heard: list[dict[str, Any]], ready: asyncio.Event) -> None:
     """Hear of runs in the owner's room."""
-    async with aiomqtt.Client("127.0.0.1", here.site.device_port, username="owner") as client:
+    async with aiomqtt.Client(
+        "127.0.0.1", here.site.device_port, username="owner", timeout=PATIENCE
+    ) as client:
         await client.subscribe("operators/owner/ttn/runs/+", qos=1)
         ready.set()
         async for message in client.messages:
@@ -137,7 +139,9 @@ async def _with_its_own_key(
 
     path = f"/applications/{there.application.id}"
     server.faults.next("DELETE", path, Kind.THEN, action=die)
-    async with httpx.AsyncClient(base_url=f"{url}/api/v1/ttn", headers=owner) as http:
+    async with httpx.AsyncClient(
+        base_url=f"{url}/api/v1/ttn", headers=owner, timeout=PATIENCE
+    ) as http:
         answer = await http.put("/credentials", json=body)
         assert answer.status_code == 200, answer.text
         wanted = {**organization, "application_id": there.application.id}
@@ -150,7 +154,7 @@ async def _with_its_own_key(
 
 async def _by_http(url: str, owner: dict[str, str], run_id: str) -> None:
     """The seed's routes, word for word."""
-    async with httpx.AsyncClient(base_url=url, headers=owner) as http:
+    async with httpx.AsyncClient(base_url=url, headers=owner, timeout=PATIENCE) as http:
         listed = (await http.get(JOBS, params={"status": "SUCCEEDED,FAILED", "limit": 50})).json()
         assert (listed["success"], listed["version"]) == (True, JOBS_VERSION)
         assert [one["id"] for one in listed["jobs"]] == [run_id]

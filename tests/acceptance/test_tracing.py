@@ -58,7 +58,9 @@ async def answered(port: int, topic: str, payload: object, parent: str) -> str |
     """The traceparent of the answer to a request that carries one."""
     properties = Properties(PacketTypes.PUBLISH)
     properties.UserProperty = ("traceparent", parent)
-    client = aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5)
+    client = aiomqtt.Client(
+        "127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5, timeout=PATIENCE
+    )
     async with client, asyncio.timeout(PATIENCE):
         await client.subscribe(f"{topic}/accepted", qos=1)
         await client.publish(topic, json.dumps(payload), qos=1, properties=properties)
@@ -78,7 +80,9 @@ async def listening(port: int, *filters: str) -> AsyncIterator[Callable[[str], s
             found = dict(getattr(message.properties, "UserProperty", []))
             heard[str(message.topic)] = found.get("traceparent")
 
-    client = aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5)
+    client = aiomqtt.Client(
+        "127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5, timeout=PATIENCE
+    )
     async with client:
         for each in filters:
             await client.subscribe(each, qos=1)
@@ -132,7 +136,7 @@ async def test_spans_and_their_context(
             JOBBROKER_OTLP_ENDPOINT=endpoint,
             JOBBROKER_OTLP_RATIO="1",
         ) as served,
-        httpx.AsyncClient(base_url=served.url) as http,
+        httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as http,
     ):
         bearer = {"Authorization": f"Bearer {made['token']}"}
         parent = {"traceparent": traceparent(BY_HTTP)}

@@ -20,9 +20,9 @@ import httpx
 import pytest
 
 from tests.acceptance.mqtt_probe import Probe
-from tests.acceptance.running_broker import clean_environment, running_up
+from tests.acceptance.running_broker import READY_SECONDS, clean_environment, running_up
 from tests.conftest import Database
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 
 READY = re.compile(
     "ready" + "".join(rf" {one}://127\.0\.0\.1:\d+" for one in ("mqtt", "mqtts", "http")) + "\n"
@@ -47,7 +47,7 @@ async def up_process(
     )
     assert process.stdout
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(READY_SECONDS):
             line = await process.stdout.readline()
         yield process, line.decode()
     finally:
@@ -83,7 +83,7 @@ async def test_one_line_when_it_serves_and_nothing_left_when_it_ends(
         assert sorted(pids) == ["Mosquitto", "PostgreSQL"]
         assert all(is_running(pid) for pid in pids.values())
         process.send_signal(how)
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.wait_for(process.wait(), READY_SECONDS) == 0
         assert not any(is_running(pid) for pid in pids.values())
         assert not (tmp_path / "data" / "up.json").exists()
 
@@ -148,7 +148,7 @@ async def test_a_crashed_child_is_started_again(tmp_path: Path, which: str) -> N
             listed = await broker.run("jobs", "list", "--as", broker.operator_url)
             return listed.code == 0
 
-        await eventually(answers, timeout=45)
+        await eventually(answers)
 
 
 async def test_a_running_database_is_used_when_it_is_named(
@@ -204,7 +204,7 @@ async def test_the_console_comes_and_goes_with_it(tmp_path: Path) -> None:
     """Its address is the second line; it asks this broker's API, and outlives no `up`, however that ends."""
     environment = clean_environment(tmp_path / "data")
     async with (
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=PATIENCE) as http,
         up_process(environment, "--console") as (process, line),
     ):
         assert READY.fullmatch(line)
@@ -219,11 +219,11 @@ async def test_the_console_comes_and_goes_with_it(tmp_path: Path) -> None:
             except httpx.TransportError:
                 return False
 
-        assert await eventually(answers, timeout=60)
+        assert await eventually(answers)
         assert str(told(tmp_path / "data")["http"]) in (await http.get(f"{address}sign-in")).text
         process.kill()
 
         async def is_gone() -> bool:
             return not await answers()
 
-        assert await eventually(is_gone, timeout=60)
+        assert await eventually(is_gone)

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.acceptance.aws_site import aws_site, call
 from tests.acceptance.devices import devices
 from tests.conftest import Database, StartMosquitto
-from tests.helpers import eventually
+from tests.helpers import PATIENCE, eventually
 from tests.integration.operator_desk import aws_job
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
@@ -92,7 +92,7 @@ async def test_what_a_process_tells_of_itself(
         await aws.thing("t3")
         bearer = {"Authorization": f"Bearer {token}"}
         async with (
-            httpx.AsyncClient(base_url=served.url) as http,
+            httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as http,
             devices(served.site.device_port) as fleet,
         ):
             assert (await http.get("/healthz")).json() == {"status": "ok"}

@@ -38,7 +38,7 @@ class Load:
     async def busy(self, more: int = 200) -> None:
         """Wait until so many more updates were accepted."""
         wanted = self.updates + more
-        await eventually(lambda: self.updates >= wanted, timeout=60)
+        await eventually(lambda: self.updates >= wanted)
 
     def finish(self) -> None:
         """Let the devices come to an end."""

@@ -25,6 +25,7 @@ from handlers.context import Outside
 from handlers.database import Pool
 from handlers.documents import Documents
 from schema.topics import TopicMode
+from tests.helpers import PATIENCE
 
 
 @asynccontextmanager
@@ -40,7 +41,9 @@ async def http_door(
     port = server.listen("127.0.0.1", 0)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(server.run())
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE
+        ) as client:
             yield client
         await server.close()
         await running

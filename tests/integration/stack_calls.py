@@ -11,6 +11,7 @@ import httpx
 
 from broker.simulator.things_stack import Options, ThingsStackServer, running_things_stack
 from broker.simulator.things_stack.seeding import Tenant, tenant
+from tests.helpers import PATIENCE
 
 
 def name_of(answer: httpx.Response) -> str:
@@ -89,7 +90,7 @@ async def setting(
 ) -> AsyncIterator[Setting]:
     """A setting for as long as the block lasts."""
     # Reading the machine's certificates takes longer than all calls of a test, and there is no TLS here.
-    client = httpx.AsyncClient(verify=False)  # noqa: S501
+    client = httpx.AsyncClient(verify=False, timeout=PATIENCE)  # noqa: S501
     async with running_things_stack(options) as server, client as http:
         made = tenant(server.stack, devices=devices, admin=admin)
         yield Setting(server, made, Calls(server, http, made.organization_key))

@@ -17,6 +17,7 @@ from handlers.database import Pool
 from handlers.documents import Documents
 from schema.topics import OperatorTopic, TopicMode, parse
 from tests.factories import add_things
+from tests.helpers import PATIENCE
 from tests.integration.operator_desk import Desk
 from tests.unit.fake_mqtt import Peer, fake_server
 
@@ -58,7 +59,7 @@ async def test_the_answer_is_ahead_of_its_acknowledgement(pool: Pool, answer_qos
         )
         running = asyncio.create_task(link.run())
         serving = asyncio.create_task(dispatcher.run(link))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             found = await seen
         await link.close()
         await asyncio.gather(running, serving)

@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.helpers import PATIENCE
+
 PAGE = Path(__file__).parents[2] / "docs" / "things-stack-simulator.md"
 
 
@@ -24,7 +26,7 @@ async def test_the_command_prints_hosts_and_keys_that_work() -> None:
     told = json.loads(await process.stdout.readuntil(b"\n}\n"))
     headers = {"Authorization": f"Bearer {told['organization']['key']}"}
     path = f"/applications/{told['application']['id']}/devices"
-    async with httpx.AsyncClient(headers=headers) as http:
+    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE) as http:
         listed = await http.get(f"{told['identity']}{path}", params={"limit": 2})
         regional = await http.get(f"{told['hosts']['nam1']}/ns{path}/sensor-0001")
     assert (listed.headers["x-total-count"], regional.status_code) == ("3", 200)

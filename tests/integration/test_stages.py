@@ -592,7 +592,7 @@ async def test_stages_are_held_before_their_job(
     async with desk.pool.acquire() as connection, tenant_transaction(connection, "default"):
         await connection.execute("SELECT FROM job_stages WHERE job_id = 'j' FOR NO KEY UPDATE")
         asked = asyncio.create_task(desk.accepted(verb, payload))
-        await eventually(lambda: is_waited_for(connection), timeout=60)
+        await eventually(lambda: is_waited_for(connection))
         await connection.execute("SELECT FROM jobs WHERE job_id = 'j' FOR NO KEY UPDATE")
     await asked
     assert await stages_equal_rows(desk.pool)

@@ -15,6 +15,7 @@ from broker.console.api import Api
 from broker.console.door import Door, WrongTokens
 from broker.console.guard import Guard
 from broker.console.session import COOKIE, Sessions
+from tests.helpers import PATIENCE
 
 HOST = "http://console.example"
 
@@ -50,7 +51,10 @@ async def http(prefix: str) -> AsyncIterator[httpx.AsyncClient]:
     )
     guarded = Guard(app, sessions, prefix=prefix)
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(guarded), base_url=HOST, cookies={COOKIE: sessions.seal("t")}
+        transport=httpx.ASGITransport(guarded),
+        base_url=HOST,
+        cookies={COOKIE: sessions.seal("t")},
+        timeout=PATIENCE,
     ) as client:
         yield client
 
