@@ -235,7 +235,7 @@ async def test_stopped_in_order_everything_taken_is_answered(here: Site, pool: P
     """SIGTERM among requests: the process ends with 0, and what it did not take is answered by the next one."""
     names = [f"t{number}" for number in range(50)]
     await add_things(pool, *names)
-    async with devices(here.device_port, retry_seconds=20) as fleet:
+    async with devices(here.device_port, retry_seconds=60) as fleet:
         broker = await here.start()
         await add_job(pool, "j1", names)
         asking = [

@@ -120,7 +120,7 @@ async def test_slow_answers_come_and_those_nobody_waits_for_end(stack: Setting) 
 
 async def test_how_many_requests_are_under_way_is_counted() -> None:
     """With some latency requests meet, and the record has the most at once."""
-    async with setting(Options(latency=0.05)) as stack:
+    async with setting(Options(latency=0.3)) as stack:
         await asyncio.gather(*(stack.call("GET", stack.app) for _ in range(5)))
         assert (stack.server.record.most_at_once, stack.server.record.under_way) == (5, 0)
 
