@@ -1,8 +1,9 @@
 """Ports of loopback for the servers that tests start: nobody else's, also before a server is up and while it is down.
 
 A port that is free when it is asked for may be somebody else's when the server binds it: the system gives those of its
-range for port 0 to whoever asks next, and another worker asks all the time. These are below that range, and of each
-the UDP port with the same number is held, as the sign for other workers that it is taken.
+range for port 0 to whoever asks next, and another worker asks all the time. While the server is down a client that
+dials it could even be given that very port for its own end, and be connected to itself. These are below that range, and
+of each the UDP port with the same number is held, as the sign for other workers that it is taken.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ from handlers.database import TRANSIENT, create_pool
 from tests.acceptance.running_broker import Ended, run_command
 from tests.chaos.disk import SmallDisk
 from tests.chaos.operator import OPERATOR, WORKERS
-from tests.chaos.processes import quiet_ports
 from tests.chaos.proxy import Proxy
 from tests.helpers import eventually, settled
+from tests.ports import reserved_ports
 
 # What a server that is away, going or coming answers.
 AWAY: Final = (*TRANSIENT, asyncpg.PostgresError)
@@ -206,7 +206,7 @@ async def _build(stack: AsyncExitStack, directory: Path, *, brokers: int, seed: 
     disk = SmallDisk(directory / "disk")
     await disk.mount()
     stack.push_async_callback(disk.unmount)
-    database, internal, plain, devices, *links = quiet_ports(4 + 2 * brokers)
+    database, internal, plain, devices, *links = reserved_ports(4 + 2 * brokers)
     postgres = EmbeddedPostgres(disk.place / "postgres", port=database)
     _log_elsewhere(postgres, directory)
     await postgres.start()

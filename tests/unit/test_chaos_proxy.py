@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.embedded.ports import LOOPBACK
-from tests.chaos.processes import quiet_ports
 from tests.chaos.proxy import Proxy
 from tests.helpers import eventually
+from tests.ports import reserved_ports
 
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[Proxy]:
     """A proxy before a server that sends back what it is sent."""
-    port, target = quiet_ports(2)
+    port, target = reserved_ports(2)
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
