@@ -93,7 +93,8 @@ async def test_what_a_process_tells_of_itself(
         bearer = {"Authorization": f"Bearer {token}"}
         async with (
             httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as http,
-            devices(served.site.device_port) as fleet,
+            # What is counted is not to be sent again because the machine is slow.
+            devices(served.site.device_port, retry_seconds=PATIENCE) as fleet,
         ):
             assert (await http.get("/healthz")).json() == {"status": "ok"}
             assert (await http.get("/")).headers["location"] == "docs"
