@@ -26,7 +26,7 @@ from broker.embedded.ports import LOOPBACK
 from broker.mosquitto_config import Bind, MosquittoConfig, render_config
 from tests.acceptance.mqtt_probe import Login
 from tests.helpers import PATIENCE, eventually
-from tests.ports import reserved_ports
+from tests.ports import reserved_port, reserved_ports
 from tests.servers import Choice, MosquittoServer, make_mosquitto, make_postgres
 
 READY_SECONDS = 120.0
@@ -187,8 +187,9 @@ async def run_command(environment: Mapping[str, str], *arguments: str) -> Ended:
 def clean_environment(data_dir: Path) -> dict[str, str]:
     """Nothing of the developer's own settings, and a data directory of the test's."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    # Not 8000: several run at a time.
-    return {**kept, "JOBBROKER_DATA_DIR": str(data_dir), "JOBBROKER_HTTP_PORT": "0"}
+    # Not 8000: several run at a time. Nor any that is free when `up` looks: it listens some seconds later.
+    http_port = str(reserved_port())
+    return {**kept, "JOBBROKER_DATA_DIR": str(data_dir), "JOBBROKER_HTTP_PORT": http_port}
 
 
 @asynccontextmanager
