@@ -9,6 +9,7 @@ from broker.bench.ceilings import ADD_JOB
 from broker.bench.figures import difference, median
 from broker.bench.fleet_wide import takeover
 from broker.bench.measuring import check, summary, throughput
+from broker.bench.pace import watched
 from broker.bench.stage import DEVICES, EVERYTHING, JOB, OPERATOR, Stage, peaks, usage
 from broker.bench.usage import forget_peaks
 from broker.cli.outcome import remark
@@ -21,6 +22,8 @@ SELECT $1, CASE WHEN n < cardinality($2::text[]) THEN $2[n + 1]
        'grown-' || n % $4::integer, 'IN_PROGRESS', now(), now(), now()
 FROM generate_series(0, $3::integer - 1) AS n
 """
+# Seldom enough to take nothing from what is measured at the machine's limit.
+_LOOK_SECONDS = 0.02
 _COUNT_GROWTH = """
 INSERT INTO job_counts (tenant_id, job_id, in_progress)
 SELECT tenant_id, job_id, count(*) FROM executions GROUP BY 1, 2
@@ -140,16 +143,20 @@ async def _level(stage: Stage, creators: list[str], per_second: float) -> dict[s
     await asyncio.sleep(plan.warm_up)
     await stage.load.tell("mark")
     before = usage(stage)
-    await asyncio.sleep(plan.load_seconds)
-    window = await stage.load.tell("mark")
+    async with watched() as pace:
+        await asyncio.sleep(plan.load_seconds)
+        window = await stage.load.tell("mark")
     cpu = difference(usage(stage), before)
-    told = await stage.load.tell("stop")
+    told = await stage.load.tell("stop", slow=pace.slow_spans())
     check(told)
     return {
         "asked_per_s": round(per_second, 1),
         "done_per_s": round(window["done"] / window["seconds"], 1),
         "update_to_accepted_ms": told["took_ms"],
         "create_to_notify_ms": told["notified_ms"],
+        "update_to_accepted_steady_ms": told["took_steady_ms"],
+        "create_to_notify_steady_ms": told["notified_steady_ms"],
+        "machine": pace.as_json(),
         "sent_late_ms": told["sent_late_ms"],
         "cpu_s": cpu,
     }
@@ -175,7 +182,8 @@ async def _grown(stage: Stage, executions: int, jobs: int) -> dict[str, Any]:
     await stage.admin.execute(_COUNT_GROWTH)
     await stage.settle()
     await stage.need_brokers(1)
-    done = await updates_of(stage, stage.things, names, f"{executions:,} in {jobs:,}")
+    async with watched(every=_LOOK_SECONDS) as pace:
+        done = await updates_of(stage, stage.things, names, f"{executions:,} in {jobs:,}")
     took = [run["took_ms"]["p99"] for run in done["runs"]]
     return {
         "executions": executions,
@@ -184,4 +192,5 @@ async def _grown(stage: Stage, executions: int, jobs: int) -> dict[str, Any]:
         "p99_ms": round(median(took), 3),
         "broker_peak_mb": done["peak_mb"].get("broker"),
         "cpu_s": done["cpu_s"],
+        "machine": pace.as_json(),
     }

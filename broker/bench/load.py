@@ -10,13 +10,14 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import uvloop
 
 from broker.bench.client import Client
 from broker.bench.figures import latency
+from broker.bench.pace import Span, steady
 from broker.bench.workloads import ClosedUpdates, Cycles, Lives, OpenLoop, Window, Workload
 from broker.mqtt.address import parse_url
 from broker.mqtt.connection import ConnectError
@@ -101,8 +102,11 @@ class Load:
             "over": not workload.waiting,
         }
 
-    async def stop(self, _order: Order) -> Order:
-        """Wait until all is answered, or a minute; returns all windows and what went wrong."""
+    async def stop(self, order: Order) -> Order:
+        """Wait until all is answered, or a minute; returns all windows and what went wrong.
+
+        slow: from when to when the machine was, of an open loop; the times of the other requests are told as well.
+        """
         workload = self._running()
         workload.stop()
         deadline = time.monotonic() + _ANSWER_SECONDS
@@ -118,7 +122,7 @@ class Load:
             "took_ms": _pooled(one.took for one in pooled),
             "notified_ms": _pooled(one.notified for one in pooled),
             "sent_late_ms": _pooled(one.sent_late for one in pooled),
-        }
+        } | _steady(pooled, order.get("slow"))
 
     def _running(self) -> Workload:
         if self._workload is None:
@@ -129,6 +133,17 @@ class Load:
 def _pooled(times: Any) -> Order | None:  # noqa: ANN401 - an iterable of arrays of floats
     found = latency(value for one in times for value in one)
     return found.as_json() if found else None
+
+
+def _steady(pooled: Sequence[Window], slow: Sequence[Span] | None) -> Order:
+    if slow is None:
+        return {}
+    return {
+        "took_steady_ms": _pooled(steady(one.due, one.took, slow) for one in pooled),
+        "notified_steady_ms": _pooled(
+            steady(one.notified_due, one.notified, slow) for one in pooled
+        ),
+    }
 
 
 def _window_as_json(window: Window) -> Order:

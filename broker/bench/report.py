@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any, Final
 
@@ -69,14 +69,33 @@ def _latencies(result: Result) -> Iterator[Row]:
                 rare = f"{found['p999']:.1f}" if enough else "-"
                 value = f"{found['p50']:.1f} / {found['p99']:.1f} / {rare} ms"
                 yield f"{words} at {load}, p50 / p99 / p99.9", value, "latency"
+    yield from _steady(result, names)
+
+
+def _steady(result: Result, names: Mapping[str, str]) -> Iterator[Row]:
+    """What was asked at the lowest load while the machine kept its speed."""
+    for load, level in list(result["parts"].get("latency", {}).items())[:1]:
+        for key, words in names.items():
+            found = level[key.replace("_ms", "_steady_ms")]
+            if found is not None:
+                value = f"{found['p50']:.1f} / {found['p99']:.1f} ms"
+                yield (
+                    f"{words} at {load} while the machine kept its speed, p50 / p99",
+                    value,
+                    "latency",
+                )
 
 
 def _growth(result: Result) -> Iterator[Row]:
-    for level in result.get("growth", []):
+    levels = result.get("growth", [])
+    first = levels[0]["machine"]["usual_us"] if levels else None
+    for level in levels:
         jobs = "1 job" if level["jobs"] == 1 else f"{level['jobs']:,} jobs"
         value = f"{level['updates_per_s']:,.0f}"
         if level["broker_peak_mb"]:
             value += f", broker {level['broker_peak_mb']:.0f} MB"
+        if first and level is not levels[0] and level["machine"]["usual_us"]:
+            value += f", the machine at {first / level['machine']['usual_us']:.2f} of its speed"
         yield f"updates a second, {level['executions']:,} executions in {jobs}", value, "growth"
 
 
@@ -126,6 +145,7 @@ def markdown(result: Result) -> str:
         "",
         *_cpu(result),
         *_slow_http(result),
+        *_pace(result),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -152,8 +172,12 @@ _MEANING: Final = (
     "- **Latency**: requests leave by a schedule drawn beforehand (Poisson) that waits for no answer, and",
     "  each counts from when it was due: no coordinated omission. Loads are shares of the updates above.",
     "  p99.9 is left out below a thousand samples; `--json` has how many there were.",
+    "- **While the machine kept its speed**: all that time a small piece of computing, always the same, is",
+    "  timed every 5 ms by the CPU time that it takes. Left out are requests that were due while it took",
+    "  more than twice its usual time, or in the 20 ms before: a processor may be slowed for a while by what",
+    "  is outside of the machine. How much that was is said below.",
     "- **Growth**: all things update, each among executions of its own and others', after a fresh start of",
-    "  the broker.",
+    "  the broker. The machine's speed is that of the same piece of computing, compared with the first size.",
     "- **Taken over**: from SIGKILL of one of two processes until its last request was answered by the other.",
     "- **Slow HTTP clients**: the same updates while 100 connections never finish their headers or their",
     "  body, a byte a second, and one client sends 1 GB again and again, refused with 413; in rounds of four",
@@ -180,6 +204,16 @@ def _slow_http(result: Result) -> Iterator[str]:
         took = load[f"{name}_ms"]
         both = f"{took['beside']:.1f} ms beside them and {took['without']:.1f} without"
         yield f"{name} {both} ({_interval(took)} times){end}"
+
+
+def _pace(result: Result) -> Iterator[str]:
+    """How much of the time the machine was slow while latencies were measured."""
+    for load, level in result["parts"].get("latency", {}).items():
+        machine = level["machine"]
+        if machine["usual_us"]:
+            yield ""
+            yield f"At {load}, {100 * machine['slow_share']:.1f} % of the looks found the machine at less than half its"
+            yield f"speed; the same computing took {machine['slowest']:.1f} times its usual CPU time at worst."
 
 
 def _interval(compared: Result) -> str:

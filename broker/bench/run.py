@@ -30,6 +30,12 @@ PARTS: Final[dict[str, tuple[str, Callable[[Stage], Awaitable[Any]]]]] = {
     "two": ("two broker processes, and one killed", device_plane.two),
     "slow_http": ("updates beside slow HTTP clients and a 1 GB body", slow_http.slow_http),
 }
+LATENCIES: Final = (
+    "create_to_notify_ms",
+    "update_to_accepted_ms",
+    "create_to_notify_steady_ms",
+    "update_to_accepted_steady_ms",
+)
 Result = dict[str, Any]
 
 
@@ -88,7 +94,7 @@ def _headlines(parts: Result) -> Result:
         "slow_http_updates_per_s": _rate(parts, "slow_http"),
         "takeover_s": parts["two"]["takeover"]["takeover_s"] if "two" in parts else None,
     }
-    for name in ("create_to_notify_ms", "update_to_accepted_ms"):
+    for name in LATENCIES:
         found[name] = latency and {load: level[name] for load, level in latency.items()}
     return found
 

@@ -35,6 +35,9 @@ class Window:
     took: array[float] = field(default_factory=lambda: array("d"))
     notified: array[float] = field(default_factory=lambda: array("d"))
     sent_late: array[float] = field(default_factory=lambda: array("d"))
+    # When what took so long was due, and what was notified of so late: of an open loop alone.
+    due: array[float] = field(default_factory=lambda: array("d"))
+    notified_due: array[float] = field(default_factory=lambda: array("d"))
     last_late_answer: float = 0.0
 
 
@@ -313,6 +316,7 @@ class OpenLoop(Asking):
         """Count updates; a created job counts when its thing hears of it."""
         if client is not self._operator:
             super().answered(client, topic, payload, took)
+            self.window.due.append(self.last_answer - took)
 
     def _hear_notification(self, thing: Client, topic: str, payload: bytes) -> None:
         if not topic.endswith("/notify-next"):
@@ -324,6 +328,7 @@ class OpenLoop(Asking):
         at = self._created.pop(job, None) if job else None
         if job and at is not None:
             self.window.notified.append(time.monotonic() - at)
+            self.window.notified_due.append(at)
             update = Template(f"$aws/things/{thing.name}/jobs/{job.decode()}/update", DONE)
             thing.send(update, token_of(0))
 

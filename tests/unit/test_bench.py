@@ -26,6 +26,7 @@ from broker.bench.figures import (
     spread,
 )
 from broker.bench.measuring import Alternated
+from broker.bench.pace import Pace, steady, watched
 from broker.bench.packets import Template, member, token_in, token_of
 from broker.bench.run import PARTS
 from broker.bench.schedule import Schedule, arrivals
@@ -50,6 +51,36 @@ def test_percentile_covers_its_share(values: list[float], share: float) -> None:
     found = percentile(ordered, share)
     assert sum(value <= found for value in ordered) >= share * len(ordered) - 1e-6
     assert sum(value < found for value in ordered) < share * len(ordered)
+
+
+def test_slow_spans_reach_from_the_look_before_to_the_one_after() -> None:
+    """Looks that took more than twice the usual time are slow; spans that touch are one."""
+    pace = Pace()
+    for number, took in enumerate([1, 1, 2, 5, 1, 9, 3, 1, 1, 1, 7]):
+        pace.note(float(number), took * 1e-6)
+    assert pace.slow_spans() == [(2.0, 7.0), (9.0, 10.0)]
+    assert pace.as_json() == {"usual_us": 1.0, "slow_share": round(4 / 11, 4), "slowest": 9.0}
+    assert Pace().slow_spans() == []
+    assert Pace().as_json() == {"usual_us": None, "slow_share": None, "slowest": None}
+
+
+def test_when_a_request_was_due_decides_whether_the_machine_was_steady() -> None:
+    """Left out is what was due in a slow span or 20 ms before, however long it took; what came after counts."""
+    due = [0.9, 0.979, 0.981, 1.5, 2.0, 2.001, 2.981, 3.5, 4.0]
+    took = [float(number) for number in range(len(due))]
+    assert steady(due, took, [(1.0, 2.0), (3.0, 3.2)]) == [0.0, 1.0, 5.0, 7.0, 8.0]
+    assert steady(due, took, []) == took
+
+
+async def test_the_pace_is_watched_until_the_block_is_left() -> None:
+    """Looks come while something else is awaited, each with a CPU time above 0; none comes afterwards."""
+    async with watched(every=0.0) as pace:
+        await eventually(lambda: len(pace.at) >= 20)
+    seen = len(pace.at)
+    assert min(pace.took) > 0
+    assert pace.at[0] < pace.at[-1]
+    await asyncio.sleep(0)
+    assert len(pace.at) == seen
 
 
 @pytest.mark.parametrize("arguments", [([], 0.5), ([1.0], 1.1), ([1.0], -0.1)])
@@ -292,7 +323,22 @@ RESULT = {
     "takeover_s": 7.5,
     "update_to_accepted_ms": {"1%": {"p50": 1.0, "p99": 2.0, "p999": 3.0, "samples": 999}},
     "create_to_notify_ms": {"1%": None},
-    "growth": [{"executions": 10_000, "jobs": 1, "updates_per_s": 8000.0, "broker_peak_mb": 80.0}],
+    "growth": [
+        {
+            "executions": 10_000,
+            "jobs": 1,
+            "updates_per_s": 8000.0,
+            "broker_peak_mb": 80.0,
+            "machine": {"usual_us": 50.0},
+        },
+        {
+            "executions": 20_000,
+            "jobs": 1,
+            "updates_per_s": 4000.0,
+            "broker_peak_mb": 80.0,
+            "machine": {"usual_us": 100.0},
+        },
+    ],
     "ratios": {"updates_to_echo": 0.6, "updates_to_seed_design": 15.0},
     "quick": True,
     "at": "2026-01-02T03:04:05+00:00",
@@ -315,7 +361,14 @@ RESULT = {
             "runs": [{"seconds": 2.0}],
             "cpu_s": {"broker": 1.5, "load": 0.3},
             "peak_mb": {"broker": 70.0},
-        }
+        },
+        "latency": {
+            "1%": {
+                "update_to_accepted_steady_ms": {"p50": 0.9, "p99": 1.5},
+                "create_to_notify_steady_ms": None,
+                "machine": {"usual_us": 50.0, "slow_share": 0.031, "slowest": 10.2},
+            }
+        },
     },
 }
 
@@ -326,6 +379,9 @@ def test_each_claim_has_the_line_that_repeats_it() -> None:
     assert "A CPU, 2 cores, 8 GB" in page
     assert "| durable updates a second | 9,000 | `jobbroker bench --quick --only updates` |" in page
     assert "update to accepted at 1%, p50 / p99 / p99.9 | 1.0 / 2.0 / - ms |" in page
+    assert "at 1% while the machine kept its speed, p50 / p99 | 0.9 / 1.5 ms |" in page
+    assert "At 1%, 3.1 % of the looks found the machine at less than half its" in page
+    assert "4,000, broker 80 MB, the machine at 0.50 of its speed" in page
     both = "`jobbroker bench --quick --only echo --only updates`"
     assert f"updates, as a multiple of the echo | 0.60 | {both} |" in page
     assert "10,000 executions in 1 job | 8,000, broker 80 MB |" in page
