@@ -15,7 +15,7 @@ from schema.events import is_live
 from schema.topics import TopicMode, mounted
 
 QUIET_SECONDS: Final = 0.25
-LONGEST_QUIET_SECONDS: Final = 1.0
+LONGEST_QUIET_SECONDS: Final = 2.0
 SOME_A_SECOND: Final = 20
 """How many live events are enough for who is content with some."""
 _SECOND: Final = 1.0

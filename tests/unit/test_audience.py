@@ -40,7 +40,7 @@ def test_a_live_event_that_nobody_heard_is_left_out_for_a_moment() -> None:
 
 
 def test_it_is_tried_less_often_while_nobody_hears() -> None:
-    """Silence doubles up to a second, and begins small again after a time in which somebody heard."""
+    """Silence doubles up to two seconds, and begins small again after a time in which somebody heard."""
     clock = Clock()
     audience = Audience(TopicMode.PLAIN, clock)
     topic = events.execution_topic("j1", "progress")
@@ -53,7 +53,7 @@ def test_it_is_tried_less_often_while_nobody_hears() -> None:
             clock.now += 1 / 64
         return clock.now - begin
 
-    assert [silence() for _ in range(4)] == [0.25, 0.5, 1.0, 1.0]
+    assert [silence() for _ in range(5)] == [0.25, 0.5, 1.0, 2.0, 2.0]
     clock.now += 2 * LONGEST_QUIET_SECONDS
     assert silence() == QUIET_SECONDS
 
