@@ -171,7 +171,8 @@ class Console:
 
         ui.page(path, response_timeout=_PAGE_SECONDS)(show)
 
-    def _end_if_over(self, viewer: Viewer) -> None:
+    async def _end_if_over(self, viewer: Viewer) -> None:
+        await viewer.prove()
         if self.sessions.is_ended(viewer.session):
             ui.navigate.to("/sign-in")
 

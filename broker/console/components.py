@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from nicegui import ui
+from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
 from broker.console.api import ApiError, Body, sent_as
@@ -67,12 +68,38 @@ def status_chip(status: str) -> Tag:
     return words(word(status), f"jb-status st-{status}")
 
 
+def have(element: Element, name: str, value: str) -> None:
+    """Give an element's property a value; the browser is told of a change alone."""
+    if element.props.get(name) != value:
+        element.props[name] = value
+
+
+def press(button: Tag, *, pressed: bool) -> None:
+    """Have a button of a choice say whether it is the one."""
+    have(button, "aria-pressed", "true" if pressed else "false")
+
+
+class Latest:
+    """Questions that may overtake one another: only the answer to the last one counts."""
+
+    def __init__(self) -> None:
+        """Nothing is asked yet."""
+        self._turn = 0
+
+    def ask(self) -> Callable[[], bool]:
+        """Ask one more; what is returned says whether it still is the last."""
+        self._turn += 1
+        turn = self._turn
+        return lambda: turn == self._turn
+
+
 class StatusBar:
     """A stacked bar of a job's things by status, with its meaning for who cannot see it."""
 
     def __init__(self) -> None:
         """Stand empty until `show`."""
         self._drawn: object = None
+        self._parts: dict[str, Tag] = {}
         self._row = tag("div", "jb-bar")
 
     def show(self, found: Mapping[Status, int], total: int) -> None:
@@ -81,13 +108,16 @@ class StatusBar:
         if drawn == self._drawn:
             return
         self._drawn = drawn
-        self._row.props["role"] = "img"  # not before it has a name
-        self._row.props["aria-label"] = self._row.props["title"] = bar_text(found, total)
-        self._row.clear()
-        with self._row:
-            for part in bar(found, total):
-                tag("span", f"bg-{part['status']}", style=f"width:{part['share']}%")
-        self._row.update()
+        have(self._row, "role", "img")  # not before it has a name
+        for name in ("aria-label", "title"):
+            have(self._row, name, bar_text(found, total))
+        widths = {part["status"]: f"width:{part['share']}%" for part in bar(found, total)}
+        if widths.keys() != self._parts.keys():
+            self._row.clear()
+            with self._row:
+                self._parts = {status: tag("span", f"bg-{status}") for status in widths}
+        for status, width in widths.items():
+            have(self._parts[status], "style", width)
 
 
 def command_button(
@@ -227,6 +257,13 @@ def table(
     if selection:
         made.add_slot("header-selection", _ALL)
     return made
+
+
+def fill(place: ui.table, rows: list[dict[str, Any]]) -> None:
+    """Show these rows, and no table without any; the browser is told of a change alone."""
+    if rows != place.rows:
+        place.rows = rows
+    place.set_visibility(bool(rows))
 
 
 _ALL: Final = '<q-checkbox v-model="props.selected" dense aria-label="Choose all" />'

@@ -23,6 +23,8 @@ from schema.stages import Stage
 from schema.windows import SchedulingConfig
 
 _CURVE_SECONDS: Final = 10.0  # while nothing happens, time goes on
+_LEAST_CURVE_SECONDS: Final = 4.0  # of a job that goes on: hundreds of points for each reader
+_CURVES: Final = ("planned", "told", "ended")
 _AXIS: Final = {"color": "#808a97"}  # to be read in the dark and in the light
 
 
@@ -39,6 +41,7 @@ class Drawing:
         self._picture, leave = pictures.join(viewer.tenant, job_id, self)
         viewer.client.on_delete(leave)
         self._begun = False
+        self._is_open = False
         self._statuses: dict[str, str] = {}
         self._drawn: object = None
         self._drawn_at = 0.0
@@ -57,9 +60,18 @@ class Drawing:
         self.job: Mapping[str, Any] = body["job"]
         self.stages: Sequence[Mapping[str, Any]] = body.get("stages") or []
 
+    async def open(self) -> None:
+        """It is to be seen now: draw."""
+        self._is_open = True
+        await self.draw()
+
+    def close(self) -> None:
+        """It is not to be seen; when it is again, all of it is drawn."""
+        self._is_open = self._begun = False
+
     async def draw(self) -> None:
         """Draw what is read already, and read on while somebody looks."""
-        if not self.viewer.is_looking:
+        if not self._is_open or not self.viewer.is_looking:
             return
         if not self._begun:
             self._begun = True
@@ -93,13 +105,18 @@ class Drawing:
 
     def _draw_curves(self) -> None:
         now = (counts(self.job), self.job.get("completedAt"))
-        if now == self._drawn and (now[1] or time.monotonic() - self._drawn_at < _CURVE_SECONDS):
+        rested = time.monotonic() - self._drawn_at
+        if now == self._drawn and (now[1] or rested < _CURVE_SECONDS):
+            return
+        if not now[1] and rested < _LEAST_CURVE_SECONDS:
             return
         self._drawn, self._drawn_at = now, time.monotonic()
         begun = self.job["createdAt"]
         until = round((self.job.get("completedAt") or time.time()) - begun)
         drawn: tuple[Sequence[tuple[float, int]], ...]
         drawn = (self._planned(), *self._picture.curves(until))
+        shown = [name for name, points in zip(_CURVES, drawn, strict=True) if points]
+        self.chart.options["legend"]["data"] = shown
         lines: list[dict[str, Any]] = self.chart.options["series"]
         for series, points in zip(lines, drawn, strict=True):
             series["data"] = [[1000 * (begun + seconds), number] for seconds, number in points]
@@ -143,12 +160,19 @@ def _chart_options() -> dict[str, Any]:
         "animation": False,
         "grid": {"left": 56, "right": 20, "top": 34, "bottom": 30},
         "legend": {
-            "data": ["planned", "told", "ended"],
+            "data": [],
+            "icon": "roundRect",
+            "itemWidth": 16,
+            "itemHeight": 4,
             "top": 0,
-            "textStyle": {"color": "#808a97"},
+            "textStyle": _AXIS,
         },
         "tooltip": {"trigger": "axis"},
-        "xAxis": {"type": "time", "splitLine": {"show": False}, "axisLabel": _AXIS},
+        "xAxis": {
+            "type": "time",
+            "splitLine": {"show": False},
+            "axisLabel": {**_AXIS, "hideOverlap": True},
+        },
         "yAxis": {
             "type": "value",
             "minInterval": 1,
@@ -158,14 +182,14 @@ def _chart_options() -> dict[str, Any]:
         "series": [
             {
                 **line,
-                "name": "planned",
+                "name": _CURVES[0],
                 "lineStyle": {"type": "dashed"},
                 "itemStyle": {"color": "#98a3b2"},
             },
-            {**line, "name": "told", "step": "end", "itemStyle": {"color": "#2f7de1"}},
+            {**line, "name": _CURVES[1], "step": "end", "itemStyle": {"color": "#2f7de1"}},
             {
                 **line,
-                "name": "ended",
+                "name": _CURVES[2],
                 "step": "end",
                 "areaStyle": {"opacity": 0.15},
                 "itemStyle": {"color": "#2e9e5b"},

@@ -1,7 +1,7 @@
 """Answers that several pages may have: what one of them was told a moment ago, others need not ask for.
 
 Ten people who look at one job cost the API hardly more than one. Only readers of one tenant and role share, and each
-of them still asks for themselves now and then (`Viewer.look`), so that a token which is not good any more is noticed.
+of them still shows their token now and then (`Viewer.prove`), so that one which is not good any more is noticed.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from nicegui.element import Element
 from nicegui.events import GenericEventArguments
 
+from broker.console.components import have
 from broker.console.words import counted
 
 On = Callable[[int], Awaitable[None]]
@@ -43,7 +44,4 @@ class HeatMap(Element, component="static/heatmap.js"):
 
     def count(self, things: int) -> None:
         """Say how many there are to who cannot see them."""
-        label = f"{counted(things, 'thing')} by name, coloured by status"
-        if self.props["label"] != label:
-            self.props["label"] = label
-            self.update()
+        have(self, "label", f"{counted(things, 'thing')} by name, coloured by status")

@@ -1,9 +1,9 @@
 """What is drawn of a job, read once however many pages look at it, and read again a part at a time.
 
 A job's things come from jobs/progress in parts of 10,000. The first reading draws them as they come. When the job's
-counts change, the parts are read again in turn until each was read since, a few at a time and for no more than a
-twentieth of the time: a hundred thousand things under way cost the API as little as ten thousand, and ten readers as
-little as one. The curves are read with the parts at first and go on by the job's counts.
+counts change, the parts are read again in turn until each was read since, a few at a time, every two seconds and for no
+more than a twentieth of the time: a hundred thousand things under way cost the API as little as ten thousand, and ten
+readers as little as one. The curves are read with the parts at first and go on by the job's counts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ MOST_DRAWN: Final = 200_000
 PART: Final = 10_000
 _STEP_SECONDS: Final = 0.1  # of reading, at least one part
 _REST: Final = 20  # so many times as long as the reading took
+_TURN_SECONDS: Final = (
+    1.9  # from one reading to the next at least: as one page alone looks, every two seconds
+)
 _POINTS: Final = 240
 
 Curve = list[tuple[float, int]]
@@ -89,7 +92,7 @@ class Picture:
             else:
                 await self._go_on(call, began + _STEP_SECONDS)
                 took = time.monotonic() - began
-                self._rests_until = began + _REST * took
+                self._rests_until = began + max(_TURN_SECONDS, _REST * took)
         finally:
             self._is_busy = False
 

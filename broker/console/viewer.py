@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
-from nicegui import Client, background_tasks, ui
+from nicegui import Client, ui
 from starlette.requests import Request
 
 from broker.console.api import Api, ApiError, Body, Calling
@@ -20,7 +21,7 @@ from schema.rights import LEAST_ROLE, READS, Role
 
 UNKNOWN: Final = 401
 _AWAY: Final = frozenset({0, 429, 503})
-_OWN_SECONDS: Final = 15.0
+_PROVED_SECONDS: Final = 12.0
 _THEMES: Final = {"dark": True, "light": False}
 
 
@@ -47,7 +48,7 @@ class Viewer:
     client: Client
     visible: bool = True
     lost: str = ""
-    asked_at: float = 0.0  # by the monotonic clock, when this reader's token was last good
+    asked_at: float = field(default_factory=time.monotonic)  # when this token was last good
     on_lost: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -79,15 +80,19 @@ class Viewer:
     async def look(self, verb: str, **given: object) -> Body:
         """As `call`, for what is asked for again and again: what another page was told a moment ago will do as well.
 
-        Not for long without asking for oneself: a token may have been revoked. Nobody may change what is returned.
+        Nobody may change what is returned. Whether the token is still good is for `prove` to see.
         """
         self._require_session()
         key = (self.role, verb, tuple(sorted((name, repr(value)) for name, value in given.items())))
-        is_due = time.monotonic() - self.asked_at > _OWN_SECONDS
-        have = self.glances.renew if is_due else self.glances.have
-        body = await have(self.tenant, key, lambda: self.call(verb, **given))
+        body = await self.glances.have(self.tenant, key, lambda: self.call(verb, **given))
         self._note("")
         return body
+
+    async def prove(self) -> None:
+        """End the session if its token has been revoked, where somebody looks and that was not seen lately."""
+        if self.is_looking and time.monotonic() - self.asked_at > _PROVED_SECONDS:
+            with contextlib.suppress(ApiError):  # noted by the call
+                await self.call("operators/whoami")
 
     def _require_session(self) -> None:
         if self.sessions.is_ended(self.session):
@@ -98,6 +103,13 @@ class Viewer:
             self.lost = lost
             for told in self.on_lost:
                 told()
+
+    def complain(self, problem: Exception) -> None:
+        """Say what went wrong; that the API is away, the banner says."""
+        if not isinstance(problem, ApiError):
+            ui.notify("Something went wrong here; the console's log says what", type="negative")
+        elif not self.lost:
+            ui.notify(problem.message, type="negative")
 
     def lacks(self, verb: str) -> str:
         """Why this reader may not send a command; "" when they may."""
@@ -173,7 +185,7 @@ class Live:
         """Take who looks, and what reads the page's figures again."""
         self._viewer = viewer
         self._refresh = refresh
-        self._busy = False
+        self._busy = self._is_due = False
         ui.timer(seconds, self._tick, immediate=False)
 
     async def _tick(self) -> None:
@@ -181,22 +193,16 @@ class Live:
             await self.now()
 
     async def now(self, *_event: Any) -> None:  # noqa: ANN401 - handlers are given an event of any kind
-        """Read again; a refusal is shown as a message, an API that is away as the banner."""
+        """Read again, and once more if that was asked for meanwhile; a refusal is shown as a message."""
+        self._is_due = True
         if self._busy:
             return
         self._busy = True
         try:
-            await self._refresh()
+            while self._is_due:
+                self._is_due = False
+                await self._refresh()
         except ApiError as error:
-            if not self._viewer.lost:
-                ui.notify(error.message, type="negative")
+            self._viewer.complain(error)
         finally:
             self._busy = False
-
-    def soon(self) -> None:
-        """Read again as soon as may be, from where nothing can be awaited."""
-        background_tasks.create(self._inside())
-
-    async def _inside(self) -> None:
-        with self._viewer.client:
-            await self.now()

@@ -1,15 +1,18 @@
 """What people who look cost the devices: `python -m tests.console.viewers`.
 
-The bench's updates (200 devices, answers awaited), in turn without and with ten operators who look at the job that
-they are about, in a real console (`tests.console.looking`). What stands for the viewers' own machines is reckoned
-apart. Windows take turns, so that a slower machine is not taken for the viewers' doing, and when the viewers have left,
-events are not kept for them for the 15 minutes in which they might come back.
+The bench's updates (200 devices, answers awaited), in turn without and with ten operators who look at a job, in a real
+console (`tests.console.looking`). All the while two executions of that job a second come to an end, so that its page
+has something to draw, whether it is looked at or not. Without viewers there is no console either, and events are not
+kept for them for the 15 minutes in which they might come back. What stands for the viewers' own machines is reckoned
+apart. Windows take turns, so that a slower machine is not taken for the viewers' doing; since throughput varies more
+than what is looked for, the CPU time for one update is told as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -22,17 +25,19 @@ from typing import Any, Final
 
 from broker.bench.children import Served
 from broker.bench.device_plane import begin
-from broker.bench.figures import median, medians
-from broker.bench.measuring import alternating
+from broker.bench.figures import interval_of_median, median, medians
+from broker.bench.measuring import Alternated, alternating
 from broker.bench.plan import FULL, Rounds
 from broker.bench.slow_http import told
-from broker.bench.stage import JOB, Stage, staged
+from broker.bench.stage import EVERYTHING, JOB, Stage, staged
 from broker.embedded.ports import free_port
 from tests.console import looking
 from tests.console.browser import running_console
 
 _NOBODY_FOLLOWS: Final = "UPDATE event_streams SET followed_until = '-infinity'"
 _SECONDS: Final = 2.5
+_LOOKED_AT: Final = "looked-at"
+_END_SECONDS: Final = 0.5
 _TELL: Final = "NOTIFY jobbroker_streams"
 
 
@@ -41,7 +46,6 @@ class Audience:
     """Has the viewers come and go, and counts what they hear."""
 
     stage: Stage
-    console: str
     page: str
     tokens: list[str] = field(default_factory=list)
     heard: Counter[str] = field(default_factory=Counter)
@@ -55,10 +59,24 @@ class Audience:
 
     @asynccontextmanager
     async def around(self) -> AsyncIterator[None]:
-        """All of them are there, and have been told something, while the block runs."""
+        """All of them are there with their console, and have been told something, while the block runs."""
+        api = f"http://127.0.0.1:{self.stage.http_port}"
+        async with running_console(api, self.stage.directory / "console.log") as console:
+            self.stage.beside["console"] = console.process.pid
+            try:
+                async with self._looking(console.url):
+                    yield
+            finally:
+                del self.stage.beside["console"]
+        sys.stderr.write(console.log.read_text(errors="replace"))
+        await self.stage.admin.execute(_NOBODY_FOLLOWS)
+        await self.stage.admin.execute(_TELL)
+
+    @asynccontextmanager
+    async def _looking(self, console: str) -> AsyncIterator[None]:
         viewers = Served("viewers", self.stage.directory / "viewers.log")
         given = {
-            looking.CONSOLE: self.console,
+            looking.CONSOLE: console,
             looking.PAGE: self.page,
             looking.TOKENS: json.dumps(self.tokens),
         }
@@ -69,9 +87,47 @@ class Audience:
         finally:
             await viewers.finish()
             self.stage.beside.pop("viewers", None)
-            await self.stage.admin.execute(_NOBODY_FOLLOWS)
-            await self.stage.admin.execute(_TELL)
         self.heard.update(json.loads(viewers.log.read_text().splitlines()[-1]))
+
+
+@asynccontextmanager
+async def going_on(stage: Stage) -> AsyncIterator[None]:
+    """A job for all things, whose executions end one by one while the block runs. Raises what stopped that before."""
+    await stage.create_job(_LOOKED_AT, EVERYTHING)
+    await stage.settle()
+    going = asyncio.create_task(_end_one_by_one(stage))
+    try:
+        yield
+        if going.done():
+            raise LookupError(f"{_LOOKED_AT}: it was over too early") from going.exception()
+    finally:
+        going.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await going
+
+
+async def _end_one_by_one(stage: Stage) -> None:
+    """First those of things that are away."""
+    for thing in reversed(stage.things):
+        asked = {"force": True}
+        await stage.caller.call("jobs/executions/cancel", asked, job_id=_LOOKED_AT, thing=thing)
+        await asyncio.sleep(_END_SECONDS)
+
+
+def cpu(windows: Alternated) -> dict[str, Any]:
+    """The CPU time of all processes for one update with the viewers, as a multiple of that without them."""
+    ratios = windows.ratios(_all_of_it)
+    sure = interval_of_median(ratios)
+    return {
+        "ratio": round(median(ratios), 3),
+        "ratio_interval": [round(sure.low, 3), round(sure.high, 3)],
+        "ratio_confidence": round(sure.confidence, 3),
+    }
+
+
+def _all_of_it(run: dict[str, Any]) -> float:
+    spent = sum(own for name, own in run["cpu_s"].items() if name != "viewers")
+    return float(spent / (run["per_s"] * run["seconds"]))
 
 
 def summed(found: dict[str, Any], audience: Audience, rounds: Rounds) -> dict[str, Any]:
@@ -106,11 +162,9 @@ async def measure(stage: Stage, viewers: int, page: str, rounds: Rounds) -> dict
     """Run the windows on a stage whose broker listens for HTTP, and a console of its own."""
     stage.http_port = free_port()
     await begin(stage)
-    api = f"http://127.0.0.1:{stage.http_port}"
-    async with running_console(api, stage.directory / "console.log") as console:
-        stage.beside["console"] = console.process.pid
-        audience = Audience(stage, console.url, page)
-        await audience.gather(viewers)
+    audience = Audience(stage, page)
+    await audience.gather(viewers)
+    async with going_on(stage):
         windows = await alternating(
             stage,
             f"{viewers} viewers",
@@ -121,16 +175,17 @@ async def measure(stage: Stage, viewers: int, page: str, rounds: Rounds) -> dict
             jobs=[JOB],
             outstanding=stage.plan.outstanding,
         )
-        sys.stderr.write(console.log.read_text(errors="replace"))
-    return summed(told(windows, "viewers"), audience, rounds)
+    return summed(told(windows, "viewers"), audience, rounds) | {"cpu": cpu(windows)}
 
 
 async def main() -> int:
     """Start all that is needed, measure, and print JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.console.viewers", description=__doc__)
     parser.add_argument("--viewers", type=int, default=10, help="pages that are open  [10]")
-    parser.add_argument("--rounds", type=int, default=9, help="of four windows of 2.5 s  [9]")
-    parser.add_argument("--page", default=f"jobs/{JOB}", help=f"what they look at  [jobs/{JOB}]")
+    parser.add_argument("--rounds", type=int, default=20, help="of four windows of 2.5 s  [20]")
+    parser.add_argument(
+        "--page", default=f"jobs/{_LOOKED_AT}", help="what they look at  [that job]"
+    )
     given = parser.parse_args()
     async with AsyncExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="jobbroker-viewers-"))

@@ -68,6 +68,7 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Job:
     """Eight things; a step reads one part, and needs no rest."""
     monkeypatch.setattr(module, "_STEP_SECONDS", -1.0)
     monkeypatch.setattr(module, "_REST", 0)
+    monkeypatch.setattr(module, "_TURN_SECONDS", 0)
     return Job({f"t{number}": "Q" for number in range(8)})
 
 

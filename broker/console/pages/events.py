@@ -27,7 +27,7 @@ async def show(viewer: Viewer, feeds: Feeds) -> None:
     """Build the page."""
     page = _Events(viewer)
     page.build()
-    viewer.client.on_delete(feeds.listen(viewer.session.token, page.hear))
+    viewer.client.on_delete(feeds.listen(viewer, page.hear))
     ui.timer(_SAY_SECONDS, page.say, immediate=False)
 
 

@@ -40,7 +40,7 @@ async def show(viewer: Viewer, feeds: Feeds, job_id: str, thing: str) -> None:
     page.render()
     live = Live(viewer, page.refresh)
     page.read_again = live.now
-    viewer.client.on_delete(feeds.listen(viewer.session.token, page.hear))
+    viewer.client.on_delete(feeds.listen(viewer, page.hear))
 
 
 class _Execution:

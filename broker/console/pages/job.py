@@ -57,11 +57,12 @@ async def show(
     page = _Job(viewer, job_id, body)
     page.build(query, pictures)
     await page.refresh()
+    if page.tab == "overview":
+        await page.drawing.open()
     live = Live(viewer, page.refresh)
     page.read_again = live.now
     ui.timer(2.0, page.drawing.draw)
-    token = viewer.session.token
-    viewer.client.on_delete(feeds.listen(token, page.hear))
+    viewer.client.on_delete(feeds.listen(viewer, page.hear))
 
 
 class _Job:
@@ -71,7 +72,7 @@ class _Job:
         self.job: dict[str, Any] = body["job"]
         self.document: str = body.get("document", "")
         self.read_again = self.refresh
-        self._open = "overview"
+        self.tab = "overview"
         self._legend: dict[Status, tuple[Tag, Tag]] = {}
         self._course: object = (None, None)
 
@@ -83,7 +84,7 @@ class _Job:
                 heading(self.job_id)
                 words(job.get("description", ""), "jb-quiet")
             self.actions = Actions(self.viewer, self.job_id, job, self._read_again)
-        first = self._open = query.get("tab", "") if query.get("tab") in _TABS else "overview"
+        first = self.tab = query.get("tab", "") if query.get("tab") in _TABS else "overview"
         with ui.tabs().props("dense no-caps align=left outside-arrows mobile-arrows") as tabs:
             for name, label in _TABS.items():
                 ui.tab(name, label=label)
@@ -152,8 +153,7 @@ class _Job:
             show_course(self.viewer, self.course, self.job_id, body, self.read_again)
         found, total = counts(self.job), int(self.job.get("executionCount", 0))
         over = ended(found)
-        share = 100 * over / total if total else 100
-        self.done.say(f"{share:.0f} %" if share < 100 or over == total else "99 %")  # noqa: PLR2004 - all
+        self.done.say(f"{100 * over // total if total else 100} %")  # 100 % is all of them
         self.said.say(
             f"{grouped(over)} of {counted(total, 'thing')} ended{self._rest(over, total)}"
         )
@@ -164,7 +164,7 @@ class _Job:
         self.brakes.say("; ".join(abort_distance(self.job.get("abortConfig"), found)))
         self.actions.show(self.job)
         self.drawing.look_at(body)
-        if self._open == "things":
+        if self.tab == "things":
             await self.things.refresh()
 
     def _rest(self, over: int, total: int) -> str:
@@ -181,9 +181,14 @@ class _Job:
             self.log.hear(event)
 
     async def _opened(self, event: ValueChangeEventArguments[Any]) -> None:
-        self._open = str(event.value)
+        self.tab = str(event.value)
         ui.navigate.history.replace(f"?tab={event.value}")
-        if event.value == "audit":
-            await self._read_audit()
-        elif event.value == "things":
-            await self.read_again()
+        if self.tab != "overview":
+            self.drawing.close()
+        match self.tab:
+            case "overview":
+                await self.drawing.open()
+            case "audit":
+                await self._read_audit()
+            case "things":
+                await self.read_again()

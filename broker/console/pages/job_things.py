@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nicegui import ui
 
-from broker.console.components import Pager, Tag, table, tag, words
+from broker.console.components import Pager, Tag, fill, press, table, tag, words
 from broker.console.links import execution_path
 from broker.console.viewer import Viewer
 from broker.console.words import SHOWN, word
@@ -68,15 +68,12 @@ class ThingsTable:
             nextToken=self.pager.token,
         )
         rows = [self._row(one) for one in body["executions"]]
-        if rows != self.table.rows:
-            self.table.rows = rows
-        self.table.set_visibility(bool(rows))
+        fill(self.table, rows)
         self.nobody.set_visibility(not rows)
         self.nobody.say("Nobody is in this status." if self.status else "Nobody has been told yet.")
         self.pager.show(body, len(rows))
         for status, button in self._filters.items():
-            button.props["aria-pressed"] = "true" if status == self.status else "false"
-            button.update()
+            press(button, pressed=status == self.status)
 
     def _row(self, one: Mapping[str, Any]) -> dict[str, Any]:
         details = one.get("statusDetails", {})

@@ -12,7 +12,7 @@ from typing import Any, Final
 from nicegui import ui
 
 from broker.console.api import ApiError, Body
-from broker.console.components import Tag, heading, tag, words
+from broker.console.components import Tag, heading, press, tag, words
 from broker.console.links import job_path
 from broker.console.listing import Listing
 from broker.console.pages.jobs_bulk import Bulk
@@ -175,10 +175,8 @@ class _Jobs:
             number = found.get(status, 0) if status else sum(found.values())
             capped = any(one >= most for one in found.values()) if not status else number >= most
             count.say(grouped(number) + ("+" if capped else ""))
-            is_here = status == self.list.said["status"]
-            button.props["aria-pressed"] = "true" if is_here else "false"
+            press(button, pressed=status == self.list.said["status"])
             button.set_visibility(status != "DELETION_IN_PROGRESS" or number > 0)
-            button.update()
 
     def _row(self, job: Mapping[str, Any]) -> dict[str, Any]:
         found, total = counts(job), int(job.get("executionCount", 0))
