@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 
-from schema.http_route import Route
 from schema.http_routes import API, ROUTES
 from schema.rights import READS
 
@@ -60,11 +59,6 @@ def request_of(verb: str, given: Mapping[str, object]) -> Request:
     if route.method == "GET":
         return Request("GET", path, {key: _as_text(one) for key, one in members.items()}, None)
     return Request(route.method, path, {}, members)
-
-
-def route_of(verb: str) -> Route:
-    """The route of a command."""
-    return _ROUTES[verb]
 
 
 def sent_as(verb: str, names: Mapping[str, object]) -> str:
@@ -171,9 +165,3 @@ class Calling:
         if self.api.read_only and verb not in READS and verb != "jobs/preview":
             raise ApiError(0, "ReadOnly", "this console is read-only: it sends no changes")
         return await self.api.send(self._token, request_of(verb, given))
-
-    def follow(
-        self, path: str, headers: Mapping[str, str]
-    ) -> AbstractAsyncContextManager[httpx.Response]:
-        """A stream, as `Api.stream`."""
-        return self.api.stream(self._token, path, headers)

@@ -33,6 +33,14 @@ def parameters_of(text: str) -> dict[str, str]:
     return found
 
 
+def pretty(text: str) -> str:
+    """A document as people read it; what is no JSON stays as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text
+
+
 def marked(text: str, line: int, column: int) -> str:
     """A line of a text with its neighbours, and a mark under a place in it."""
     lines = text.splitlines() or [""]

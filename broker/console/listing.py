@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from nicegui.elements.mixins.value_element import ValueElement
 from nicegui.events import ValueChangeEventArguments
 
 from broker.console.api import ApiError, Body
-from broker.console.components import Pager, empty, table, tag
+from broker.console.components import Pager, empty, fill, table, tag
 from broker.console.links import with_query
 from broker.console.viewer import Viewer
 
@@ -34,6 +35,7 @@ class Fields:
         self._after = query.get("after")
         self._path = path
         self._read = read
+        self.reading = asyncio.Lock()
 
     def search(self, name: str, label: str, *, main: bool = False) -> ui.input:
         """A field to type in; the main one is what the key / goes to."""
@@ -64,11 +66,11 @@ class Fields:
     async def _show_read(self, said: Mapping[str, str | None]) -> None:
         """Have the URL say what is read, and read it."""
         ui.navigate.history.replace(self.viewer.link(with_query(self._path, said)))
-        try:
-            await self._read()
-        except ApiError as error:
-            if not self.viewer.lost:
-                ui.notify(error.message, type="negative")
+        async with self.reading:  # each reads what is said by then: what stays is the last
+            try:
+                await self._read()
+            except ApiError as error:
+                self.viewer.complain(error)
 
 
 class Listing(Fields):
@@ -112,9 +114,7 @@ class Listing(Fields):
         none_yet: tuple[str, str, tuple[str, str] | None],
     ) -> None:
         """Show a page's rows; without any, the words for a list that is narrowed, or for one that is empty yet."""
-        if rows != self.table.rows:
-            self.table.rows = rows
-        self.table.set_visibility(bool(rows))
+        fill(self.table, rows)
         self.pager.show(body, len(rows))
         said = None if rows else nothing if any(self.said.values()) else none_yet
         if said != self._said_of_none:

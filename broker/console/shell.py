@@ -49,6 +49,7 @@ def frame(viewer: Viewer, here: str) -> Iterator[None]:
     """What is built inside stands in the frame; `here` is the path of the place that is marked."""
     ui.dark_mode(viewer.dark)
     _note_visibility(viewer)
+    viewer.client.on_exception(viewer.complain)
     with tag("a", "jb-skip", href="#jb-main"):
         words("To the content")
     with ui.header().classes("jb-header"):

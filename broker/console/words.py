@@ -129,10 +129,12 @@ def lasting(seconds: float) -> str:
     return f"{round(hours / 24)} days"
 
 
-def rollout_words(config: Json | None, things: int | None = None) -> str:
-    """How fast a job tells its things (AWS: jobExecutionsRolloutConfig)."""
+def rollout_words(
+    config: Json | None, things: int | None = None, *, whom: str = "all things"
+) -> str:
+    """How fast a job tells its things (AWS: jobExecutionsRolloutConfig); whom: who they are, without a number."""
     config = config or {}
-    whom = "all things" if things is None else counted(things, "thing")
+    whom = whom if things is None else counted(things, "thing")
     ramp = config.get("exponentialRate")
     most = config.get("maximumPerMinute")
     if ramp:
@@ -244,6 +246,13 @@ def stages_words(stages: Sequence[Json] | None) -> str:
     words += f"; the next begins when {needed} of one have succeeded"
     if stages[0].get("soakMinutes"):
         words += f" and {lasting(60 * stages[0]['soakMinutes'])} have passed"
+    held = [
+        f"{number}"
+        for number, one in enumerate(stages[:-1], start=2)
+        if one.get("successAction") == "PAUSE"
+    ]
+    if held:
+        words += f", but stage {' and '.join(held)} not before somebody starts it"
     return words + "."
 
 
@@ -276,11 +285,17 @@ def sentences(job: Json, things: int | None = None) -> list[str]:
         if job.get("targetSelection") == "CONTINUOUS"
         else ""
     )
+    stages = job.get("stages")
+    told = (
+        rollout_words(job.get("jobExecutionsRolloutConfig"), whom="the things of a stage")
+        if stages
+        else rollout_words(job.get("jobExecutionsRolloutConfig"), things)
+    )
     said = [
         approval_words(job.get("approvalConfig")),
         schedule_words(job.get("schedulingConfig")),
-        stages_words(job.get("stages")),
-        rollout_words(job.get("jobExecutionsRolloutConfig"), things),
+        stages_words(stages),
+        told,
         timeout_words(job.get("timeoutConfig")),
         retry_words(job.get("jobExecutionsRetryConfig")),
         abort_words(job.get("abortConfig")),

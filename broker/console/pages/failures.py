@@ -122,6 +122,7 @@ class _Failures:
             if self._next is None:
                 break
         self._show()
+        self.every.set_value(False)
 
     async def _read_page(self) -> None:
         said = self.fields.said
@@ -138,7 +139,10 @@ class _Failures:
         self._is_whole = self._is_whole and body["isWhole"]
 
     async def _read_older(self) -> None:
-        await self._read_page()
+        async with self.fields.reading:
+            await self._read_page()
+        for group in self.groups:
+            group.chosen = group.chosen or bool(self.every.value)
         self._show()
 
     def _show(self) -> None:

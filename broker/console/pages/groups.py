@@ -9,10 +9,12 @@ from nicegui import ui
 
 from broker.console.api import ApiError, sent_as
 from broker.console.components import (
+    Latest,
     Moment,
     Pager,
     command_button,
     facts,
+    fill,
     heading,
     section,
     send,
@@ -109,7 +111,7 @@ class _Groups:
             queryString=(query.value or "").strip() or None,
         )
         if made is not None:
-            await self.read()
+            await self.list.turn()
 
 
 def query_field(viewer: Viewer, label: str, query: str = "") -> ui.input:
@@ -119,8 +121,13 @@ def query_field(viewer: Viewer, label: str, query: str = "") -> ui.input:
     )
     found = words("", "jb-quiet", as_="p")
 
+    latest = Latest()
+
     async def look() -> None:
-        found.say(await _fits(viewer, str(field.value or "")))
+        is_latest = latest.ask()
+        fits = await _fits(viewer, str(field.value or ""))
+        if is_latest():
+            found.say(fits)
 
     field.on_value_change(look).props("debounce=400")
     return field
@@ -206,12 +213,10 @@ class _Group:
             maxResults=_ROWS,
             nextToken=self.pager.token,
         )
-        self.table.rows = [
-            {"thing": one, "href": self.viewer.link(thing_path(one))} for one in body["things"]
-        ]
-        self.table.set_visibility(bool(self.table.rows))
-        self.nothing.set_visibility(not self.table.rows)
-        self.pager.show(body, len(self.table.rows))
+        rows = [{"thing": one, "href": self.viewer.link(thing_path(one))} for one in body["things"]]
+        fill(self.table, rows)
+        self.nothing.set_visibility(not rows)
+        self.pager.show(body, len(rows))
 
     async def _add(self) -> None:
         await self._change("groups/add", "Add", "Added")

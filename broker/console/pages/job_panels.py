@@ -8,6 +8,7 @@ from typing import Any
 
 from broker.console.components import Moment, Tag, at, code_block, facts, section, tag, words
 from broker.console.copies import as_boto3, as_cli, as_curl, as_mosquitto, job_as_created
+from broker.console.draft_texts import pretty
 from broker.console.viewer import Viewer
 
 
@@ -32,7 +33,7 @@ def show_document(document: str) -> None:
     """The document as things are given it."""
     with tag("div", "jb-card"):
         section("The document, as things are given it")
-        code_block(_pretty(document), "the document")
+        code_block(pretty(document), "the document")
 
 
 def show_settings(job: Mapping[str, Any]) -> None:
@@ -81,11 +82,12 @@ async def show_audit(viewer: Viewer, place: Tag, job_id: str) -> None:
             with tag("div", "jb-log-line"):
                 at(viewer, line["at"])
                 words(f"{line['actor']} ({line['role']})")
-                words(f"{line['action']} {json.dumps(line['details'])}", "jb-mono")
+                words(f"{line['action']} {_said(line['details'])}", "jb-mono")
 
 
-def _pretty(text: str) -> str:
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except ValueError:
-        return text
+def _said(details: Mapping[str, Any]) -> str:
+    """What an entry of the audit log holds, as words where it is words."""
+    return ", ".join(
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in details.items()
+    )

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from nicegui import ui
 
 from broker.console.api import ApiError
-from broker.console.components import code_block, command_button, heading, section, tag, words
+from broker.console.components import (
+    Latest,
+    code_block,
+    command_button,
+    heading,
+    section,
+    tag,
+    words,
+)
 from broker.console.copies import as_boto3, as_cli, as_curl, as_mosquitto
 from broker.console.course import foreseen
 from broker.console.draft import Draft, draft_of
 from broker.console.draft_rows import DraftError
-from broker.console.draft_texts import placeholder_marked
+from broker.console.draft_texts import placeholder_marked, pretty
 from broker.console.links import job_path
 from broker.console.pages.new_job_form import Form
 from broker.console.viewer import Viewer
@@ -46,7 +53,7 @@ class _NewJob:
         self.viewer = viewer
         self.draft = draft
         self.templates: dict[str, str] = {"": "Blank: write the document here"}
-        self._turn = 0
+        self._latest = Latest()
 
     async def read_templates(self) -> None:
         """Ask which templates there are, the tenant's own and AWS's."""
@@ -81,11 +88,10 @@ class _NewJob:
                     self.copies = tag("div")
 
     def _later(self) -> None:
-        self._turn += 1
-        turn = self._turn
+        is_latest = self._latest.ask()
 
         async def look() -> None:
-            if turn == self._turn:
+            if is_latest():
                 await self.preview()
 
         with self.viewer.client:  # not where it was clicked, which may be gone by then
@@ -93,6 +99,7 @@ class _NewJob:
 
     async def preview(self) -> None:
         """Say what the draft would come to: in sentences, and by the API's own preview."""
+        is_latest = self._latest.ask()
         self.form.show_problem()
         try:
             command = self.draft.command(self.viewer.zone)
@@ -102,17 +109,20 @@ class _NewJob:
         self._show_copies(command)
         if not command["targets"] or not self.viewer.may("jobs/preview"):
             self._show_plan(command, None)
+            self.shown.clear()
             return
         try:
             body = await self.viewer.call("jobs/preview", **command)
         except ApiError as error:
-            self._show_plan(command, None)
-            self.form.show_problem(
-                error.message, placeholder_marked(self.draft.document, error.message)
-            )
+            if is_latest():
+                self._show_plan(command, None)
+                self.shown.clear()
+                where = placeholder_marked(self.draft.document, error.message)
+                self.form.show_problem(error.message, where)
             return
-        self._show_plan(command, body)
-        self._show_preview(body)
+        if is_latest():
+            self._show_plan(command, body)
+            self._show_preview(body)
 
     def _show_plan(self, command: Mapping[str, Any], body: Mapping[str, Any] | None) -> None:
         things = None if body is None else int(body["execution_count"])
@@ -147,7 +157,7 @@ class _NewJob:
                 self._show_curve(points)
             if document := body.get("document"):
                 words(f"What {document['thingName']} is given:", "jb-quiet", as_="p")
-                code_block(_pretty(document["text"]), "the document")
+                code_block(pretty(document["text"]), "the document")
                 for name in document.get("emptyPlaceholders", []):
                     words(f"{name} has no value for it", "jb-problem", as_="p")
 
@@ -206,10 +216,3 @@ class _NewJob:
 
 _RETRY_TAG: Final = "retry"  # is of the jobs of one retry, which a clone is none of
 _SAMPLE: Final = 8
-
-
-def _pretty(text: str) -> str:
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except ValueError:
-        return text

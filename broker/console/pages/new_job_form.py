@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from nicegui import ui
-from nicegui.element import Element
 from nicegui.elements.mixins.value_element import ValueElement
 from nicegui.events import ValueChangeEventArguments
 
-from broker.console.components import Tag, section, tag, words
+from broker.console.components import Tag, have, section, tag, words
 from broker.console.draft import Draft
 from broker.console.draft_rows import DAYS, SIZES, AbortRow, RetryRow, StageRow, WindowRow
 from broker.console.pages.new_job_targets import TargetPicker
@@ -186,7 +185,7 @@ class Form:
 
         with tag("div", "jb-card"):
             section("When")
-            with tag("div", "jb-fields"):
+            with tag("div", "jb-fields jb-roomy"):
                 timed = FIELD + " type=datetime-local stack-label"
                 self._bind(ui.input("Begin").props(timed), "start")
                 self._bind(ui.input("End").props(timed), "end")
@@ -213,8 +212,8 @@ class Form:
 
         def number() -> None:
             for at, (_, group, button) in enumerate(made, start=1):
-                _label(group, f"{what} {at}")
-                _label(button, f"Take away: {what.lower()} {at}")
+                have(group, "aria-label", f"{what} {at}")
+                have(button, "aria-label", f"Take away: {what.lower()} {at}")
 
         def take(row: _Row) -> None:
             at = next(at for at, one in enumerate(made) if one[0] is row)
@@ -245,9 +244,3 @@ def _row(build: Callable[[], None], take: Callable[[], None]) -> tuple[Tag, ui.b
             build()
         away = ui.button(icon="close", on_click=take).props("flat round dense")
     return made, away
-
-
-def _label(element: Element, name: str) -> None:
-    if element.props.get("aria-label") != name:
-        element.props["aria-label"] = name
-        element.update()

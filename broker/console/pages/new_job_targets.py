@@ -9,7 +9,7 @@ from nicegui import ui
 from nicegui.elements.mixins.value_element import ValueElement
 
 from broker.console.api import ApiError
-from broker.console.components import section, tag, words
+from broker.console.components import Latest, section, tag, words
 from broker.console.draft import Draft
 from broker.console.viewer import Viewer
 
@@ -31,6 +31,7 @@ class TargetPicker:
         self.viewer = viewer
         self.draft = draft
         self._changed = changed
+        self._latest = Latest()
         with tag("div", "jb-card"):
             section("To whom")
             self._chosen = tag("div", "jb-row jb-picked")
@@ -57,17 +58,20 @@ class TargetPicker:
             if kind == "thinggroup"
             else ("things/list", "things", "thingName")
         )
+        is_latest = self._latest.ask()
         try:
             body = await self.viewer.call(verb, namePrefixFilter=begins or None, maxResults=_FOUND)
         except ApiError as error:
             ui.notify(error.message, type="negative")
+            return
+        if not is_latest():
             return
         self._found.clear()
         with self._found:
             for one in body[member]:
                 arn = self.viewer.arn(kind, one[field])
                 button = ui.button(one[field], icon="add", on_click=lambda arn=arn: self._add(arn))
-                button.props("flat dense no-caps size=sm").props["aria-label"] = f"Add {one[field]}"
+                button.props("flat dense no-caps").props["aria-label"] = f"Add {one[field]}"
                 if query := one.get("queryString"):
                     button.props["title"] = f"All that fit {query}"
             if "nextToken" in body:
@@ -92,7 +96,7 @@ class TargetPicker:
             for arn in self.draft.targets:
                 name = arn.rpartition(":")[2]
                 button = ui.button(name, icon="close", on_click=lambda arn=arn: self._remove(arn))
-                button.props("unelevated dense no-caps size=sm color=primary")
+                button.props("unelevated dense no-caps color=primary")
                 button.props["aria-label"] = f"Take {name} away"
             if not self.draft.targets:
                 words("Nobody yet: add groups or things.", "jb-quiet")

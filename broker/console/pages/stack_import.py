@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from nicegui import ui
@@ -10,7 +11,7 @@ from nicegui.events import UploadEventArguments
 
 from broker.cli.fleet_file import FleetFileError, FleetLine, read_fleet
 from broker.console.api import ApiError, sent_as
-from broker.console.components import Pager, section, table, tag, words
+from broker.console.components import Pager, fill, section, table, tag, words
 from broker.console.dialogs import titled
 from broker.console.viewer import Viewer
 from broker.console.words import counted, grouped
@@ -55,6 +56,7 @@ class DeviceImport:
         self.viewer = viewer
         self._organization = organization
         self._batch_id: str | None = None
+        self._is_over = False
         self._wrong: list[FleetLine] = []
         self._numbers: dict[str, int] = {}
         self.card = tag("div", "jb-card", style="margin-top:14px")
@@ -121,26 +123,38 @@ class DeviceImport:
         self._wrong = [one for one in lines if one.problem]
         self._numbers = {one.device_id: one.number for one in good}
         self._batch_id = None
+        self._is_over = False
         self.pager.first()
         self.card.set_visibility(True)
-        try:
-            for at in range(0, len(good), _AT_ONCE):
+        await self._register(good)
+        await self.refresh()
+
+    async def _register(self, good: list[FleetLine]) -> None:
+        """Send these, a part at a time; what is left when one is refused was not sent, and is shown so."""
+        organization = (
+            self._organization()
+        )  # that of the file, also when another is looked at meanwhile
+        for at in range(0, len(good), _AT_ONCE):
+            try:
                 body = await self.viewer.call(
                     "ttn/devices/register",
-                    organization_id=self._organization(),
+                    organization_id=organization,
                     batch_id=self._batch_id,
                     devices=[one.device for one in good[at : at + _AT_ONCE]],
                 )
-                self._batch_id = body["batch_id"]
-                self.said.say(
-                    f"{grouped(min(at + _AT_ONCE, len(good)))} of {grouped(len(good))} sent"
-                )
-        except ApiError as error:
-            ui.notify(error.message, type="negative", timeout=8000, close_button="Close")
-        await self.refresh()
+            except ApiError as error:
+                self._wrong += [replace(one, problem=error.message) for one in good[at:]]
+                return
+            self._batch_id = body["batch_id"]
+            self.said.say(f"{grouped(min(at + _AT_ONCE, len(good)))} of {grouped(len(good))} sent")
+
+    async def follow(self) -> None:
+        """Read on while the batch is not over."""
+        if not self._is_over:
+            await self.refresh()
 
     async def refresh(self) -> None:
-        """Read how far the batch is; what was wrong in the file stands first."""
+        """Read how far the batch is; what was not sent stands first."""
         if not self._numbers and not self._wrong:
             return
         is_first = self.pager.token is None
@@ -157,12 +171,11 @@ class DeviceImport:
             said += [
                 f"{grouped(body[name])} {word}" for name, word in _COUNTS.items() if body[name]
             ]
+            self._is_over = not body["lines_left"]
             rows += [self._result(one) for one in body["results"]]
             self.pager.show({"nextToken": body.get("next_token")}, len(body["results"]))
         self.said.say(", ".join(said))
-        if rows != self.table.rows:
-            self.table.rows = rows
-        self.table.set_visibility(bool(rows))
+        fill(self.table, rows)
 
     def _result(self, one: Mapping[str, Any]) -> dict[str, Any]:
         why = " ".join(str(one[name]) for name in ("http_status", "error") if one.get(name))

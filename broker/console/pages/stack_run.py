@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from broker.console.api import sent_as
@@ -11,6 +10,7 @@ from broker.console.components import (
     Moment,
     command_button,
     facts,
+    fill,
     heading,
     section,
     send,
@@ -20,21 +20,12 @@ from broker.console.components import (
     words,
 )
 from broker.console.dialogs import confirmed
+from broker.console.pages.stack_runs import STATES, epoch
 from broker.console.viewer import Live, Viewer
 
 _STEPS: Final = 250
+_SAMPLE: Final = 6
 _LIVE: Final = frozenset({"QUEUED", "RUNNING"})
-STATES: Final = {
-    "QUEUED": "QUEUED",
-    "PENDING": "QUEUED",
-    "RUNNING": "IN_PROGRESS",
-    "SUCCEEDED": "SUCCEEDED",
-    "OK": "SUCCEEDED",
-    "FAILED": "FAILED",
-    "ERROR": "FAILED",
-    "PARTIAL": "TIMED_OUT",
-    "SKIPPED": "CANCELED",
-}
 _COLUMNS: Final = (
     {"name": "step", "label": "Step", "field": "step"},
     {"name": "status", "label": "Status", "field": "status"},
@@ -55,23 +46,19 @@ _ROW: Final = r"""
 """
 
 
-def epoch(text: object) -> float | None:
-    """A moment as these commands have it (ISO 8601), in epoch seconds."""
-    return datetime.fromisoformat(str(text)).timestamp() if text else None
-
-
 async def show(viewer: Viewer, run_id: str) -> None:
     """Build the page of a run. Raises ApiError when there is none."""
     page = _Run(viewer, run_id)
     page.build()
     await page.refresh()
-    Live(viewer, page.refresh)
+    page.read_again = Live(viewer, page.refresh).now
 
 
 class _Run:
     def __init__(self, viewer: Viewer, run_id: str) -> None:
         self.viewer = viewer
         self.run_id = run_id
+        self.read_again = self.refresh
         self._shown: object = None
 
     def build(self) -> None:
@@ -91,9 +78,7 @@ class _Run:
         """Read the run and its steps again."""
         body = await self.viewer.look("ttn/runs/get", jobId=self.run_id, limit=_STEPS)
         rows = [self._row(number, one) for number, one in enumerate(body["steps"])]
-        if rows != self.table.rows:
-            self.table.rows = rows
-        self.table.set_visibility(bool(rows))
+        fill(self.table, rows)
         self.more.say(f"the first {_STEPS} steps" if "next_token" in body else "")
         if body["job"] != self._shown:
             self._shown = body["job"]
@@ -117,7 +102,7 @@ class _Run:
             summary = run.get("summary") or {}
             facts(
                 self.viewer,
-                [(str(name).replace("_", " "), value) for name, value in summary.items()],
+                [(str(name).replace("_", " "), _summed(value)) for name, value in summary.items()],
             )
         names = {"jobId": self.run_id}
         self.actions.clear()
@@ -163,17 +148,27 @@ class _Run:
         consequence = "It ends between two steps; what is taken away stays so."
         if await confirmed("Cancel the run?", consequence, sends, label="Cancel the run"):
             await send(self.viewer, "ttn/runs/cancel", "Canceled", jobId=self.run_id)
-            await self.refresh()
+            await self.read_again()
 
     async def _resume(self) -> None:
         await send(self.viewer, "ttn/runs/resume", "Resumed", jobId=self.run_id)
-        await self.refresh()
+        await self.read_again()
 
 
 _FACTS: Final = (
     *("action", "ttn_application_id", "ttn_org_id", "device_id", "ttn_region", "dry_run", "force"),
     *("requested_by", "created_at", "started_at", "finished_at", "phase", "idle_seconds", "error"),
 )
+
+
+def _summed(value: object) -> object:
+    """What a run's summary has: of a long list how many and the first ones."""
+    if isinstance(value, list):
+        more = f" and {len(value) - _SAMPLE} more" if len(value) > _SAMPLE else ""
+        return f"{len(value)}: {', '.join(map(str, value[:_SAMPLE]))}{more}" if value else None
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {one}" for name, one in value.items())
+    return _fact("", value)
 
 
 def _fact(name: str, value: object) -> object:

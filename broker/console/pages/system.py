@@ -14,7 +14,7 @@ from nicegui import ui
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.console.api import ApiError
-from broker.console.components import Tag, facts, heading, section, table, tag, words
+from broker.console.components import Tag, facts, fill, heading, section, table, tag, words
 from broker.console.viewer import Live, Viewer
 from broker.console.words import ENDED, counted, grouped, lasting, word
 
@@ -128,19 +128,19 @@ class _System:
                     raise
                 lacking = error.message
         rows = [self._refused(number, one) for number, one in enumerate(body.get("refused", []))]
-        _fill(self.reasons, rows)
+        fill(self.reasons, rows)
         self.no_reasons.say("" if rows else lacking or "None.")
         self._show_rates(body.get("executions", {}), lacking)
         self.slots_card.set_visibility("slots" in body)
         self.tables_card.set_visibility("database" in body)
-        _fill(self.slots, [self._slot(one) for one in body.get("slots", [])])
+        fill(self.slots, [self._slot(one) for one in body.get("slots", [])])
         if "database" in body:
             found = body["database"]
             self.size.say(
                 f"{megabytes(found['bytes'])} in all, {counted(found['connections'], 'connection')},"
                 f" PostgreSQL {found['version']}"
             )
-            _fill(self.tables, [self._table(one) for one in found["tables"]])
+            fill(self.tables, [self._table(one) for one in found["tables"]])
 
     def _refused(self, number: int, one: Mapping[str, Any]) -> dict[str, Any]:
         both = self.viewer.both(one["at"])
@@ -311,12 +311,6 @@ def rate(number: int, minutes: float) -> str:
 def megabytes(size: int) -> str:
     """Bytes as people read them."""
     return f"{size / 2**20:,.1f} MB" if size < 2**30 else f"{size / 2**30:,.1f} GB"
-
-
-def _fill(place: ui.table, rows: list[dict[str, Any]]) -> None:
-    if rows != place.rows:
-        place.rows = rows
-    place.set_visibility(bool(rows))
 
 
 def _again(place: Tag) -> Tag:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker.console.components import code_block, empty, heading, section, tag, words
+from broker.console.draft_texts import pretty
 from broker.console.links import with_query
 from broker.console.viewer import Viewer
 
@@ -35,4 +36,4 @@ def _card(viewer: Viewer, name: str, arn: str, body: dict[str, object]) -> None:
                     words("Make a job of it")
         words(str(body.get("description", "")), "jb-quiet", as_="p")
         if "document" in body:
-            code_block(str(body["document"]), f"the document of {name}")
+            code_block(pretty(str(body["document"])), f"the document of {name}")

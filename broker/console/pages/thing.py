@@ -15,6 +15,7 @@ from broker.console.components import (
     command_button,
     empty,
     facts,
+    fill,
     heading,
     section,
     send,
@@ -55,7 +56,7 @@ async def show(viewer: Viewer, name: str) -> None:
     await page.read()
     page.build()
     await page.refresh()
-    Live(viewer, page.refresh, seconds=3.0)
+    page.read_again = Live(viewer, page.refresh, seconds=3.0).now
 
 
 class _Thing:
@@ -63,6 +64,7 @@ class _Thing:
         self.viewer = viewer
         self.name = name
         self.thing: dict[str, Any] = {}
+        self.read_again = self.refresh
         self._shown: object = None
 
     async def read(self) -> None:
@@ -126,9 +128,7 @@ class _Thing:
             "things/executions", thingName=self.name, maxResults=_ROWS, nextToken=self.pager.token
         )
         rows = [self._row(one) for one in history["executionSummaries"]]
-        if rows != self.table.rows:
-            self.table.rows = rows
-        self.table.set_visibility(bool(rows))
+        fill(self.table, rows)
         self.pager.show(history, len(rows))
         now = {**self.thing, "credentials": found["credentials"], "timestamp": None}
         if now != self._shown:
@@ -226,7 +226,7 @@ class _Thing:
         )
         if body is not None:
             await show_token(self.name, body["token"])
-            await self.refresh()
+            await self.read_again()
 
     async def _revoke(self) -> None:
         done = await confirmed_sending(
@@ -240,7 +240,7 @@ class _Thing:
             thingName=self.name,
         )
         if done is not None:
-            await self.refresh()
+            await self.read_again()
 
     async def _remove(self) -> None:
         done = await confirmed_sending(
@@ -280,4 +280,4 @@ class _Thing:
             attributePayload=payload,
             expectedVersion=self.thing.get("version"),
         )
-        await self.refresh()
+        await self.read_again()

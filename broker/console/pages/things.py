@@ -109,4 +109,4 @@ class _Things:
             return
         if "token" in body:
             await show_token(body["thingName"], body["token"])
-        await self.read()
+        await self.list.turn()

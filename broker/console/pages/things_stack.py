@@ -15,6 +15,7 @@ from broker.console.components import (
     command_button,
     empty,
     facts,
+    fill,
     heading,
     section,
     send,
@@ -32,7 +33,7 @@ from broker.console.pages.stack_dialogs import (
     ask_deprovision,
 )
 from broker.console.pages.stack_import import DeviceImport
-from broker.console.pages.stack_run import STATES, epoch
+from broker.console.pages.stack_runs import Runs
 from broker.console.viewer import Live, Viewer
 
 _STATES: Final = {"ready": "SUCCEEDED", "provisioning": "IN_PROGRESS", "failed": "FAILED"}
@@ -40,19 +41,6 @@ _COLUMNS: Final = (
     {"name": "device", "label": "Device", "field": "device"},
     {"name": "more", "label": "Registered", "field": "more"},
 )
-_RUNS: Final = (
-    {"name": "run", "label": "Run", "field": "what"},
-    {"name": "status", "label": "Status", "field": "status"},
-    {"name": "created", "label": "Created", "field": "created"},
-)
-_RUN: Final = r"""
-<q-tr :props="props">
-  <q-td class="jb-block"><a data-row :href="props.row.href">{{ props.row.what }}{{ props.row.dry }}</a>
-    <span class="jb-sub">{{ props.row.target }}</span></q-td>
-  <q-td><span :class="'jb-status st-' + props.row.colour">{{ props.row.status }}</span></q-td>
-  <q-td><time :title="props.row.created_utc">{{ props.row.created }}</time></q-td>
-</q-tr>
-"""
 _SECRETS: Final = (
     "main_api_key",
     "app_api_secret",
@@ -60,6 +48,10 @@ _SECRETS: Final = (
     "gateway_api_secret",
     "webhook_secret",
 )
+_SHOWN_APART: Final = frozenset(
+    {"steps_done", "provisioning_step", "provisioning_status", "credentials"}
+)
+_KEPT: Final = {"decrypted": "kept", "empty": "none"}
 _MOMENTS: Final = ("_at",)
 _CONNECTIONS: Final = 50
 
@@ -69,13 +61,14 @@ async def show(viewer: Viewer, query: Mapping[str, str]) -> None:
     page = _Stack(viewer, query.get("organization"))
     page.build()
     await page.refresh()
-    Live(viewer, page.refresh)
+    page.read_again = Live(viewer, page.refresh).now
 
 
 class _Stack:
     def __init__(self, viewer: Viewer, organization: str | None) -> None:
         self.viewer = viewer
         self.organization = organization
+        self.read_again = self.refresh
         self._shown: object = None
         self._listed: object = None
 
@@ -85,11 +78,7 @@ class _Stack:
         self.connections = tag("div", "jb-tabs", role="group", aria_label="Connections")
         with tag("div", "jb-grid"):
             self._build_state()
-        with tag("div", "jb-head", style="margin-top:18px"):
-            section("Deprovisioning runs")
-        self.runs = table(_RUNS, key="run", label="Deprovisioning runs")
-        self.runs.add_slot("body", _RUN)
-        self.no_runs = words("None yet.", "jb-quiet", as_="p")
+        self.runs = Runs(self.viewer)
         self._build_devices()
 
     def _build_head(self) -> None:
@@ -120,6 +109,7 @@ class _Stack:
                 )
             self.secrets = tag("div")
             self._hide()
+            self.kept = tag("div", style="margin-top:8px")
 
     def _build_devices(self) -> None:
         """The devices on record, and their import."""
@@ -147,18 +137,15 @@ class _Stack:
             unknown = error.code == "ResourceNotFound"
             problem = "Not connected yet." if unknown else error.message
             body, listed = {"problem": problem}, {"devices": []}
-        runs = await self.viewer.look("ttn/runs/list", limit=20)
-        self._show_runs(runs["jobs"])
+        await self.runs.refresh()
         rows = [_row(one) for one in listed.get("devices", [])]
-        if rows != self.table.rows:
-            self.table.rows = rows
-        self.table.set_visibility(bool(rows))
+        fill(self.table, rows)
         self.nothing.set_visibility(not rows)
         body = {name: value for name, value in body.items() if name != "timestamp"}
         if body != self._shown:
             self._shown = body
             self._show_state(body)
-        await self.devices.refresh()
+        await self.devices.follow()
 
     async def _show_connections(self) -> None:
         """One to choose for each organization, where there are several; the first is meant until one is chosen."""
@@ -166,7 +153,7 @@ class _Stack:
         found = body["connections"]
         known = [one["organization_id"] for one in found]
         if self.organization not in known:
-            self.organization = known[0] if known else None
+            self._look_at(known[0] if known else None)
         if (found, self.organization) == self._listed:
             return
         self._listed = (found, self.organization)
@@ -185,46 +172,24 @@ class _Stack:
                     words(one["provisioning_status"], "jb-count")
 
     async def _choose(self, organization: str) -> None:
-        self.organization = organization
-        self._hide()
+        self._look_at(organization)
         place = with_query("/things-stack", {"organization": organization})
         ui.navigate.history.replace(self.viewer.link(place))
-        await self.refresh()
+        await self.read_again()
+
+    def _look_at(self, organization: str | None) -> None:
+        if organization != self.organization:
+            self.organization = organization
+            self._hide()
 
     def _hide(self) -> None:
         self.secrets.clear()
         with self.secrets:
             words("Hidden; each reading is in the audit log.", "jb-quiet")
 
-    def _show_runs(self, runs: list[dict[str, Any]]) -> None:
-        rows = []
-        for one in runs:
-            both = self.viewer.both(epoch(one["created_at"]))
-            rows.append(
-                {
-                    "run": one["id"],
-                    "href": self.viewer.link(f"/things-stack/runs/{one['id']}"),
-                    "what": str(one.get("action", "")).replace("_", " "),
-                    "target": " ".join(
-                        str(one[name])
-                        for name in ("ttn_application_id", "device_id")
-                        if one.get(name)
-                    ),
-                    "dry": ", looks only" if one.get("dry_run") else "",
-                    "status": str(one["status"]).capitalize(),
-                    "colour": STATES.get(one["status"], "QUEUED"),
-                    "created": both["text"],
-                    "created_utc": both["utc"],
-                }
-            )
-        if rows != self.runs.rows:
-            self.runs.rows = rows
-        self.runs.set_visibility(bool(rows))
-        self.no_runs.set_visibility(not rows)
-
     def _show_state(self, body: Mapping[str, Any]) -> None:
-        self.chip.clear()
-        self.state.clear()
+        for place in (self.chip, self.state, self.kept):
+            place.clear()
         state = str(body.get("provisioning_status", ""))
         with self.chip:
             if state:
@@ -240,18 +205,22 @@ class _Stack:
                     words(_plain(step), as_="li")
                 if body.get("provisioning_step"):
                     words(_plain(body["provisioning_step"]), "jb-later", as_="li")
-            rest = {
-                name: value
-                for name, value in body.items()
-                if name not in {"steps_done", "provisioning_step", "provisioning_status"}
-            }
+            rest = {name: value for name, value in body.items() if name not in _SHOWN_APART}
             facts(
                 self.viewer, [(_plain(name), _shown(name, value)) for name, value in rest.items()]
             )
 
+        kept = body.get("credentials") or {}
+        with self.kept:
+            facts(
+                self.viewer,
+                [(_plain(name), _KEPT.get(state, state)) for name, state in kept.items()],
+            )
+
     async def _reveal(self) -> None:
+        asked = self.organization
         body = await self._send("ttn/credentials/get")
-        if body is None:
+        if body is None or asked != self.organization:
             return
         self.secrets.clear()
         with self.secrets:
@@ -275,14 +244,14 @@ class _Stack:
         if given is not None:
             given["organization_id"] = given["organization_id"] or self.organization
             await send(self.viewer, "ttn/credentials/set", "Connected", **given)
-            await self.refresh()
+            await self.read_again()
 
     async def _provision(self) -> None:
         sends = sent_as("ttn/provision", {})
         consequence = "What is missing at the server is made, step by step; what is there is kept."
         if await confirmed("Provision?", consequence, sends, label="Provision"):
             await self._send("ttn/provision", "Under way")
-            await self.refresh()
+            await self.read_again()
 
     async def _deprovision(self) -> None:
         await self._run("ttn/deprovision", await ask_deprovision())
@@ -306,7 +275,7 @@ class _Stack:
             "Start fresh?", consequence, sends, typed="start fresh", label="Forget them"
         ):
             await self._send("ttn/start-fresh", "Forgotten")
-            await self.refresh()
+            await self.read_again()
 
 
 def _plain(name: str) -> str:
