@@ -20,7 +20,7 @@ import httpx
 from playwright.async_api import Browser
 
 from tests.console.browser import CHROMIUM, WITHOUT, chromium, reader
-from tests.console.screens import Fleet, running_fleet
+from tests.console.populating import Fleet, running_fleet
 
 _THINGS: Final = """
 INSERT INTO principals (tenant_id, name, kind)

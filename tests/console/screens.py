@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from random import Random
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from typing import Final
 
-import httpx
 from playwright.async_api import Browser
 
+from broker.simulator.things_stack import running_things_stack
 from tests.console.browser import CHROMIUM, WITHOUT, Reader, chromium, reader
-from tests.helpers import eventually
-from tests.ports import reserved_ports
+from tests.console.populating import Fleet, populate, reporting, running_fleet
 
 SIZES: Final = {"wide": (1360, 860), "phone": (390, 800)}
 SCREENS: Final = {
@@ -33,6 +26,8 @@ SCREENS: Final = {
     "job": "/jobs/firmware-7-1",
     "job-things": "/jobs/firmware-7-1?tab=things",
     "job-document": "/jobs/firmware-7-1?tab=document",
+    "job-events": "/jobs/firmware-7-1?tab=events",
+    "job-settings": "/jobs/firmware-7-1?tab=settings",
     "job-audit": "/jobs/firmware-7-1?tab=audit",
     "job-copy": "/jobs/firmware-7-1?tab=copy",
     "staged": "/jobs/calibrate",
@@ -47,159 +42,14 @@ SCREENS: Final = {
     "filters": "/?group=pumps&since=2020-01-01",
     "clone": "/new?clone=calibrate",
     "things-stack": "/things-stack",
+    "stack-run": "/things-stack/runs/{run}",
     "events": "/events",
     "system": "/system",
     "nothing": "/?search=no-such-job",
+    "door": "/",  # the last: nobody is signed in any more
 }
-_THINGS: Final = 240
 _SETTLE_MILLISECONDS: Final = 1500
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """What runs: addresses, and the token of `admin`."""
-
-    http: str
-    console: str
-    token: str
-
-
-@asynccontextmanager
-async def running_fleet(directory: Path) -> AsyncIterator[Fleet]:
-    """Run `jobbroker up` with its console on a directory."""
-    http_port, console_port = reserved_ports(2)
-    ports = ("--http-port", str(http_port), "--console-port", str(console_port))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "broker", "up", "--json", "--data-dir", str(directory), *ports),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert process.stdout
-    try:
-        async with asyncio.timeout(120):
-            told = json.loads(await process.stdout.readline())
-        token = unquote(urlsplit(told["operator"]).password or "")
-        yield Fleet(told["http"], told["console"], token)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
-async def populate(fleet: Fleet) -> None:
-    """Things, groups, templates, and jobs that are under way, paused, canceled, in stages, and over."""
-    async with httpx.AsyncClient(
-        base_url=f"{fleet.http}/api/v1",
-        headers={"Authorization": f"Bearer {fleet.token}"},
-        timeout=30,
-    ) as http:
-
-        async def post(path: str, body: dict[str, Any]) -> dict[str, Any]:
-            answer = await http.post(path, json=body)
-            answer.raise_for_status()
-            found: dict[str, Any] = answer.json()
-            return found
-
-        names = [f"pump-{number:03}" for number in range(1, _THINGS + 1)]
-        tokens = {}
-        for number, name in enumerate(names):
-            site = ("basement", "roof", "yard")[number % 3]
-            made = {"thingName": name, "attributes": {"site": site}, "issueToken": True}
-            tokens[name] = (await post("/things", made))["token"]
-        await post("/groups", {"thingGroupName": "pumps"})
-        await post("/groups/pumps/members", {"thingNames": names})
-        await post("/groups", {"thingGroupName": "roof", "queryString": "attributes.site:roof"})
-        await _jobs(post)
-        await _work(fleet, tokens)
-
-
-async def _jobs(post: Any) -> None:  # noqa: ANN401 - a function inside another
-    pumps = "arn:aws:iot:us-east-1:000000000000:thinggroup/pumps"
-    template = {
-        "jobTemplateId": "firmware",
-        "description": "Install firmware from our store",
-        "document": {
-            "operation": "install",
-            "url": "https://firmware.example/${aws:iot:parameter:version}.bin",
-        },
-    }
-    await post("/templates", template)
-    firmware = {
-        "jobId": "firmware-7-1",
-        "description": "Firmware 7.1 for all pumps",
-        "targets": [pumps],
-        "document": {"operation": "install", "version": "7.1", "for": "${thingName}"},
-        "abortConfig": {
-            "criteriaList": [
-                {
-                    "failureType": "FAILED",
-                    "action": "CANCEL",
-                    "thresholdPercentage": 40,
-                    "minNumberOfExecutedThings": 50,
-                }
-            ]
-        },
-        "timeoutConfig": {"inProgressTimeoutInMinutes": 30},
-    }
-    stages = [{"percentage": 5, "successPercentage": 95}, {"percentage": 25}, {"percentage": 100}]
-    await post(
-        "/jobs",
-        {
-            "jobId": "logs",
-            "description": "Send logs",
-            "targets": [pumps],
-            "document": {"operation": "logs"},
-        },
-    )
-    await post(
-        "/jobs", {"jobId": "old-config", "targets": [pumps], "document": {"operation": "config"}}
-    )
-    await post("/jobs/old-config/cancel", {"force": True, "comment": "a newer one is out"})
-    await post(
-        "/jobs",
-        {
-            "jobId": "calibrate",
-            "description": "Calibrate the sensors, step by step",
-            "targets": [pumps],
-            "document": {"operation": "calibrate"},
-            "stages": stages,
-        },
-    )
-    await post(
-        "/jobs", {"jobId": "night-reboot", "targets": [pumps], "document": {"operation": "reboot"}}
-    )
-    await post("/jobs/night-reboot/pause", {"comment": "somebody is at the pumps"})
-    await post("/jobs", firmware)
-
-
-async def _work(fleet: Fleet, tokens: dict[str, str]) -> None:
-    """Most things do the firmware, some of them badly, and all send their logs."""
-    chance = Random(4)  # noqa: S311 - the same pictures each time
-    async with httpx.AsyncClient(base_url=fleet.http, timeout=30) as http:
-
-        async def report(name: str, job: str, status: str, details: dict[str, str]) -> None:
-            path = f"/device/v1/jobs/{job}/execution"
-            headers = {"X-Provision-Token": tokens[name]}
-            said = {"status": status, "status_details": details}
-
-            async def is_taken() -> bool:
-                answer = await http.put(path, json=said, headers=headers)
-                if answer.status_code != 404:
-                    answer.raise_for_status()
-                return answer.status_code != 404  # 404: the job has not come to it yet
-
-            await eventually(is_taken)
-
-        for number, name in enumerate(tokens):
-            await report(name, "logs", "IN_PROGRESS", {"step": "packing"})
-            await report(name, "logs", "SUCCEEDED", {"bytes": str(chance.randrange(10**6))})
-            if number > 0.7 * _THINGS:
-                continue
-            await report(name, "firmware-7-1", "IN_PROGRESS", {"step": "download"})
-            if chance.random() < 0.85:
-                bad = chance.random() < 0.12 or number == 1
-                why = {"reason": chance.choice(("no space left", "checksum differs"))}
-                ended = ("FAILED", why) if bad else ("SUCCEEDED", {"version": "7.1"})
-                await report(name, "firmware-7-1", *ended)
+_EVENTS_MILLISECONDS: Final = 8000  # until somebody is known to listen
 
 
 async def take(browser: Browser, fleet: Fleet, out: Path, only: Sequence[str] | None) -> list[str]:
@@ -216,16 +66,22 @@ async def take(browser: Browser, fleet: Fleet, out: Path, only: Sequence[str] | 
                 height=height,
             ) as found:
                 for name, path in SCREENS.items():
+                    if name == "door":
+                        await found.context.clear_cookies()
                     if only is None or name in only:
-                        await _picture(found, path, out / f"{name}-{theme}-{size}.png")
+                        await _picture(
+                            found, path.format(run=fleet.run), out / f"{name}-{theme}-{size}.png"
+                        )
                 complaints += found.complaints
     return complaints
 
 
 async def _picture(found: Reader, path: str, file: Path) -> None:
     await found.open(path)
-    await found.page.wait_for_timeout(_SETTLE_MILLISECONDS)
-    await found.page.screenshot(path=file, full_page=True)
+    await found.page.wait_for_timeout(
+        _EVENTS_MILLISECONDS if "events" in path else _SETTLE_MILLISECONDS
+    )
+    await found.page.screenshot(path=file, full_page="/runs/" not in path)
 
 
 async def main() -> int:
@@ -240,9 +96,14 @@ async def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="jobbroker-screens-") as directory:
         Path(directory).chmod(0o711)
-        async with running_fleet(Path(directory)) as fleet, chromium() as browser:
-            await populate(fleet)
-            complaints = await take(browser, fleet, arguments.out, arguments.only)
+        async with (
+            running_things_stack() as there,
+            running_fleet(Path(directory), there) as fleet,
+            chromium() as browser,
+        ):
+            await populate(fleet, there)
+            async with reporting(fleet):
+                complaints = await take(browser, fleet, arguments.out, arguments.only)
     sys.stdout.write(f"{len([*arguments.out.glob('*.png')])} pictures in {arguments.out}\n")
     for one in complaints:
         sys.stderr.write(f"browser: {one}\n")

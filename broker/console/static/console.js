@@ -67,9 +67,12 @@
     event.preventDefault();
   });
 
-  document.addEventListener("visibilitychange", () => {
+  const noteVisible = () => {
     if (window.socket) emitEvent("jobbroker_visible", document.visibilityState === "visible");
-  });
+  };
+  document.addEventListener("visibilitychange", noteVisible);
+  // A page that was opened behind another one has not changed yet.
+  addEventListener("load", () => document.visibilityState === "visible" || noteVisible());
 
   // The editor's own field has no name: it takes that of the element around it.
   const nameEditors = () => {
