@@ -17,7 +17,7 @@ from broker.secret_keys import new_key
 from broker.simulator.device import Behaviour
 from broker.simulator.fleet import running_fleet
 from broker.simulator.things_stack import ThingsStackServer, running_things_stack
-from broker.simulator.things_stack.seeding import tenant
+from broker.simulator.things_stack.seeding import device, tenant
 from handlers.database import create_pool
 from tests.acceptance.http_site import HttpSite, http_site
 from tests.conftest import clone, mosquittos
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 THINGS = [f"pump-{number:03}" for number in range(1, 201)]
 PATIENCE = 180_000  # milliseconds
 expect.set_options(timeout=PATIENCE)
+ANOTHER = "f09f9c1e-6c55-4f0e-9a3b-5a8f6f1f2c11"  # an organization, listed last
 SERIOUS = {"serious", "critical"}
 PAGES = (
     *("/", "/jobs/looked-at", "/jobs/looked-at?tab=things", "/jobs/looked-at/things/pump-001"),
@@ -316,9 +317,9 @@ async def handle_jobs_at_once(found: Reader, scene: Scene) -> None:
 
 
 async def test_a_deprovisioning_runs_to_its_end(scene: Scene) -> None:
-    """The Things Stack is connected, a fleet is taken out of it, and its run is watched step by step to the end."""
+    """The Things Stack is connected, devices come in by a file, and all go again; another connection is cleaned."""
     there = tenant(scene.stack.stack, devices=12)
-    async with reader(scene.browser, scene.console, scene.tokens["admin"]) as found:
+    async with reader(scene.browser, scene.console, scene.tokens["admin"], dark=True) as found:
         page = found.page
         await found.open("/things-stack")
         await page.get_by_role("button", name="Connect").click()
@@ -331,25 +332,12 @@ async def test_a_deprovisioning_runs_to_its_end(scene: Scene) -> None:
         await dialog.get_by_role("button", name="Connect").click()
         await expect(page.get_by_text("idle", exact=True).first).to_be_visible(timeout=PATIENCE)
         assert there.user_key not in await page.content()
+        await provision(page)
         await import_devices(page)
-        await page.get_by_role("button", name="Deep clean").click()
-        dialog = page.get_by_role("dialog")
-        await expect(dialog.get_by_role("button", name="Deep clean")).to_be_disabled()
-        assert await barriers(page) == []
-        await dialog.get_by_role("button", name="Close").click()
-        await page.get_by_role("button", name="Deprovision").click()
-        dialog = page.get_by_role("dialog")
-        await dialog.get_by_role("checkbox", name="Only look").click()
-        await dialog.get_by_role("textbox", name="Type").fill("deprovision")
-        assert await barriers(page) == []
-        await dialog.get_by_role("button", name="Deprovision").click()
-        await expect(page.get_by_role("heading", name="Deprovisioning run")).to_be_visible(
-            timeout=PATIENCE
-        )
-        ended = page.locator(".jb-head .jb-status.st-SUCCEEDED")
-        await expect(ended).to_be_visible(timeout=PATIENCE)
+        await run_to_its_end(page, "Deprovision")
         await expect(page.get_by_text("purge device").first).to_be_visible()
         assert not scene.stack.stack.identity_devices.devices
+        await clean_another(found, scene)
         await found.open("/system")
         slots = page.get_by_role("region", name="Slots and who holds them")
         await expect(slots.get_by_role("cell", name="yes")).to_be_visible(timeout=PATIENCE)
@@ -359,20 +347,87 @@ async def test_a_deprovisioning_runs_to_its_end(scene: Scene) -> None:
         assert found.complaints == []
 
 
+async def provision(page: Page) -> None:
+    """It is asked before it begins; what is asked before more than that keeps nobody out, and no is no."""
+    dialog = page.get_by_role("dialog")
+    await page.get_by_role("button", name="Provision", exact=True).click()
+    await expect(dialog.get_by_text("ttn/provision")).to_be_visible()
+    assert await barriers(page) == []
+    await dialog.get_by_role("button", name="Provision").click()
+    await expect(page.locator(".jb-head .jb-status.st-SUCCEEDED")).to_be_visible()
+    for label, go, no in (
+        ("Start fresh", "Forget them", "No"),
+        ("Deep clean", "Deep clean", "Close"),
+    ):
+        await page.get_by_role("button", name=label, exact=True).click()
+        await expect(dialog.get_by_role("button", name=go)).to_be_disabled()
+        assert await barriers(page) == []
+        await dialog.get_by_role("button", name=no).click()
+        await expect(dialog).to_be_hidden()
+
+
+async def run_to_its_end(page: Page, label: str) -> None:
+    """Ask for a run that changes something, and watch it step by step."""
+    await page.get_by_role("button", name=label, exact=True).click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_role("checkbox", name="Only look").click()
+    await dialog.get_by_role("textbox", name="Type").fill(label.lower())
+    assert await barriers(page) == []
+    await dialog.get_by_role("button", name=label).click()
+    await expect(page.get_by_role("heading", name="Deprovisioning run")).to_be_visible()
+    await expect(page.locator(".jb-head .jb-status.st-SUCCEEDED")).to_be_visible()
+
+
+async def clean_another(found: Reader, scene: Scene) -> None:
+    """Of two connections the second is chosen by its name, and all that its key's owner has there is taken away."""
+    page, there = found.page, scene.stack.stack
+    other = tenant(there, "roof")
+    device(there, (other.application.id, "roof-1"), "70B3D57ED0AAAAAA")
+    async with httpx.AsyncClient(base_url=f"{scene.served.url}/api/v1") as http:
+        connection = {
+            "organization_id": ANOTHER,
+            "organization_name": "Roofs",
+            "api_key": other.user_key,
+            "identity_host": scene.stack.identity.address,
+            "ttn_organization_id": other.organization.id,
+            "application_id": other.application.id,
+        }
+        bearer = {"Authorization": f"Bearer {scene.tokens['admin']}"}
+        answer = await http.put("/ttn/credentials", json=connection, headers=bearer)
+        assert answer.is_success, answer.text
+    await found.open("/things-stack")
+    choose = page.get_by_role("group", name="Connections").get_by_role("button", name="Roofs")
+    await expect(choose).to_have_attribute("aria-pressed", "false")
+    await choose.click()
+    await expect(choose).to_have_attribute("aria-pressed", "true")
+    assert page.url.endswith(f"?organization={ANOTHER}")
+    assert await barriers(page) == []
+    await run_to_its_end(page, "Deep clean")
+    assert not there.identity_devices.devices
+
+
 async def import_devices(page: Page) -> None:
-    """A file is read, and refused before anything is sent when nothing of it is a device."""
+    """Of a file each line has its result: what is no device is not sent, the rest is registered."""
     await page.get_by_role("button", name="Import").click()
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_role("button", name="Register")).to_be_disabled()
-    content = b"device_id,dev_eui,app_key\nPump 1,70B3D57ED0000001,no-key\n"
+    key = "A1B2C3D4E5F60718293A4B5C6D7E8F90"
+    lines = ["device_id,dev_eui,app_key", f"in-1,70B3D57ED0BBBB01,{key}"]
+    lines += [f"in-2,70B3D57ED0BBBB02,{key}", "Pump 1,70B3D57ED0000001,no-key"]
+    content = "\n".join(lines).encode()
     file = FilePayload(name="fleet.csv", mimeType="text/csv", buffer=content)
     await dialog.locator("input[type=file]").set_input_files(file)
     await expect(dialog.get_by_text("fleet.csv: ")).to_be_visible(timeout=PATIENCE)
     assert await barriers(page) == []
     await dialog.get_by_role("button", name="Register").click()
-    lines = page.get_by_role("region", name="Lines of the import")
-    await expect(lines.get_by_text("Not sent")).to_be_visible(timeout=PATIENCE)
-    assert "no-key" not in await page.content()
+    results = page.get_by_role("region", name="Lines of the import")
+    await expect(results.get_by_text("Not sent")).to_have_count(1)
+    await expect(results.get_by_text("Ok", exact=True)).to_have_count(2)
+    devices = page.get_by_role("region", name="Devices at The Things Stack")
+    await expect(devices.get_by_text("in-2")).to_be_visible()
+    said = await page.content()
+    assert "no-key" not in said
+    assert key not in said
 
 
 async def test_a_viewer_looks_and_changes_nothing(scene: Scene, tmp_path: Path) -> None:
@@ -451,9 +506,19 @@ async def check_headers(scene: Scene, cookie: str) -> None:
 
 
 async def test_a_lost_api_is_shown_and_heals(scene: Scene) -> None:
-    """While the API is away pages say so and keep what they have; they go on when it is back. Signing out ends it."""
+    """While the API is away pages say so and keep what they have; they go on when it is back.
+
+    Who is removed while a page is open is sent to the door; who signs out, too.
+    """
     await scene.desk.accepted("jobs/create", aws_job("away-1", jobId="j1"))
-    async with reader(scene.browser, scene.console, scene.tokens["manager"]) as found:
+    made = {"operatorName": "briefly", "role": "viewer"}
+    token = (await scene.desk.accepted("operators/create", made))["token"]
+    async with (
+        reader(scene.browser, scene.console, token) as other,
+        reader(scene.browser, scene.console, scene.tokens["manager"]) as found,
+    ):
+        await other.open("/events")  # nothing is asked for there
+        await scene.desk.accepted("operators/delete", {"operatorName": "briefly"})
         page = found.page
         await expect(page.get_by_role("link", name="j1")).to_be_visible()
         await scene.served.broker.stop()
@@ -465,19 +530,15 @@ async def test_a_lost_api_is_shown_and_heals(scene: Scene) -> None:
         await expect(banner).to_be_hidden(timeout=PATIENCE)
         await scene.desk.accepted("jobs/create", aws_job("away-1", jobId="j2"))
         await expect(page.get_by_role("link", name="j2")).to_be_visible(timeout=PATIENCE)
-        await end_by_revoking(scene, found)
+        await expect(other.page.get_by_label("Operator token")).to_be_visible()
+        await sign_out(found)
 
 
-async def end_by_revoking(scene: Scene, found: Reader) -> None:
-    """Who is removed while a page is open is sent to the door; who signs out, too."""
-    made = {"operatorName": "briefly", "role": "viewer"}
-    token = (await scene.desk.accepted("operators/create", made))["token"]
-    async with reader(scene.browser, scene.console, token) as other:
-        await scene.desk.accepted("operators/delete", {"operatorName": "briefly"})
-        await expect(other.page.get_by_label("Operator token")).to_be_visible(timeout=PATIENCE)
+async def sign_out(found: Reader) -> None:
+    """It ends what the browser has."""
     page = found.page
     await page.get_by_role("button", name="Signed in as").click()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_label("Operator token")).to_be_visible()
-    await page.goto(scene.console)
+    await page.goto(found.console)
     await expect(page.get_by_label("Operator token")).to_be_visible()
