@@ -348,28 +348,25 @@ async def test_a_deprovisioning_runs_to_its_end(scene: Scene) -> None:
 
 
 async def provision(page: Page) -> None:
-    """It is asked before it begins; what is asked before more than that keeps nobody out, and no is no."""
+    """It is asked before it begins; before all is forgotten, too, and no is no."""
     dialog = page.get_by_role("dialog")
     await page.get_by_role("button", name="Provision", exact=True).click()
     await expect(dialog.get_by_text("ttn/provision")).to_be_visible()
     assert await barriers(page) == []
     await dialog.get_by_role("button", name="Provision").click()
     await expect(page.locator(".jb-head .jb-status.st-SUCCEEDED")).to_be_visible()
-    for label, go, no in (
-        ("Start fresh", "Forget them", "No"),
-        ("Deep clean", "Deep clean", "Close"),
-    ):
-        await page.get_by_role("button", name=label, exact=True).click()
-        await expect(dialog.get_by_role("button", name=go)).to_be_disabled()
-        assert await barriers(page) == []
-        await dialog.get_by_role("button", name=no).click()
-        await expect(dialog).to_be_hidden()
+    await page.get_by_role("button", name="Start fresh").click()
+    await expect(dialog.get_by_role("button", name="Forget them")).to_be_disabled()
+    assert await barriers(page) == []
+    await dialog.get_by_role("button", name="No").click()
+    await expect(dialog).to_be_hidden()
 
 
 async def run_to_its_end(page: Page, label: str) -> None:
     """Ask for a run that changes something, and watch it step by step."""
     await page.get_by_role("button", name=label, exact=True).click()
     dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_role("button", name=label)).to_be_disabled()
     await dialog.get_by_role("checkbox", name="Only look").click()
     await dialog.get_by_role("textbox", name="Type").fill(label.lower())
     assert await barriers(page) == []

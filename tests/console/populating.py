@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from tests.helpers import eventually
 from tests.ports import reserved_ports
 
 _THINGS: Final = 240
-_REPORT_SECONDS: Final = 0.3
+_REPORT_SECONDS: Final = 1.8
 _HOSTS: Final = "JOBBROKER_THINGS_STACK_HOSTS"
 _JOB: Final = "firmware-7-1"
 _PUMPS: Final = "arn:aws:iot:us-east-1:000000000000:thinggroup/pumps"
@@ -56,15 +57,37 @@ _ROOFS: Final = "0b9f9c1e-6c55-4f0e-9a3b-5a8f6f1f2c11"
 _PUMPERS: Final = "7d1c3e0a-51b8-4c0e-8f5e-2f1b0a9d6e42"
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a thing, known by its token, says of a job."""
+
+    token: str
+    job: str
+    status: str
+    details: dict[str, str]
+
+    async def send(self, http: httpx.AsyncClient) -> bool:
+        """Over HTTP; whether it was taken. False: the job has not come to the thing yet."""
+        answer = await http.put(
+            f"/device/v1/jobs/{self.job}/execution",
+            json={"status": self.status, "status_details": self.details},
+            headers={"X-Provision-Token": self.token},
+        )
+        if answer.status_code == 404:
+            return False
+        answer.raise_for_status()
+        return True
+
+
 @dataclass(slots=True)
 class Fleet:
-    """What runs: addresses, and the token of `admin`. run: a deprovisioning; busy: tokens of things at work."""
+    """What runs: addresses, and the token of `admin`. run: a deprovisioning; left: what things have yet to report."""
 
     http: str
     console: str
     token: str
     run: str = ""
-    busy: list[str] = field(default_factory=list)
+    left: list[Report] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -108,7 +131,7 @@ async def populate(fleet: Fleet, there: ThingsStackServer) -> None:
             return found
 
         names = [f"pump-{number:03}" for number in range(1, _THINGS + 1)]
-        tokens = {}
+        tokens: dict[str, str] = {}
         for number, name in enumerate(names):
             site = ("basement", "roof", "yard")[number % 3]
             made = {"thingName": name, "attributes": {"site": site}, "issueToken": True}
@@ -155,57 +178,46 @@ async def _things_stack(post: Any, there: ThingsStackServer) -> str:  # noqa: AN
 
 @asynccontextmanager
 async def reporting(fleet: Fleet) -> AsyncIterator[None]:
-    """Things at work report how far they are, one after another, while the block runs."""
+    """Things that are not done yet go on, one after another, while the block runs."""
     going = asyncio.create_task(_report(fleet))
     try:
         yield
     finally:
         going.cancel()
-        await asyncio.wait((going,))
+        with contextlib.suppress(asyncio.CancelledError):
+            await going
 
 
 async def _report(fleet: Fleet) -> None:
-    chance = Random(5)  # noqa: S311 - the same pictures each time
     async with httpx.AsyncClient(base_url=fleet.http, timeout=30) as http:
-        while True:
-            for token in fleet.busy:
-                said = {"step": "download", "percent": str(chance.randrange(100))}
-                await http.put(
-                    f"/device/v1/jobs/{_JOB}/execution",
-                    json={"status": "IN_PROGRESS", "status_details": said},
-                    headers={"X-Provision-Token": token},
-                )
-                await asyncio.sleep(_REPORT_SECONDS)
+        for one in fleet.left:
+            await one.send(http)
+            await asyncio.sleep(_REPORT_SECONDS)
 
 
 async def _work(fleet: Fleet, tokens: dict[str, str]) -> None:
-    """Most things do the firmware, some of them badly, and all send their logs."""
+    """Most things do the firmware, some of them badly, and all send their logs; what is left is kept for later."""
     chance = Random(4)  # noqa: S311 - the same pictures each time
+    done, waiting = {"version": "7.1"}, []
     async with httpx.AsyncClient(base_url=fleet.http, timeout=30) as http:
 
-        async def report(name: str, job: str, status: str, details: dict[str, str]) -> None:
-            path = f"/device/v1/jobs/{job}/execution"
-            headers = {"X-Provision-Token": tokens[name]}
-            said = {"status": status, "status_details": details}
+        async def report(one: Report) -> None:
+            await eventually(lambda: one.send(http))
 
-            async def is_taken() -> bool:
-                answer = await http.put(path, json=said, headers=headers)
-                if answer.status_code != 404:
-                    answer.raise_for_status()
-                return answer.status_code != 404  # 404: the job has not come to it yet
-
-            await eventually(is_taken)
-
-        for number, name in enumerate(tokens):
-            await report(name, "logs", "IN_PROGRESS", {"step": "packing"})
-            await report(name, "logs", "SUCCEEDED", {"bytes": str(chance.randrange(10**6))})
+        for number, token in enumerate(tokens.values()):
+            await report(Report(token, "logs", "IN_PROGRESS", {"step": "packing"}))
+            size = {"bytes": str(chance.randrange(10**6))}
+            await report(Report(token, "logs", "SUCCEEDED", size))
+            begun = Report(token, _JOB, "IN_PROGRESS", {"step": "download"})
             if number > 0.7 * _THINGS:
+                waiting += [begun, Report(token, _JOB, "SUCCEEDED", done)]
                 continue
-            await report(name, _JOB, "IN_PROGRESS", {"step": "download"})
+            await report(begun)
             if chance.random() >= 0.85:
-                fleet.busy.append(tokens[name])
+                fleet.left.append(Report(token, _JOB, "SUCCEEDED", done))
             else:
                 bad = chance.random() < 0.12 or number == 1
                 why = {"reason": chance.choice(("no space left", "checksum differs"))}
-                ended = ("FAILED", why) if bad else ("SUCCEEDED", {"version": "7.1"})
-                await report(name, _JOB, *ended)
+                ended = ("FAILED", why) if bad else ("SUCCEEDED", done)
+                await report(Report(token, _JOB, *ended))
+    fleet.left += waiting

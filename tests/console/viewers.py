@@ -35,7 +35,7 @@ from tests.console import looking
 from tests.console.browser import running_console
 
 _NOBODY_FOLLOWS: Final = "UPDATE event_streams SET followed_until = '-infinity'"
-_SECONDS: Final = 2.5
+_SECONDS: Final = 5.0
 _LOOKED_AT: Final = "looked-at"
 _END_SECONDS: Final = 0.5
 _TELL: Final = "NOTIFY jobbroker_streams"
@@ -182,7 +182,7 @@ async def main() -> int:
     """Start all that is needed, measure, and print JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.console.viewers", description=__doc__)
     parser.add_argument("--viewers", type=int, default=10, help="pages that are open  [10]")
-    parser.add_argument("--rounds", type=int, default=20, help="of four windows of 2.5 s  [20]")
+    parser.add_argument("--rounds", type=int, default=10, help="of four windows of 5 s  [10]")
     parser.add_argument(
         "--page", default=f"jobs/{_LOOKED_AT}", help="what they look at  [that job]"
     )

@@ -91,19 +91,9 @@ class _Run:
             status_chip(STATES.get(status, "QUEUED")).say(status.capitalize())
         self.facts.clear()
         with self.facts:
-            facts(
-                self.viewer,
-                [
-                    (name.replace("_", " "), _fact(name, run[name]))
-                    for name in _FACTS
-                    if name in run
-                ],
-            )
-            summary = run.get("summary") or {}
-            facts(
-                self.viewer,
-                [(str(name).replace("_", " "), _summed(value)) for name, value in summary.items()],
-            )
+            said = {name: _fact(name, run[name]) for name in _FACTS if name in run}
+            said |= {name: _summed(value) for name, value in (run.get("summary") or {}).items()}
+            facts(self.viewer, [(name.replace("_", " "), value) for name, value in said.items()])
         names = {"jobId": self.run_id}
         self.actions.clear()
         with self.actions:
