@@ -397,7 +397,7 @@ async def clean_another(found: Reader, scene: Scene) -> None:
     await expect(choose).to_have_attribute("aria-pressed", "false")
     await choose.click()
     await expect(choose).to_have_attribute("aria-pressed", "true")
-    assert page.url.endswith(f"?organization={ANOTHER}")
+    await expect(page).to_have_url(re.compile(rf"\?organization={ANOTHER}$"))
     assert await barriers(page) == []
     await run_to_its_end(page, "Deep clean")
     assert not there.identity_devices.devices
