@@ -72,19 +72,19 @@ async def list_failures(context: Context, command: ListFailures) -> Outcome:
         *(context.tenant_id, found, statuses, search, FAILURES_LOOKED_AT, FAILURE_GROUPS + 1),
     )
     body: dict[str, object] = {
-        "failures": [
-            {
-                "status": row["status"],
-                "reason": row["reason"],
-                "numberOfThings": row["things"],
-                "jobs": json.loads(row["jobs"]),
-            }
-            for row in rows[:FAILURE_GROUPS]
-        ],
-        "isWhole": len(rows) <= FAILURE_GROUPS
-        and all(row["looked_at"] < FAILURES_LOOKED_AT for row in rows),
+        "failures": [_shown(row) for row in rows[:FAILURE_GROUPS] if row["status"] is not None],
+        "isWhole": len(rows) <= FAILURE_GROUPS and rows[0]["looked_at"] < FAILURES_LOOKED_AT,
     }
     return Outcome(body if token is None else {**body, "nextToken": token})
+
+
+def _shown(row: asyncpg.Record) -> dict[str, object]:
+    return {
+        "status": row["status"],
+        "reason": row["reason"],
+        "numberOfThings": row["things"],
+        "jobs": json.loads(row["jobs"]),
+    }
 
 
 async def _failing_jobs(

@@ -1,5 +1,5 @@
--- What failed, over all jobs. Every statement works inside one tenant ($1). A thing has failed in a job when its latest
--- execution has, and that was not sent again by failures/retry.
+-- What failed, over all jobs. Every statement works inside one tenant ($1). Open are failures that count: see open_failures
+-- in schema.sql.
 
 -- name: find_failing_jobs
 -- Jobs newest first, from before a key down to a floor, included, that have failures of some kinds.
@@ -22,62 +22,40 @@ OFFSET $3::bigint - 1
 LIMIT 1;
 
 -- name: group_failures
--- The failures of some jobs by status and reason, the largest groups first, each with its numbers by job and the first
--- few things; looked_at is how many failures that are.
+-- The open failures of some jobs by status and reason, the largest groups first, each with its numbers by job and the first
+-- few things; looked_at is how many failures that are, also in the one row of nulls when nothing is in any group.
 -- params: tenant, job ids, statuses, a part of the reason in lower case or null, most failures, most groups
 WITH bad AS (
-    SELECT e.job_id, e.thing_name, e.status, failure_reason(e.status_details) AS reason
+    SELECT f.job_id, f.thing_name, f.status, failure_reason(f.status_details) AS reason
     FROM unnest($2::text[]) AS w (job_id)
-    CROSS JOIN LATERAL (
-        SELECT * FROM executions x
-        WHERE x.tenant_id = $1 AND x.job_id = w.job_id AND x.status = ANY ($3::text[])
-          AND x.status IN ('FAILED', 'TIMED_OUT', 'REJECTED')
-        OFFSET 0
-    ) e
-    WHERE NOT EXISTS (
-        SELECT FROM executions l
-        WHERE l.tenant_id = $1 AND l.thing_name = e.thing_name AND l.job_id = e.job_id
-          AND l.execution_number > e.execution_number)
-      AND NOT EXISTS (
-        SELECT FROM retried_failures r
-        WHERE r.tenant_id = $1 AND r.job_id = e.job_id AND r.thing_name = e.thing_name
-          AND r.execution_number = e.execution_number)
+    CROSS JOIN LATERAL open_failures($1, w.job_id, $3::text[]) f
     LIMIT $5
 ), by_job AS (
     SELECT status, reason, job_id, count(*) AS things, (array_agg(thing_name ORDER BY thing_name))[1:6] AS first_things
     FROM bad
     WHERE $4::text IS NULL OR strpos(lower(reason), $4) > 0
     GROUP BY status, reason, job_id
+), grouped AS (
+    SELECT status, reason, sum(things)::bigint AS things,
+           json_agg(json_build_object('jobId', job_id, 'numberOfThings', things, 'things', first_things)
+                    ORDER BY things DESC, job_id)::text AS jobs
+    FROM by_job
+    GROUP BY status, reason
+    ORDER BY sum(things) DESC, status, reason
+    LIMIT $6
 )
-SELECT status, reason, sum(things)::bigint AS things,
-       json_agg(json_build_object('jobId', job_id, 'numberOfThings', things, 'things', first_things)
-                ORDER BY things DESC, job_id)::text AS jobs,
-       (SELECT count(*) FROM bad) AS looked_at
-FROM by_job
-GROUP BY status, reason
-ORDER BY sum(things) DESC, status, reason
-LIMIT $6;
+SELECT g.status, g.reason, g.things, g.jobs, n.looked_at
+FROM (SELECT count(*) AS looked_at FROM bad) n
+LEFT JOIN grouped g ON true
+ORDER BY g.things DESC, g.status, g.reason;
 
 -- name: find_failures
--- Failures of some jobs, of these statuses with these reasons: one for each thing and job, at most so many.
+-- Open failures of some jobs, of these statuses with these reasons: one for each thing and job, at most so many.
 -- params: tenant, job ids, statuses, reasons (of the statuses at the same places), most
-SELECT e.job_id, e.thing_name, e.execution_number
+SELECT f.job_id, f.thing_name, f.execution_number
 FROM unnest($2::text[]) AS w (job_id)
-CROSS JOIN LATERAL (
-    SELECT * FROM executions x
-    WHERE x.tenant_id = $1 AND x.job_id = w.job_id AND x.status = ANY ($3::text[])
-      AND x.status IN ('FAILED', 'TIMED_OUT', 'REJECTED')
-    OFFSET 0
-) e
-WHERE (e.status, failure_reason(e.status_details)) IN (SELECT s, r FROM unnest($3::text[], $4::text[]) AS asked (s, r))
-  AND NOT EXISTS (
-    SELECT FROM executions l
-    WHERE l.tenant_id = $1 AND l.thing_name = e.thing_name AND l.job_id = e.job_id
-      AND l.execution_number > e.execution_number)
-  AND NOT EXISTS (
-    SELECT FROM retried_failures r
-    WHERE r.tenant_id = $1 AND r.job_id = e.job_id AND r.thing_name = e.thing_name
-      AND r.execution_number = e.execution_number)
+CROSS JOIN LATERAL open_failures($1, w.job_id, $3::text[]) f
+WHERE (f.status, failure_reason(f.status_details)) IN (SELECT s, r FROM unnest($3::text[], $4::text[]) AS asked (s, r))
 LIMIT $5;
 
 -- name: load_failed_jobs

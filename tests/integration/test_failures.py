@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from handlers.database import Pool
+from handlers.database import Pool, tenant_transaction
 from schema.rights import Role
+from schema.sql import queries
 from tests.factories import add_things
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job
@@ -69,6 +70,37 @@ async def test_failures_are_grouped_over_jobs_by_status_and_reason(desk: Desk) -
     await desk.accepted("jobs/j1/retry-failed")
     await desk.work()
     assert await groups(desk) == [("FAILED", "reason: no space left", 1)]
+
+
+async def test_a_list_that_looked_at_a_part_says_so_whatever_it_found(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when nothing of what was looked at fits the search, `isWhole` is false: what was not looked at may."""
+    await add_things(desk.pool, "a", "b")
+    await desk.accepted("jobs/create", aws_job("a", "b", jobId="j1"))
+    await fail(desk, "j1", "a", "b", **SPACE)
+    nothing = await desk.accepted("failures/list", {"search": "battery"})
+    assert (nothing["failures"], nothing["isWhole"]) == ([], True)
+    monkeypatch.setattr("handlers.failures.FAILURES_LOOKED_AT", 1)
+    for search in ("battery", "space"):
+        assert (await desk.accepted("failures/list", {"search": search}))["isWhole"] is False
+
+
+async def test_each_failure_is_looked_at_by_its_key_however_small_the_table_is(pool: Pool) -> None:
+    """Sessions keep their plans: one made while there were ten executions must be good for a million."""
+    sql = queries("failures")
+    asked: dict[str, tuple[object, ...]] = {
+        "group_failures": (["j"], ["FAILED"], None, 100, 10),
+        "find_failures": (["j"], ["FAILED"], ["reason: x"], 10),
+    }
+    async with pool.acquire() as connection, tenant_transaction(connection, "default"):
+        for name, values in asked.items():
+            rows = await connection.fetch(f"EXPLAIN {sql[name]}", "default", *values)
+            plan = [row[0].strip() for row in rows]
+            ways = [line for line in plan if line.startswith("Index Cond")]
+            assert len(ways) == 3, plan
+            assert all("job_id = " in one for one in ways), plan
+            assert sum("thing_name = " in one for one in ways) == 2, plan
 
 
 async def test_pages_of_failures_go_from_the_newest_job_on(desk: Desk) -> None:
