@@ -13,7 +13,7 @@ from handlers.context import Context, Outcome, not_found
 from handlers.principals import require_version
 from schema import paging
 from schema.device import seconds
-from schema.errors import Code, Rejected, shorten
+from schema.errors import Code, Conflict, Rejected, shorten
 from schema.limits import GROUP_DEPTH
 from schema.sql import queries
 from schema.tags import Resource
@@ -153,7 +153,10 @@ async def update_group(context: Context, command: UpdateGroup) -> Outcome:
         description,
         json.dumps(attributes),
         query or row["query_string"],
+        row["version"],
     )
+    if version is None:  # another update was faster: what is expected is looked at again
+        raise Conflict
     changed = query not in (None, row["query_string"])
     told = await _rebuild(fleet, name, query) if query is not None and changed else ()
     details: dict[str, object] = {"queryString": query} if changed else {}

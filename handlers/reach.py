@@ -110,13 +110,18 @@ class Fleet:
         self, joined: Collection[Pair], left: Collection[Pair], now: datetime | None
     ) -> tuple[Told, ...]:
         told: tuple[Told, ...] = ()
+        jobs = sorted({job for job, _ in (*left, *joined)})
         if left and now is not None:
+            if joined:
+                # As below; and before the stages the counters that leaving moves.
+                gone = sorted({job for job, _ in left})
+                await self.connection.execute(_SQL["lock_counts_of"], self.tenant_id, gone)
+                await self.connection.execute(_STAGES["lock_stages_of"], self.tenant_id, jobs)
             told = told_of(
                 await let_go(self.connection, self.tenant_id, left, now=now, slot=self.slot)
             )
         elif left:
             # All stages before any job's row, as everyone does: those who come may come to other jobs.
-            jobs = sorted({job for job, _ in (*left, *joined)})
             await self.connection.execute(_STAGES["lock_stages_of"], self.tenant_id, jobs)
             await self._owe_reach(sorted({job for job, _ in left}))
         await self.let_in(joined)
@@ -177,9 +182,18 @@ async def let_go(
     now: datetime,
     slot: int | None,
 ) -> Told | None:
-    """Make the live executions REMOVED, QUEUED and IN_PROGRESS, that locked things have of jobs they left."""
+    """Make the live executions REMOVED, QUEUED and IN_PROGRESS, that locked things have of jobs they left.
+
+    A job that was canceled or came to its end between two looks reaches nobody, and nobody has left it: what becomes of
+    its executions is its end's to say.
+    """
+    jobs = sorted({job for job, _ in left})
+    rows = await connection.fetch(_SQL["find_followed"], tenant_id, jobs)
+    followed = {row["job_id"] for row in rows}
     loaded = await store.load_executions(
-        connection, tenant_id, [(thing, job, None) for job, thing in sorted(left)]
+        connection,
+        tenant_id,
+        [(thing, job, None) for job, thing in sorted(left) if job in followed],
     )
     changes = [
         Change(one.execution, lifecycle.remove(one.execution, now))

@@ -148,6 +148,8 @@ async def _queue(
             connection, tenant_id, wanted, now=now, slot=slot, nobody_hears=nobody_hears
         )
     if these.stage and not these.retry:
+        if not wanted:  # else they are held: the counters before the stages, as everyone does
+            await connection.fetchrow(_SQL["hold_counts"], tenant_id, job_id)
         # Also those who are to have none: the stage is without them from now on.
         await connection.execute(
             _STAGES["take_waiting"], tenant_id, job_id, these.stage, len(these.names)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from handlers import store
-from handlers.database import Pool, tenant_transaction
+from handlers.database import Connection, Pool, tenant_transaction
 from schema import lifecycle
 from schema.changes import Change
 
@@ -146,3 +146,12 @@ async def add_operator(pool: Pool, name: str, role: str, *, tenant: str = TENANT
             name,
             role,
         )
+
+
+async def is_waited_for(connection: Connection) -> bool:
+    """Whether a transaction waits for the one of this connection."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks"
+        " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
+    )
+    return found

@@ -91,11 +91,11 @@ LIMIT $3;
 SELECT thing_name FROM thing_group_members WHERE tenant_id = $1 AND group_name = $2 ORDER BY thing_name;
 
 -- name: update_group
--- A group as it is from now on.
--- params: tenant, name, description, attributes, query string
+-- A group as it is from now on, if it still is what was looked at.
+-- params: tenant, name, description, attributes, query string, version that was looked at
 UPDATE thing_groups
 SET description = $3, attributes = $4, query_string = $5, version = version + 1
-WHERE tenant_id = $1 AND group_name = $2
+WHERE tenant_id = $1 AND group_name = $2 AND version = $6
 RETURNING version;
 
 -- name: list_ancestors
@@ -165,6 +165,22 @@ SELECT j.job_id FROM jobs j
 WHERE j.tenant_id = $1 AND j.job_id = ANY ($2::text[]) AND j.status IN ('SCHEDULED', 'IN_PROGRESS')
 ORDER BY j.job_id
 FOR NO KEY UPDATE;
+
+-- name: lock_counts_of
+-- Counters of some jobs, held in order of id: before their stages and rows.
+-- params: tenant, job ids
+SELECT job_id FROM job_counts WHERE tenant_id = $1 AND job_id = ANY ($2::text[]) ORDER BY job_id FOR NO KEY UPDATE;
+
+-- name: find_followed
+-- Those of the jobs that may still reach things: neither over nor at their endTime.
+-- params: tenant, job ids
+SELECT j.job_id
+FROM unnest($2::text[]) AS wanted (job_id)
+CROSS JOIN LATERAL (
+    SELECT x.job_id FROM jobs x
+    WHERE x.tenant_id = $1 AND x.job_id = wanted.job_id AND x.status IN ('SCHEDULED', 'IN_PROGRESS') AND NOT x.has_ended
+    OFFSET 0
+) j;
 
 -- name: add_joiners
 -- Things that have come to jobs, put away for their rollouts behind those who wait already. The jobs are held. Of

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from handlers import gates, membership, reach
 from handlers.database import Pool, tenant_transaction
 from handlers.groups import add_members
 from handlers.things import create_things
-from tests.factories import add_things, counts_equal_rows
+from tests.factories import add_things, counts_equal_rows, is_waited_for
+from tests.helpers import eventually
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job
 
@@ -438,3 +440,79 @@ async def test_members_added_without_an_operator_are_followed(desk: Desk) -> Non
         assert await add_members(connection, "default", "below", ["a", "b"]) == 2
     await desk.work()
     assert await desk.counts("j") == {"Queued": 2}
+
+
+async def test_a_job_that_is_canceled_between_two_looks_is_left_by_nobody(desk: Desk) -> None:
+    """What is IN_PROGRESS goes on, as a cancel without force has it: the thing is in the group as before."""
+    await add_things(desk.pool, "a", "b")
+    await join(desk, "top", "a", "b")
+    await follow(desk, group="top")
+    await report(desk, "a", "IN_PROGRESS")
+    async with desk.pool.acquire() as raw:
+        async with tenant_transaction(raw, "default") as connection:
+            # Whoever comes into this group waits, between the look before and the look after.
+            await connection.execute(
+                "SELECT FROM thing_groups WHERE group_name = 'beside' FOR UPDATE"
+            )
+            joining = asyncio.create_task(join(desk, "beside", "a", "b"))
+            await eventually(lambda: is_waited_for(connection), timeout=60)
+            await desk.accepted("jobs/j/cancel")
+        await joining
+    await desk.work()
+    assert await executions(desk) == [("a", 1, "IN_PROGRESS"), ("b", 1, "CANCELED")]
+
+
+async def test_a_walk_over_a_job_that_is_canceled_meanwhile_removes_nobody(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The background work that looks for who has left waits for memberships, and the job is over when it has them."""
+    monkeypatch.setattr(reach, "AT_ONCE", 1)
+    desk = Desk(pool)
+    await add_things(pool, "a", "b", "c")
+    some = {"thingGroupName": "g", "queryString": "thingName:*"}
+    await desk.accepted("groups/create", some)
+    await follow(desk, group="g")
+    await report(desk, "a", "IN_PROGRESS")
+    await desk.accepted("groups/update", {**some, "queryString": "thingName:a"})
+    async with pool.acquire() as raw:
+        async with tenant_transaction(raw, "default") as connection:
+            await membership.hold_alone(connection, "default")
+            working = asyncio.create_task(desk.work())
+            await eventually(lambda: is_waited_for(connection), timeout=60)
+            await desk.accepted("jobs/j/cancel")
+        await working
+    assert await executions(desk) == [
+        ("a", 1, "IN_PROGRESS"),
+        ("b", 1, "CANCELED"),
+        ("c", 1, "CANCELED"),
+    ]
+
+
+async def test_stages_of_jobs_that_are_left_and_joined_are_held_in_order(desk: Desk) -> None:
+    """By the jobs' ids, whichever is left: whoever comes to both holds them so, and two orders are a deadlock."""
+    await add_things(desk.pool, "t")
+    for zone, job in (("1", "z"), ("2", "a")):
+        query = {"thingGroupName": f"zone{zone}", "queryString": f"attributes.zone:{zone}"}
+        await desk.accepted("groups/create", query)
+        staged = {"targetSelection": "CONTINUOUS", "stages": [{}]}
+        await desk.accepted("jobs/create", aws_job(group=f"zone{zone}", jobId=job, **staged))
+    await zoned(desk, "t", "1")
+    await gates.run_once(desk.pool, slot=None)
+    await desk.work()
+    assert await executions(desk, "z") == [("t", 1, "QUEUED")]
+    async with desk.pool.acquire() as raw:
+        async with tenant_transaction(raw, "default") as connection:
+            await connection.execute("SELECT FROM job_stages WHERE job_id = 'a' FOR NO KEY UPDATE")
+            moving = asyncio.create_task(zoned(desk, "t", "2"))
+            await eventually(lambda: is_waited_for(connection), timeout=60)
+            await connection.execute(
+                "SELECT FROM job_stages WHERE job_id = 'z' FOR NO KEY UPDATE NOWAIT"
+            )
+        await moving
+    assert await executions(desk, "z") == [("t", 1, "REMOVED")]
+
+
+async def zoned(desk: Desk, thing: str, zone: str) -> None:
+    """A thing moves to another zone."""
+    payload = {"thingName": thing, "attributePayload": {"attributes": {"zone": zone}}}
+    await desk.accepted("things/update", payload)

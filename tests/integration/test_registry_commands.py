@@ -346,3 +346,20 @@ async def _somebody_waits(desk: Desk) -> bool:
                 "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')"
             )
         )
+
+
+async def test_of_two_who_expect_the_same_version_of_a_group_one_is_refused(desk: Desk) -> None:
+    """Also when the second one had looked at it before the first one's change was there to be seen."""
+    await desk.accepted("groups/create", {"thingGroupName": "g"})
+    async with desk.pool.acquire() as raw:
+        async with tenant_transaction(raw, "default") as connection:
+            await connection.execute("UPDATE thing_groups SET version = version + 1")
+            asked = {"thingGroupName": "g", "expectedVersion": 1}
+            properties = {"thingGroupDescription": "second"}
+            second = asyncio.create_task(
+                desk.rejected("groups/update", {**asked, "thingGroupProperties": properties})
+            )
+            await eventually(lambda: _somebody_waits(desk))
+        body = await second
+    assert body["code"] == "VersionMismatch"
+    assert body["message"] == "expectedVersion: 'g' is expected at 1 but is at 2"

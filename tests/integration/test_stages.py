@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from handlers import gates, reach
-from handlers.database import Connection, Pool, create_pool, tenant_transaction
+from handlers.database import Pool, create_pool, tenant_transaction
 from schema.rights import Role
 from schema.stages import Stage, sizes
 from tests.conftest import Database
-from tests.factories import add_things, counts_equal_rows, stages_equal_rows
+from tests.factories import add_things, counts_equal_rows, is_waited_for, stages_equal_rows
 from tests.helpers import eventually
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job, operations
@@ -73,15 +73,6 @@ async def end(desk: Desk, names: Iterable[str], status: str = "SUCCEEDED") -> No
     asks = [plane.ask(f"{name}/jobs/j/update", {"status": status}) for name in names]
     answers, _ = await plane.batch(*asks)
     assert all(accepted for accepted, _ in answers), answers
-
-
-async def is_waited_for(connection: Connection) -> bool:
-    """Whether a transaction waits for the one of this connection."""
-    found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_locks"
-        " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
-    )
-    return found
 
 
 async def shown(desk: Desk) -> list[dict[str, Any]]:
@@ -595,4 +586,20 @@ async def test_stages_are_held_before_their_job(
         await eventually(lambda: is_waited_for(connection))
         await connection.execute("SELECT FROM jobs WHERE job_id = 'j' FOR NO KEY UPDATE")
     await asked
+    assert await stages_equal_rows(desk.pool)
+
+
+async def test_counters_come_before_stages_where_a_chunk_has_nobody_left(desk: Desk) -> None:
+    """Devices hold them so, and two orders are a deadlock: also when the chunk's turn comes and its things are gone."""
+    stages = [{"numberOfThings": 1}, {}]
+    await desk.accepted("jobs/create", {**aws_job(*FLEET[:2], jobId="j"), "stages": stages})
+    await gates.run_once(desk.pool, slot=None)
+    [chunk] = await desk.rows("SELECT thing_names FROM rollout_chunks WHERE stage = 1")
+    await desk.accepted("things/delete", {"thingName": chunk["thing_names"][0]})
+    async with desk.pool.acquire() as connection, tenant_transaction(connection, "default"):
+        await connection.execute("SELECT FROM job_counts WHERE job_id = 'j' FOR NO KEY UPDATE")
+        working = asyncio.create_task(desk.work())
+        await eventually(lambda: is_waited_for(connection), timeout=60)
+        await connection.execute("SELECT FROM job_stages FOR NO KEY UPDATE NOWAIT")
+    await working
     assert await stages_equal_rows(desk.pool)
