@@ -9,7 +9,7 @@ import asyncpg
 from broker.http.watching import Watching
 from broker.metrics import Metrics
 from handlers.database import Connection, Pool, create_pool
-from handlers.watching import figures
+from handlers.watching import Figures, figures
 from tests.conftest import Database
 from tests.integration.http_door import http_door
 from tests.integration.operator_desk import Desk, aws_job
@@ -35,6 +35,29 @@ async def test_who_is_not_ready_says_what_is_lacking(database: Database) -> None
         said = (await http.get("/readyz")).json()["lacking"]
         assert said == {**lacking, "database": "does not answer (InterfaceError)"}
         assert (await http.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_figures_that_take_long_are_read_rarely(pool: Pool) -> None:
+    """After five seconds, or after twenty times what reading them took, whichever is longer."""
+    now, takes, readings = 1000.0, 0.0, 0
+
+    async def read(pool: Pool) -> Figures:
+        nonlocal now, readings
+        now, readings = now + takes, readings + 1
+        return await figures(pool)
+
+    watching = Watching(pool, Metrics(), gauges={}, lacks=dict, read=read, clock=lambda: now)
+    async with http_door(watching.routes()) as http:
+
+        async def looked(after: float) -> int:
+            nonlocal now
+            now += after
+            assert "jobbroker_database_up 1.0" in (await http.get("/metrics")).text
+            return readings
+
+        assert [await looked(after) for after in (0.0, 4.9, 0.2)] == [1, 1, 2]
+        takes = 0.8
+        assert [await looked(after) for after in (5.1, 15.0, 0.3)] == [3, 3, 4]
 
 
 async def test_a_database_that_lets_nobody_in_is_lacking(database: Database) -> None:
