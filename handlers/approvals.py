@@ -118,8 +118,11 @@ async def deny_job(context: Context, command: CommentedCommand, job_id: str) -> 
 async def void(job: HeldJob, now: datetime) -> None:
     """A job that is held has changed in what is approved: if it needs approvals, it needs all of them anew.
 
-    Nobody else is told of it until it has them; who was told goes on.
+    Nobody else is told of it until it has them; who was told goes on. One whose end has come needs none: nobody else is
+    told of it anyway, and nobody may vote on it any more.
     """
+    if (ends := await _ends_at(job)) is not None and ends <= now:
+        return
     if not await job.connection.fetchval(_SQL["void_votes"], job.tenant_id, job.job_id):
         return
     await job.change(now, add=[Hold.APPROVAL], status=JobStatus.SCHEDULED)

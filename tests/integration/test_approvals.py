@@ -352,3 +352,21 @@ async def test_what_waits_anew_at_its_end_is_over_with_who_was_told(ada: Desk, k
     assert (job["status"], job.get("holds")) == ("COMPLETED", None)
     ended = await ada.rows("SELECT DISTINCT status FROM executions")
     assert [row["status"] for row in ended] == ["SUCCEEDED" if kind == "aws" else "TIMED_OUT"]
+
+
+@pytest.mark.parametrize("kind", ["aws", "seed"])
+async def test_a_change_after_the_end_asks_nobody(ada: Desk, kind: str) -> None:
+    """Nobody could vote any more, and nobody else is told of the job: it is over with those who are at work."""
+    await held_job(ada, kind)
+    await as_(ada, "may").accepted("jobs/j/approve")
+    assert await queued(ada) == 2
+    plane = Plane(ada.pool)
+    await plane.accepted("a/jobs/j/update", {"status": "IN_PROGRESS"})
+    await ends_now(ada)
+    await schedules.run_once(ada.pool)
+    await ada.work()
+    await ada.accepted("jobs/j/update", {"jobExecutionsRolloutConfig": {"maximumPerMinute": 5}})
+    assert (await ada.job("j"))["status"] == "IN_PROGRESS"
+    for name in ("a", "b") if kind == "aws" else ("a",):
+        await plane.accepted(f"{name}/jobs/j/update", {"status": "SUCCEEDED"})
+    assert (await ada.job("j"))["status"] == "COMPLETED"
