@@ -76,10 +76,11 @@ async def _rotate_table(
 ) -> None:
     async with tenant_transaction(connection, tenant_id):
         done.current += await connection.fetchval(_count(table), tenant_id, sealer.key_id)
-    after = tuple("" for _ in table.key)
+    after: tuple[str, ...] = ()
     while True:
+        stale = stale_rows(table, first=not after)
         async with tenant_transaction(connection, tenant_id):
-            rows = await connection.fetch(_stale(table), tenant_id, sealer.key_id, batch, *after)
+            rows = await connection.fetch(stale, tenant_id, sealer.key_id, batch, *after)
             for row in rows:
                 await _reseal(connection, sealer, tenant_id, table, row=row, done=done)
         if not rows:
@@ -114,22 +115,32 @@ def _is_stale(column: str) -> str:
     return f"coalesce(substring({column} FROM 2 FOR 8) <> $2, false)"
 
 
-def _stale(table: SealedTable) -> str:
-    keys = [f"{name}::text" for name in table.key]
-    shown = [f"{key} AS {name}" for key, name in zip(keys, table.key, strict=True)]
-    shown += table.columns
+def stale_rows(table: SealedTable, *, first: bool) -> str:
+    """The next rows of a table that another key has sealed, by the table's own key; after one of them, or the first.
+
+    Params: tenant, the id of the key that seals, how many; the key they come after as texts.
+    """
+    keys = ", ".join(table.key)
+    shown = [f"t.{name}::text AS {name}" for name in table.key]
+    shown += [f"t.{column}" for column in table.columns]
     shown += [f"{_is_stale(column)} AS {column}_is_stale" for column in table.columns]
-    after = [f"${number}::text" for number in range(4, 4 + len(keys))]
+    after = "" if first else f" AND ROW({keys}) > ROW({', '.join(_typed(table, 4))})"
+    # Ordered inside: outside, the texts that are shown have the same names.
     return (
-        f"SELECT {', '.join(shown)} FROM {table.table} WHERE tenant_id = $1"  # noqa: S608 - see above
-        f" AND ({' OR '.join(map(_is_stale, table.columns))})"
-        f" AND ROW({', '.join(keys)}) > ROW({', '.join(after)})"
-        f" ORDER BY {', '.join(keys)} LIMIT $3 FOR UPDATE"
+        f"SELECT {', '.join(shown)} FROM (SELECT * FROM {table.table} WHERE tenant_id = $1"  # noqa: S608 - see above
+        f" AND ({' OR '.join(map(_is_stale, table.columns))}){after}"
+        f" ORDER BY {keys} LIMIT $3 FOR UPDATE) t"
     )
 
 
+def _typed(table: SealedTable, number: int) -> list[str]:
+    """The parameters of a table's key, which are texts, from a number on."""
+    return [f"${place}::text::{kind}" for place, kind in enumerate(table.key.values(), number)]
+
+
 def _update(table: SealedTable, column: str) -> str:
-    where = [f"{name}::text = ${number}" for number, name in enumerate(table.key, 3)]
+    typed = zip(table.key, _typed(table, 3), strict=True)
+    where = [f"{name} = {value}" for name, value in typed]
     return f"UPDATE {table.table} SET {column} = $2 WHERE tenant_id = $1 AND {' AND '.join(where)}"  # noqa: S608 - see above
 
 

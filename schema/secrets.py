@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from schema.errors import Code, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KEY_ID_BYTES: Final = 8
 SEALED_SUFFIX: Final = "_sealed"
@@ -101,10 +104,10 @@ def _no_key() -> Rejected:
 
 
 class SealedTable(NamedTuple):
-    """A table with sealed columns: the key of its rows within the tenant, and the columns."""
+    """A table with sealed columns: the key of its rows within the tenant, by name with its types, and the columns."""
 
     table: str
-    key: tuple[str, ...]
+    key: Mapping[str, str]
     columns: tuple[str, ...]
 
 
@@ -116,7 +119,11 @@ CONNECTION_SECRETS: Final = (
     "webhook_secret_sealed",
 )
 SEALED_TABLES: Final = (
-    SealedTable("ttn_connections", ("organization_id",), CONNECTION_SECRETS),
-    SealedTable("ttn_batch_lines", ("batch_id", "line"), ("app_key_sealed", "nwk_key_sealed")),
+    SealedTable("ttn_connections", {"organization_id": "uuid"}, CONNECTION_SECRETS),
+    SealedTable(
+        "ttn_batch_lines",
+        {"batch_id": "uuid", "line": "integer"},
+        ("app_key_sealed", "nwk_key_sealed"),
+    ),
 )
 """Every column in the database that holds a sealed value; what rotation goes through."""

@@ -13,9 +13,9 @@ import pytest
 from broker.sealing import KeyRing
 from broker.secret_keys import new_key
 from handlers.database import Pool, tenant_transaction
-from handlers.rotation import Rotated, rotate
+from handlers.rotation import Rotated, rotate, stale_rows
 from handlers.stack_connections import UnreadableSecretError, load_connection, place_of
-from schema.secrets import Place, SecretStatus
+from schema.secrets import SEALED_TABLES, Place, SealedTable, SecretStatus
 from tests.conftest import Database
 from tests.factories import add_tenant
 
@@ -102,6 +102,22 @@ async def test_rotation_seals_everything_anew(pool: Pool, admin: asyncpg.Connect
     assert await opened(pool, new, done) == {"main_key": "already"}
     again = await rotate(pool, both)
     assert (again.resealed, again.current, again.unopened) == (0, 13, [])
+
+
+@pytest.mark.parametrize("table", SEALED_TABLES, ids=lambda one: one.table)
+async def test_a_rotation_walks_by_the_tables_own_key(pool: Pool, table: SealedTable) -> None:
+    """A batch reads on from the last one, and sorts nothing: a large table is read once, not once a batch."""
+    after = {"uuid": str(uuid4()), "integer": "7"}
+    asked = ("default", KeyRing.parse(NEW).key_id, 100)
+    async with pool.acquire() as connection, tenant_transaction(connection, "default"):
+        for first in (True, False):
+            key = [] if first else [after[kind] for kind in table.key.values()]
+            rows = await connection.fetch(f"EXPLAIN {stale_rows(table, first=first)}", *asked, *key)
+            plan = "\n".join(row[0] for row in rows)
+            assert f"Index Scan using {table.table}_pkey" in plan, plan
+            assert "Sort" not in plan, plan
+            condition = next(row[0] for row in rows if "Index Cond" in row[0])
+            assert ("ROW(" in condition or " > " in condition) is not first, plan
 
 
 class Broken(Exception):
