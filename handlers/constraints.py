@@ -26,6 +26,7 @@ _LOST_RACES: Final = frozenset(
         "rollout_paces_job_fkey",
         "things_principal_fkey",
         "operators_principal_fkey",
+        "ttn_connections_pkey",
     }
 )
 _FAULTS: Final = {

@@ -151,13 +151,13 @@ SELECT * FROM ttn_device_batches WHERE tenant_id = $1 AND batch_id = $2;
 -- Lines of a batch, after one.
 -- params: tenant, batch, line to begin after, most
 SELECT line, device_id, status, http_status, error, attempts FROM ttn_batch_lines
-WHERE tenant_id = $1 AND batch_id = $2 AND line > $3 ORDER BY line LIMIT $4;
+WHERE tenant_id = $1 AND batch_id = $2 AND line > $3::bigint ORDER BY line LIMIT $4;
 
 -- name: list_lines_by_status
 -- As list_lines, of one status.
 -- params: tenant, batch, line to begin after, most, status
 SELECT line, device_id, status, http_status, error, attempts FROM ttn_batch_lines
-WHERE tenant_id = $1 AND batch_id = $2 AND line > $3 AND status = $5 ORDER BY line LIMIT $4;
+WHERE tenant_id = $1 AND batch_id = $2 AND line > $3::bigint AND status = $5 ORDER BY line LIMIT $4;
 
 -- name: list_devices
 -- Devices on record, removed ones too, by id from the one after.

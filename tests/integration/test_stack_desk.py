@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 from broker.sealing import KeyRing
 from broker.secret_keys import new_key
 from handlers.context import Outside
-from handlers.database import Pool
+from handlers.database import Pool, tenant_transaction
+from schema import paging
 from schema.rights import LEAST_ROLE, Role
 from schema.things_stack_connection import organization_of
 from schema.things_stack_hosts import DEFAULT_HOSTS, StackHosts
-from tests.factories import add_tenant
+from tests.factories import add_tenant, is_waited_for
+from tests.helpers import eventually
 from tests.integration.operator_desk import Desk
 
 USER_KEY = "NNSXS." + "U" * 39 + "." + "S" * 52
@@ -317,3 +320,35 @@ async def test_roles(desk: Desk, pool: Pool, admin: asyncpg.Connection, role: Ro
         allowed = role.covers(LEAST_ROLE[verb])
         assert answer.accepted == allowed, (verb, answer.body)
         assert allowed or answer.body["code"] == "Unauthorized"
+
+
+async def test_a_token_of_no_line_there_can_be_is_the_end_of_the_list(
+    desk: Desk, admin: asyncpg.Connection
+) -> None:
+    """A place beyond what a batch's lines are numbered with is no fault of ours."""
+    await ready(desk, admin)
+    made = await desk.accepted("ttn/devices/remove", {"device_ids": ["dev-0"]})
+    token = paging.encode("ttn-lines", 2**40)
+    for asked in ({}, {"status": "PENDING"}):
+        page = {"batch_id": made["batch_id"], "next_token": token, **asked}
+        assert (await desk.accepted("ttn/devices/batch", page))["results"] == []
+
+
+async def test_first_credentials_that_come_twice_at_once_are_one_connection(
+    desk: Desk, pool: Pool
+) -> None:
+    """The later one finds what the first has written, instead of failing for it."""
+    first = (
+        "INSERT INTO ttn_connections (tenant_id, organization_id, identity_host, network_host, application_host,"
+        " join_host, mark) VALUES ('default', $1, $2, $2, $2, $2, '0123456789ab')"
+    )
+    async with pool.acquire() as raw:
+        async with tenant_transaction(raw, "default") as connection:
+            host = "eu1.cloud.thethings.network"
+            await connection.execute(first, organization_of("default"), host)
+            second = asyncio.create_task(desk.send("ttn/credentials/set", FIRST))
+            await eventually(lambda: is_waited_for(connection), timeout=60)
+        answer = await second
+    assert answer.accepted, answer.body
+    (count,) = await desk.rows("SELECT count(*) FROM ttn_connections")
+    assert count["count"] == 1
