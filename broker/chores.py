@@ -18,6 +18,7 @@ from handlers import batch_ledger, chunks, gates, outbox, retention, schedules, 
 if TYPE_CHECKING:
     from broker.audience import Audience
     from handlers.database import Pool
+    from handlers.failed_work import Failure
     from handlers.store import Told
 
 log = structlog.get_logger(__name__)
@@ -71,10 +72,7 @@ class Chores:
         )
         self._tell(done.told)
         self._work_in(done.due_in)
-        for failure in done.failures:
-            log.error(
-                "job_work_failed", job=failure.job_id, work=failure.work, exc_info=failure.error
-            )
+        _note(done.failures)
         return done.more
 
     def _work_in(self, seconds: float | None) -> None:
@@ -89,8 +87,7 @@ class Chores:
     async def _look_at_gates(self) -> bool:
         done = await gates.run_once(self._pool, slot=self._slot)
         self._tell(done.told)
-        for failure in done.failures:
-            log.error("gates_failed", job=failure.job_id, exc_info=failure.error)
+        _note(done.failures)
         return done.more
 
     async def _time_out(self) -> bool:
@@ -99,7 +96,9 @@ class Chores:
         return done.more
 
     async def _keep_schedules(self) -> bool:
-        return await schedules.run_once(self._pool)
+        done = await schedules.run_once(self._pool)
+        _note(done.failures)
+        return done.more
 
     async def _forget(self) -> bool:
         told, more = await retention.run_once(
@@ -111,3 +110,8 @@ class Chores:
         await streams.trim_all(self._pool)
         more = await batch_ledger.forget(self._pool, self._retained) or more
         return await outbox.forget_requests(self._pool) or more
+
+
+def _note(failures: Iterable[Failure]) -> None:
+    for one in failures:
+        log.error("job_work_failed", job=one.job_id, work=one.work, exc_info=one.error)

@@ -115,11 +115,22 @@ class Slot:
             await slots.mark_serving(self._connection, self.number)
 
     async def leave(self) -> bool:
-        """Say goodbye; returns whether other processes take requests, so that our session may end."""
+        """Say goodbye; returns whether other processes take requests, so that our session may end.
+
+        Ends at once when it is cancelled: the connection, which has no bound in time, is given up then. A rollback that
+        a silent server does not answer would hold up the process that is to stop.
+        """
+        leaving = asyncio.ensure_future(slots.leave(self._connection, self.number))
         try:
-            return await slots.leave(self._connection, self.number)
+            await asyncio.wait({leaving})
+            return leaving.result()
         except TRANSIENT:
             return False
+        finally:
+            if not leaving.done():
+                leaving.add_done_callback(_forget)
+                leaving.cancel()
+                self._connection.terminate()
 
     async def session_ended(self) -> None:
         """Give the slot back with nothing to take over."""
@@ -227,6 +238,12 @@ class Takeover:
             if errors.split(TRANSIENT)[1] is None:
                 raise ConnectionError(f"slot {slot} could not be drained") from errors
             raise
+
+
+def _forget(ended: asyncio.Future[bool]) -> None:
+    """Take in how it ended, which nobody waits for any more."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _loss_of(connection: asyncpg.Connection[asyncpg.Record]) -> asyncio.Event:

@@ -16,6 +16,7 @@ from handlers import store
 from handlers.context import told_of
 from handlers.database import TRANSIENT, tenant_transaction
 from handlers.endings import cancel_unapproved
+from handlers.failed_work import Failure
 from handlers.holds import Hold, find_live
 from handlers.reach import finish, let_go_some
 from handlers.rollouts import (
@@ -46,16 +47,6 @@ _SQL = queries("jobs")
 _STAGES = queries("stages")
 
 Key = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Work on one job that failed for a reason of ours; it stays owed, other jobs go on."""
-
-    tenant_id: str
-    job_id: str
-    work: str
-    error: Exception
 
 
 @dataclass(frozen=True, slots=True)

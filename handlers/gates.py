@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from handlers import stages, store
 from handlers.context import told_of
 from handlers.database import TRANSIENT, tenant_transaction
+from handlers.failed_work import Failure
 from handlers.holds import HeldJob, Hold, find_live
 from handlers.stages import REASON_CODE, Staged
 from schema.gates import Step, Verdict, evaluate
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
 _SQL = queries("stages")
 _JOBS = queries("jobs")
 MOST: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A look at one job's gates that failed for a reason of ours; it stays due, other jobs are looked at."""
-
-    tenant_id: str
-    job_id: str
-    error: Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +58,7 @@ async def run_once(pool: Pool, *, slot: int | None, most: int = MOST) -> Looked:
             except TRANSIENT:
                 raise
             except Exception as error:  # noqa: BLE001 - one job's trouble must not hold up the others
-                failures.append(Failure(*place, error))
+                failures.append(Failure(*place, "GATES", error))
             else:
                 told += said
     more = len(rows) >= most and not failures

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from handlers import store
-from handlers.database import tenant_transaction
+from handlers.database import TRANSIENT, tenant_transaction
 from handlers.endings import cancel_unapproved
+from handlers.failed_work import Failure
 from handlers.holds import HeldJob, Hold
 from schema.lifecycle import JobMove, JobStatus, next_job_status
 from schema.sql import queries
@@ -51,17 +52,32 @@ def standing(schedule: Schedule, now: datetime) -> Begun:
     return Begun(JobStatus.SCHEDULED, (hold,), min(due, default=None))
 
 
-async def run_once(pool: Pool, *, most: int = 100) -> bool:
-    """Bring jobs whose schedules are due to where they must stand, at most `most`; returns whether there may be more.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one run did: whether there may be more to do, and the jobs whose schedules could not be kept."""
 
-    Any number of processes may run this at once.
+    more: bool
+    failures: tuple[Failure, ...] = ()
+
+
+async def run_once(pool: Pool, *, most: int = 100) -> Kept:
+    """Bring jobs whose schedules are due to where they must stand, at most `most`.
+
+    Any number of processes may run this at once. Transient errors of the database are raised.
     """
+    failures: list[Failure] = []
     async with pool.acquire() as connection:
         rows = await connection.fetch(_SQL["find_schedules"], most)
         for row in rows:
-            async with tenant_transaction(connection, row["tenant_id"]):
-                await _bring_up(connection, row["tenant_id"], row["job_id"])
-    return len(rows) == most
+            place = (row["tenant_id"], row["job_id"])
+            try:
+                async with tenant_transaction(connection, row["tenant_id"]):
+                    await _bring_up(connection, *place)
+            except TRANSIENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - one job's trouble must not hold up the others
+                failures.append(Failure(*place, "SCHEDULE", error))
+    return Kept(len(rows) == most and not failures, tuple(failures))
 
 
 async def _bring_up(connection: Connection, tenant_id: str, job_id: str) -> None:

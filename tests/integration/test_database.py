@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from broker.embedded.ports import LOOPBACK
+from broker.slots import Slot
 from handlers.database import TRANSIENT, Connection, create_pool, tenant_transaction
 from tests.chaos.proxy import Proxy
 from tests.conftest import Database
@@ -118,3 +119,15 @@ async def test_a_transaction_can_be_stopped_when_the_server_fell_silent(
         await asyncio.wait({waiting}, timeout=60)
         assert waiting.cancelled()
         pool.terminate()
+
+
+async def test_a_process_says_goodbye_to_a_silent_server_no_longer_than_it_may(
+    database: Database,
+) -> None:
+    """The slot's own connection waits for answers without a bound: whoever stops ends that wait."""
+    async with _silenced(database.url) as (url, line), await Slot.take(url, alone=False) as slot:
+        line.stall()
+        leaving = asyncio.create_task(asyncio.wait_for(slot.leave(), 0.2))
+        await asyncio.wait({leaving}, timeout=30)
+        assert leaving.done()
+        assert isinstance(leaving.exception(), TimeoutError)

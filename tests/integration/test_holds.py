@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from handlers import schedules
 from handlers.database import Pool
+from handlers.schedules import Kept
 from tests.factories import add_job, add_things, counts_equal_rows
 from tests.integration.device_plane import Plane
 from tests.integration.operator_desk import Desk, aws_job
@@ -81,7 +83,7 @@ async def reach(desk: Desk, hours: float) -> None:
             "".join(parts),
             timedelta(hours=hours),
         )
-    assert not await schedules.run_once(desk.pool)
+    assert await schedules.run_once(desk.pool) == Kept(more=False)
     await desk.work()
 
 
@@ -235,6 +237,20 @@ async def test_what_the_end_does(
                 await plane.accepted(f"{thing}/jobs/j/update", {"status": "SUCCEEDED"})
         assert (await show(desk))["status"] == "COMPLETED"
     assert await counts_equal_rows(desk.pool)
+
+
+async def test_a_schedule_that_cannot_be_read_holds_up_no_other(desk: Desk, plane: Plane) -> None:
+    """It is told of as a failure and stays due; the other job begins."""
+    config = {"startTime": in_hours(2)}
+    await create(desk, schedulingConfig=config)
+    await desk.accepted("jobs/create", aws_job("a", jobId="broken", schedulingConfig=config))
+    past = "UPDATE jobs SET scheduling_config = $1, schedule_due_at = now() - $2::interval WHERE job_id = $3"
+    await desk.rows(past, '{"x":1}', timedelta(hours=1), "broken")
+    await desk.rows(past, json.dumps({"startTime": at(datetime.now(UTC))}), timedelta(), "j")
+    kept = await schedules.run_once(desk.pool)
+    assert [(one.job_id, one.work) for one in kept.failures] == [("broken", "SCHEDULE")]
+    await desk.work()
+    assert await queued(plane, "b") == ["j"]
 
 
 async def test_a_window_shows_and_hides(desk: Desk, plane: Plane) -> None:
