@@ -6,18 +6,17 @@ anew what is owed. A kill at any instant leaves whole chunks done and the rest s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from handlers import store
+from handlers import ending_work, store
 from handlers.context import told_of
 from handlers.database import TRANSIENT, tenant_transaction
-from handlers.endings import cancel_unapproved
 from handlers.failed_work import Failure
 from handlers.holds import Hold, find_live
+from handlers.job_work import START, Chunk, Job, Key, complete, lock_counts
 from handlers.reach import finish, let_go_some
 from handlers.rollouts import (
     CHUNK,
@@ -26,27 +25,19 @@ from handlers.rollouts import (
     roll_out_chunk,
     waits_for_stage,
 )
-from schema import lifecycle
-from schema.changes import Change, NobodyHears, never
+from schema.changes import NobodyHears, never
 from schema.errors import Conflict
-from schema.lifecycle import Execution, JobMove, Status
+from schema.lifecycle import Status
 from schema.sql import queries
-from schema.windows import EndBehavior, SchedulingConfig
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from handlers.database import Connection, Pool
+    from handlers.database import Pool
     from handlers.store import Told
 
 # How many chunks one run does before it lets its caller tell of them.
 _CHUNKS_PER_RUN: Final = 2
 _MOST_HINTS: Final = 1000
-_START: Final = ("", 0)
 _SQL = queries("jobs")
-_STAGES = queries("stages")
-
-Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +60,6 @@ class Progress:
 
     after: dict[tuple[int, str], Key] = field(default_factory=dict)
     turn: int = 0  # where the next run begins among the jobs, so that a long rollout does not hold up a cancel
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One job whose lock this transaction holds."""
-
-    connection: Connection
-    tenant_id: str
-    job_id: str
-    job_uid: int
-    work: str
-    mark: int | None  # what this walk over the executions is for
-    force: bool
-    scheduling: str | None
-    has_rate: bool
-    stage: int | None  # the one that started last, of a job with stages
-    slot: int | None
-    nobody_hears: NobodyHears
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    told: tuple[Told, ...] = ()
-    after: Key | None = None  # where the next chunk begins; None when the work is done
-    due_in: float | None = None  # or when the work goes on, in seconds
 
 
 async def run_once(
@@ -154,7 +120,7 @@ async def work_on_job(
     slot: int | None,
     progress: Progress,
     nobody_hears: NobodyHears = never,
-) -> _Chunk | None:
+) -> Chunk | None:
     """Do one chunk of a job in one transaction; None when another process is at it or nothing is owed.
 
     Raises Conflict when another writer was faster: nothing was done.
@@ -166,7 +132,7 @@ async def work_on_job(
             row = await connection.fetchrow(_SQL["get_work"], tenant_id, job_id)
             if row is None or row["work"] is None:
                 return None
-            job = _Job(
+            job = Job(
                 connection,
                 tenant_id,
                 job_id,
@@ -181,7 +147,7 @@ async def work_on_job(
                 nobody_hears,
             )
             hint = (job.job_uid, f"{job.work} {job.mark}")
-            after = progress.after.get(hint, _START)
+            after = progress.after.get(hint, START)
             done = await _CHUNK_OF[job.work](job, after)
         # Only what is committed counts as passed.
         if done.after is None:
@@ -193,7 +159,7 @@ async def work_on_job(
         return done
 
 
-async def _roll_out(job: _Job, _after: Key) -> _Chunk:
+async def _roll_out(job: Job, _after: Key) -> Chunk:
     place = (job.connection, job.tenant_id, job.job_id)
     due_in = None
     if job.has_rate:
@@ -205,23 +171,23 @@ async def _roll_out(job: _Job, _after: Key) -> _Chunk:
         )
     if job.stage is not None and await waits_for_stage(*place, job.stage):
         await _hold_for_stage(job)
-        return _Chunk(told_of(told))
-    goes_on = _Chunk(told_of(told), None if due_in else _START, due_in)
+        return Chunk(told_of(told))
+    goes_on = Chunk(told_of(told), None if due_in else START, due_in)
     if not await is_rolled_out(*place):
         return goes_on
-    now, _ = await _lock_counts(job)
+    now, _ = await lock_counts(job)
     # Somebody who joined a CONTINUOUS job meanwhile may have added to it: whoever does holds the job.
     await job.connection.execute(_SQL["lock_job"], job.tenant_id, job.job_id)
     if not await is_rolled_out(*place):
         return goes_on
     await job.connection.execute(_SQL["finish_work"], job.tenant_id, job.job_id, job.work)
     # The last device may have finished before the rollout did: then completing is for us to do.
-    return _Chunk((*told_of(told), *await _complete(job, now)))
+    return Chunk((*told_of(told), *await complete(job, now)))
 
 
-async def _hold_for_stage(job: _Job) -> None:
+async def _hold_for_stage(job: Job) -> None:
     """All who are to be told by now are: the rollout is nobody's work until the next stage starts."""
-    now, _ = await _lock_counts(job)
+    now, _ = await lock_counts(job)
     held = await find_live(job.connection, job.tenant_id, job.job_id)
     # Looked at again under the lock: a stage may have started, or somebody come to the one that runs.
     if held is not None and await waits_for_stage(
@@ -230,17 +196,17 @@ async def _hold_for_stage(job: _Job) -> None:
         await held.change(now, add=[Hold.STAGE])
 
 
-async def _let_go(job: _Job, after: Key) -> _Chunk:
+async def _let_go(job: Job, after: Key) -> Chunk:
     """Look through the job's live executions for things that it reaches no more."""
     told, last = await let_go_some(job.connection, job.tenant_id, job.job_id, after, slot=job.slot)
     if last is not None:
-        return _Chunk(told_of(told), last)
-    await _lock_counts(job)
+        return Chunk(told_of(told), last)
+    await lock_counts(job)
     await finish(job.connection, job.tenant_id, job.job_id, job.mark)
-    return _Chunk(told_of(told), _START)  # a rollout may be owed behind it
+    return Chunk(told_of(told), START)  # a rollout may be owed behind it
 
 
-async def _show_or_hide(job: _Job, after: Key) -> _Chunk:
+async def _show_or_hide(job: Job, after: Key) -> Chunk:
     """Tell the things with a QUEUED execution that their lists are others now: what of, is seen when they are told."""
     rows = await job.connection.fetch(
         _SQL["find_executions"], job.tenant_id, job.job_id, [Status.QUEUED], *after, CHUNK
@@ -255,174 +221,20 @@ async def _show_or_hide(job: _Job, after: Key) -> _Chunk:
         slot=job.slot,
     )
     if len(rows) == CHUNK:
-        return _Chunk(told_of(told), (rows[-1]["thing_name"], rows[-1]["execution_number"]))
-    if after != _START:  # another look from the first one on: some may have been made meanwhile
-        return _Chunk(told_of(told), _START)
+        return Chunk(told_of(told), (rows[-1]["thing_name"], rows[-1]["execution_number"]))
+    if after != START:  # another look from the first one on: some may have been made meanwhile
+        return Chunk(told_of(told), START)
     await job.connection.execute(_SQL["finish_tell"], job.tenant_id, job.job_id, job.mark)
     await job.connection.execute(_SQL["announce_work"])  # a rollout may be owed behind it
-    return _Chunk(told_of(told), _START)
-
-
-async def _end(job: _Job, after: Key) -> _Chunk:
-    """What the endTime means for the executions (AWS: endBehavior); the job completes with the last of them."""
-    behavior = SchedulingConfig.from_text(job.scheduling or "{}").end_behavior
-    force = behavior is EndBehavior.FORCE_CANCEL
-    statuses = [Status.QUEUED, Status.IN_PROGRESS] if force else [Status.QUEUED]
-    told: tuple[Told, ...] = ()
-    if force or behavior is EndBehavior.CANCEL:
-        told, last = await _end_some(
-            job, after, statuses, lambda one, now: lifecycle.cancel(one, now, force=force)
-        )
-        if last is not None:
-            return _Chunk(told, last)
-    now, _ = await _lock_counts(job)
-    await _forget_waiting(job)
-    await job.connection.execute(_SQL["finish_end"], job.tenant_id, job.job_id)
-    return _Chunk((*told, *await _complete(job, now)))
-
-
-async def _cancel(job: _Job, after: Key) -> _Chunk:
-    statuses = [Status.QUEUED, Status.IN_PROGRESS] if job.force else [Status.QUEUED]
-    told, last = await _end_some(
-        job, after, statuses, lambda one, now: lifecycle.cancel(one, now, force=job.force)
-    )
-    if last is not None:
-        return _Chunk(told, last)
-    now, queued = await _lock_counts(job)
-    if queued:  # a retry, made by whoever had not seen the cancel yet
-        return _Chunk(told, _START)
-    await _forget_waiting(job)
-    await job.connection.execute(_SQL["finish_cancel"], job.tenant_id, job.job_id, now)
-    return _Chunk((*told, *await _tell(job, "canceled", now)))
-
-
-async def _expire(job: _Job, after: Key) -> _Chunk:
-    told, last = await _end_some(job, after, [Status.QUEUED], lifecycle.expire)
-    if last is not None:
-        return _Chunk(told, last)
-    now, queued = await _lock_counts(job)
-    if queued:
-        return _Chunk(told, _START)
-    await _forget_waiting(job)
-    held = await find_live(job.connection, job.tenant_id, job.job_id)
-    if held is None:  # canceled or deleted meanwhile
-        return _Chunk(told, _START)
-    messages = await cancel_unapproved(held, now, comment="it was not approved when it expired")
-    if messages is not None:
-        return _Chunk((*told, *await _say(job, messages)))
-    if Hold.APPROVAL in held.holds:
-        ended = lifecycle.next_job_status(held.status, JobMove.END)
-        await held.change(now, take=[Hold.APPROVAL], status=ended)
-    await job.connection.execute(_SQL["finish_expiry"], job.tenant_id, job.job_id)
-    return _Chunk((*told, *await _complete(job, now)))
-
-
-async def _delete(job: _Job, after: Key) -> _Chunk:
-    told, last = await _end_some(job, after, list(Status), None)
-    if last is not None:
-        return _Chunk(told, last)
-    now, queued = await _lock_counts(job)
-    if queued:
-        return _Chunk(told, _START)
-    gone = await _tell(job, "deleted", now)
-    await job.connection.execute(_SQL["remove_job"], job.tenant_id, job.job_id)
-    return _Chunk((*told, *gone))
+    return Chunk(told_of(told), START)
 
 
 _CHUNK_OF: Final = {
     "ROLLOUT": _roll_out,
     "REACH": _let_go,
     "TELL": _show_or_hide,
-    "END": _end,
-    "CANCEL": _cancel,
-    "EXPIRE": _expire,
-    "DELETE": _delete,
+    "END": ending_work.end,
+    "CANCEL": ending_work.cancel,
+    "EXPIRE": ending_work.expire,
+    "DELETE": ending_work.delete,
 }
-
-
-async def _end_some(
-    job: _Job,
-    after: Key,
-    statuses: list[Status],
-    end: Callable[[Execution, datetime], Execution] | None,
-) -> tuple[tuple[Told, ...], Key | None]:
-    """End (or with no `end` delete) the next executions in these statuses.
-
-    Returns what is to be told and where to go on; None when all of the job's have been seen from the first one on.
-    """
-    keys = [
-        (row["thing_name"], row["execution_number"])
-        for row in await job.connection.fetch(
-            _SQL["find_executions"], job.tenant_id, job.job_id, statuses, *after, CHUNK
-        )
-    ]
-    told = await _end_these(job, keys, statuses, end) if keys else None
-    if len(keys) == CHUNK:
-        return told_of(told), keys[-1]
-    return told_of(told), None if after == _START else _START
-
-
-async def _end_these(
-    job: _Job,
-    keys: list[Key],
-    statuses: list[Status],
-    end: Callable[[Execution, datetime], Execution] | None,
-) -> Told | None:
-    names = {thing for thing, _ in keys}
-    _, now = await store.lock_things(job.connection, job.tenant_id, names)
-    loaded = await store.load_executions(
-        job.connection, job.tenant_id, [(thing, job.job_id, number) for thing, number in keys]
-    )
-    # Looked at again under the lock: a device may have started one since it was found.
-    changes = [
-        Change(one.execution, None if end is None else end(one.execution, now))
-        for one in loaded.values()
-        if one.execution.status in statuses
-    ]
-    if not changes:
-        return None
-    heads = {name: 1 + count for name, count in Counter(thing for thing, _ in keys).items()}
-    queues = await store.load_queues(job.connection, job.tenant_id, names, heads=heads)
-    return await store.save(
-        job.connection,
-        job.tenant_id,
-        changes,
-        queues={name: [one.execution for one in queue] for name, queue in queues.items()},
-        now=now,
-        slot=job.slot,
-    )
-
-
-async def _lock_counts(job: _Job) -> tuple[datetime, int]:
-    """Hold the counters, of its stages too, before the job's row, as everyone does.
-
-    Returns the database's clock after that, and how many executions are QUEUED.
-    """
-    row = await job.connection.fetchrow(_SQL["lock_counts"], job.tenant_id, job.job_id)
-    assert row is not None  # noqa: S101 - the job is there, and its counters go with it
-    if job.stage is not None:
-        await job.connection.execute(_STAGES["lock_stages"], job.tenant_id, job.job_id)
-    return row["now"], row["queued"]
-
-
-async def _forget_waiting(job: _Job) -> None:
-    if job.stage is not None:
-        await job.connection.execute(_STAGES["forget_waiting"], job.tenant_id, job.job_id)
-
-
-async def _complete(job: _Job, now: datetime) -> tuple[Told, ...]:
-    messages = await store.complete_jobs(job.connection, job.tenant_id, [job.job_id], now=now)
-    return await _say(job, messages)
-
-
-async def _tell(job: _Job, operation: str, now: datetime) -> tuple[Told, ...]:
-    messages = await store.job_events(
-        job.connection, job.tenant_id, [job.job_id], operation=operation, now=now
-    )
-    return await _say(job, messages)
-
-
-async def _say(job: _Job, messages: list[tuple[str, str]]) -> tuple[Told, ...]:
-    return told_of(
-        await store.tell(job.connection, job.tenant_id, messages=messages, slot=job.slot)
-    )

@@ -20,6 +20,7 @@ from broker.things_stack.means import BROKEN_SECONDS, Means
 from broker.things_stack.places import Places
 from broker.things_stack.provision_work import with_key
 from broker.things_stack.provisioning import Locks
+from broker.things_stack.run_locks import lock_names
 from broker.things_stack.together import together
 from broker.things_stack.turns import Turns
 from handlers import batch_ledger
@@ -65,8 +66,7 @@ class DeviceBatches:
         found = await batch_ledger.find(self._pool, *key)
         if found is None:
             return False
-        names = (f"organization {key[0]} {found[0]}", f"application {found[1]}")
-        async with self._locks.holding(names) as held:
+        async with self._locks.holding(lock_names(key[0], *found)) as held:
             if not held:
                 return False
             async with self._turns.turn():

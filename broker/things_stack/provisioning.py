@@ -12,6 +12,7 @@ import structlog
 from broker.things_stack.means import Means, broken_pause
 from broker.things_stack.provision_steps import STEPS
 from broker.things_stack.provision_work import StepFailed, Work, with_key
+from broker.things_stack.run_locks import lock_names
 from broker.things_stack.turns import Turns
 from handlers import provision_ledger
 from handlers.database import TRANSIENT, Pool
@@ -29,13 +30,6 @@ class Locks(Protocol):
     def holding(self, names: tuple[str, ...]) -> AbstractAsyncContextManager[bool]:
         """Hold all of the names for as long as the block lasts; False when another has one."""
         ...
-
-
-def lock_names(found: StackConnection) -> tuple[str, ...]:
-    """What must be held to work on a connection: it and its application, which deprovisioning holds as well."""
-    mine = f"organization {found.tenant_id} {found.organization_id}"
-    application = found.application_id
-    return (mine,) if application is None else (mine, f"application {application}")
 
 
 class Provisioner:
@@ -69,7 +63,8 @@ class Provisioner:
         taken = await self._take(key)
         if taken is None:
             return False
-        async with self._locks.holding(lock_names(taken[1])) as held:
+        names = lock_names(*key, taken[1].application_id)
+        async with self._locks.holding(names) as held:
             if not held:
                 return False
             async with self._turns.turn():

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from handlers.database import TRANSIENT, connect
 from handlers.stack_locks import hold, let_go
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 
 class RunLocks:
@@ -60,3 +64,15 @@ class RunLocks:
         """End the connection, and with it all that is held."""
         if self._connection is not None:
             self._connection.terminate()
+
+
+def lock_names(
+    tenant_id: str, organization_id: UUID, application_id: str | None
+) -> tuple[str, ...]:
+    """What whoever works on a connection must hold: it, and the application, which another tenant may have as well.
+
+    The application by its id alone, whatever its server is called there: two of one id on different servers wait for
+    each other's stint, which is some seconds; one application under two names of its server would be worked on twice.
+    """
+    mine = f"organization {tenant_id} {organization_id}"
+    return (mine,) if application_id is None else (mine, f"application {application_id}")

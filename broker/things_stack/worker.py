@@ -26,7 +26,7 @@ from broker.things_stack.driver import Driver, Stopped, Suspended
 from broker.things_stack.ending import decide_end
 from broker.things_stack.means import Means, broken_pause
 from broker.things_stack.opening import list_devices, start
-from broker.things_stack.run_locks import RunLocks
+from broker.things_stack.run_locks import RunLocks, lock_names
 from broker.things_stack.turns import Turns
 from handlers import run_connections, run_ledger
 from handlers.database import TRANSIENT, Connection, Pool
@@ -84,7 +84,9 @@ class Worker:
         found = await run_ledger.find(self._pool, *key)
         if found is None:
             return False
-        async with self._locks.holding(_names(found)) as held:
+        async with self._locks.holding(
+            lock_names(found.tenant_id, found.organization_id, found.application_id)
+        ) as held:
             if not held:
                 return False
             async with self._turns.turn():
@@ -171,9 +173,3 @@ class Worker:
             self._pool, self._means.sealer, run.tenant_id, run.organization_id
         )
         return credentials_of(found)
-
-
-def _names(run: Run) -> tuple[str, ...]:
-    """What a run's worker must hold: its connection, and the application, which another tenant may have as well."""
-    mine = f"organization {run.tenant_id} {run.organization_id}"
-    return (mine,) if run.application_id is None else (mine, f"application {run.application_id}")

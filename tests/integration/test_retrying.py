@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers import chunks, store, timeouts
+from handlers import chunks, ending_work, store, timeouts
 from handlers.chunks import Progress
 from handlers.database import Connection, Pool, create_pool, tenant_transaction
+from handlers.job_work import Job
 from handlers.retrying import Retries, retry
 from schema import lifecycle
 from schema.changes import Change
@@ -196,11 +197,11 @@ async def test_a_cancel_waits_for_a_retry_that_it_had_not_seen(
     plane = Plane(desk.pool)
     await plane.accepted("t0/jobs/start-next")
     other = await create_pool(database.url, size=2)
-    real = chunks._lock_counts
+    real = ending_work.lock_counts
 
-    async def late(job: chunks._Job) -> tuple[object, int]:
+    async def late(job: Job) -> tuple[datetime, int]:
         with monkeypatch.context() as as_it_was:
-            as_it_was.setattr(chunks, "_lock_counts", real)
+            as_it_was.setattr(ending_work, "lock_counts", real)
             await desk.rows("UPDATE jobs SET status = 'IN_PROGRESS'")
             await plane.accepted("t0/jobs/j/update", {"status": "FAILED"})
             await desk.rows("UPDATE jobs SET status = 'CANCELED'")
@@ -209,7 +210,7 @@ async def test_a_cancel_waits_for_a_retry_that_it_had_not_seen(
     await desk.accepted("jobs/j/cancel")
     try:
         with monkeypatch.context() as slow:
-            slow.setattr(chunks, "_lock_counts", late)
+            slow.setattr(ending_work, "lock_counts", late)
             done = await chunks.run_once(other, slot=None, progress=Progress())
         assert (done.failures, done.more) == ((), True)
     finally:

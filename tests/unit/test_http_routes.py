@@ -11,7 +11,7 @@ import pytest
 from broker.http.docs_page import docs_page
 from broker.http.openapi import openapi_document
 from broker.http.rest import _readers
-from handlers.operator_plane import _HANDLERS
+from handlers.command_handlers import HANDLERS
 from schema import decode
 from schema.http_route import Route
 from schema.http_routes import API, ROUTES
@@ -20,7 +20,7 @@ from schema.rights import READS
 
 def test_every_command_has_one_route() -> None:
     """A command that operators have over MQTT cannot be forgotten over HTTP, and none has two."""
-    assert sorted(route.verb for route in ROUTES) == sorted(_HANDLERS)
+    assert sorted(route.verb for route in ROUTES) == sorted(HANDLERS)
     places = [(route.method, re.sub(r"{\w+}", "{}", route.path)) for route in ROUTES]
     assert len(set(places)) == len(places)
 
