@@ -30,6 +30,7 @@ from schema.things_stack_outcomes import (
 
 _LIMITED: Final = 429
 _ANSWER_BYTES: Final = 16 * 1024 * 1024
+_COUNT_DIGITS: Final = 18  # Python refuses to read a number of more than 4300
 # A call that never left: nothing can have happened at the server.
 _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
@@ -227,4 +228,5 @@ def _object(content: bytes) -> dict[str, object] | None:
 
 def _count(headers: Mapping[str, str]) -> int | None:
     text = headers.get("x-total-count", "")
-    return int(text) if text.isascii() and text.isdecimal() else None
+    is_count = text.isascii() and text.isdecimal() and len(text) <= _COUNT_DIGITS
+    return int(text) if is_count else None

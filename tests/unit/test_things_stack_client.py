@@ -10,6 +10,7 @@ import pytest
 from broker.things_stack.client import ThingsStack
 from broker.things_stack.credentials import Credentials
 from broker.things_stack.devices import Registry
+from broker.things_stack.leftovers import state_of
 from broker.things_stack.paging import Page
 from broker.things_stack.transport import Patience
 from schema.things_stack_hosts import Hosts, StackHosts
@@ -101,6 +102,35 @@ async def test_lists_are_read_to_a_short_page() -> None:
     assert {page.outcome.total for page in found} == {200}
     assert ["page=2" in one.splitlines()[0] for one in server.asked] == [False, True, False]
     assert all("limit=100" in one for one in server.asked)
+
+
+async def test_a_total_that_is_no_number_of_things_is_none() -> None:
+    """Whatever stands in the header, the call has an outcome."""
+    for text in ("9" * 5000, "-1", "many", "9" * 19):
+        async with (
+            scripted(Scripted(200, b"{}", (f"X-Total-Count: {text}",))) as server,
+            client(server) as stack,
+        ):
+            found = [page async for page in stack.devices.list("app")]
+        assert [(page.outcome.ok, page.outcome.total) for page in found] == [(True, None)]
+
+
+async def test_one_that_is_gone_already_leaves_none_behind_it() -> None:
+    """Webhooks are deleted until the list is empty, whoever else deletes some of them meanwhile."""
+    both = json.dumps({"webhooks": [{"ids": {"webhook_id": name}} for name in ("a", "b")]})
+    gone = json.dumps(
+        {"code": 5, "details": [{"namespace": "pkg/redis", "name": "not_found", "code": 5}]}
+    )
+    answers = (Scripted(200, both.encode()), Scripted(404, gone.encode()), DONE, DONE)
+    async with scripted(*answers) as server, client(server) as stack:
+        host = f"127.0.0.1:{server.port}"
+        _, _, webhooks = state_of(stack.regional, "app")[0]
+        assert (await webhooks(host)).ok
+    lines = [one.splitlines()[0].split()[:2] for one in server.asked]
+    assert [(verb, where.split("?")[0][-2:]) for verb, where in lines[1:3]] == [
+        ("DELETE", "/a"),
+        ("DELETE", "/b"),
+    ]
 
 
 async def test_a_list_ends_with_its_first_failure() -> None:
