@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers import chunks, ending_work, store, timeouts
+from handlers import chunks, ending_work, job_work, store, timeouts
 from handlers.chunks import Progress
 from handlers.database import Connection, Pool, create_pool, tenant_transaction
 from handlers.job_work import Job
@@ -197,7 +197,7 @@ async def test_a_cancel_waits_for_a_retry_that_it_had_not_seen(
     plane = Plane(desk.pool)
     await plane.accepted("t0/jobs/start-next")
     other = await create_pool(database.url, size=2)
-    real = ending_work.lock_counts
+    real = job_work.lock_counts
 
     async def late(job: Job) -> tuple[datetime, int]:
         with monkeypatch.context() as as_it_was:
