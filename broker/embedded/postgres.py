@@ -77,6 +77,7 @@ class EmbeddedPostgres:
         self.durable = durable
         self._port = port
         self._port_is_given = port is not None
+        self._has_served = False  # from then on others know its port
         self._cluster = self.directory / "cluster"
         place = self.directory / "socket"
         is_short = len(os.fsencode(place / _SOCKET)) <= _LONGEST_SOCKET
@@ -214,9 +215,9 @@ class EmbeddedPostgres:
             yield path
 
     async def _start_server(self) -> None:
+        if self._port is None:
+            self._port = free_port()
         for attempt in range(1, _TRIES + 1):
-            if self._port is None or (attempt > 1 and not self._port_is_given):
-                self._port = free_port()
             settings = SETTINGS | (DURABLE if self.durable else FORGETFUL)
             settings |= {"port": str(self._port), "unix_socket_directories": self._sockets}
             words = [word for key in settings for word in ("-c", f"{key}={settings[key]}")]
@@ -228,10 +229,17 @@ class EmbeddedPostgres:
                 if attempt == _TRIES or not self._may_try_again(str(problem)):
                     raise
             else:
+                self._has_served = True
                 return
 
     def _may_try_again(self, problem: str) -> bool:
-        return _MEMORY_HELD in problem or (_PORT_TAKEN in problem and not self._port_is_given)
+        """Whether the same may go well a moment later; on another port if that was it, and nobody knows it yet."""
+        if _MEMORY_HELD in problem or (_PORT_TAKEN in problem and self._has_served):
+            return True
+        if _PORT_TAKEN not in problem or self._port_is_given:
+            return False
+        self._port = free_port()
+        return True
 
     async def _is_ready(self) -> bool:
         lines = self._running_as_written()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -45,6 +46,26 @@ async def test_what_was_committed_is_there_after_a_kill(tmp_path: Path) -> None:
     assert server.pid != first
     await server.stop()
     assert server.pid is None
+
+
+async def test_it_keeps_its_port_though_a_killed_ones_session_lives_on(tmp_path: Path) -> None:
+    """Its memory is held until that session has ended; who was told the address finds it there again."""
+    server = EmbeddedPostgres(tmp_path / "postgres", durable=False)
+    address = await server.start()
+    session = await asyncpg.connect(address)
+    os.kill(session.get_server_pid(), signal.SIGSTOP)
+    server.kill()
+    await server.wait()
+    starting = asyncio.create_task(server.start())
+    try:
+        await eventually(lambda: "pre-existing shared memory block" in server.log.read_text())
+    finally:
+        os.kill(session.get_server_pid(), signal.SIGCONT)
+    assert await starting == address
+    session.terminate()
+    async with connected(address) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    await server.stop()
 
 
 async def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
