@@ -47,7 +47,8 @@ async def _operator(desk: Desk, chance: random.Random) -> None:
                 await desk.send("jobs/create", aws_job(*THINGS, jobId=fresh))
                 for thing in chance.sample(THINGS, 6):
                     await desk.send(f"jobs/{fresh}/executions/{thing}/cancel", {"force": True})
-    for verb in ("cancel", "delete"):  # for certain, too: of a job that all things have just been given
+    # For certain, too: of a job that all things have just been given.
+    for verb in ("cancel", "delete"):
         await desk.send("jobs/create", aws_job(*THINGS, jobId=f"{desk.name}-{verb}"))
         await desk.send(f"jobs/{desk.name}-{verb}/{verb}", {"force": True})
 
