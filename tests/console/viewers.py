@@ -2,10 +2,10 @@
 
 The bench's updates (200 devices, answers awaited), in turn without and with ten operators who look at a job, in a real
 console (`tests.console.looking`). All the while two executions of that job a second come to an end, so that its page
-has something to draw, whether it is looked at or not. Without viewers there is no console either, and events are not
-kept for them for the 15 minutes in which they might come back. What stands for the viewers' own machines is reckoned
-apart. Windows take turns, so that a slower machine is not taken for the viewers' doing; since throughput varies more
-than what is looked for, the CPU time for one update is told as well.
+has something to draw, whether it is looked at or not. The console is always there; without viewers it has nothing to
+do, and events are not kept for them for the 15 minutes in which they might come back. What stands for the viewers' own
+machines is reckoned apart. Windows are short and take turns, so that a slower machine is not taken for the viewers'
+doing; since throughput varies more than what is looked for, the CPU time for one update is told as well.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -23,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from broker.bench.children import Served
 from broker.bench.device_plane import begin
 from broker.bench.figures import interval_of_median, median, medians
 from broker.bench.measuring import Alternated, alternating
@@ -35,7 +35,7 @@ from tests.console import looking
 from tests.console.browser import running_console
 
 _NOBODY_FOLLOWS: Final = "UPDATE event_streams SET followed_until = '-infinity'"
-_SECONDS: Final = 5.0
+_SECONDS: Final = 2.0
 _LOOKED_AT: Final = "looked-at"
 _END_SECONDS: Final = 0.5
 _TELL: Final = "NOTIFY jobbroker_streams"
@@ -46,48 +46,61 @@ class Audience:
     """Has the viewers come and go, and counts what they hear."""
 
     stage: Stage
-    page: str
-    tokens: list[str] = field(default_factory=list)
+    viewers: asyncio.subprocess.Process
     heard: Counter[str] = field(default_factory=Counter)
-
-    async def gather(self, many: int) -> None:
-        """So many operators who may look."""
-        for number in range(many):
-            made = {"operatorName": f"viewer-{number}", "role": "viewer", "issueToken": True}
-            answer = await self.stage.caller.call("operators/create", made)
-            self.tokens.append(str(answer["token"]))
 
     @asynccontextmanager
     async def around(self) -> AsyncIterator[None]:
-        """All of them are there with their console, and have been told something, while the block runs."""
-        api = f"http://127.0.0.1:{self.stage.http_port}"
-        async with running_console(api, self.stage.directory / "console.log") as console:
-            self.stage.beside["console"] = console.process.pid
-            try:
-                async with self._looking(console.url):
-                    yield
-            finally:
-                del self.stage.beside["console"]
-        sys.stderr.write(console.log.read_text(errors="replace"))
-        await self.stage.admin.execute(_NOBODY_FOLLOWS)
-        await self.stage.admin.execute(_TELL)
-
-    @asynccontextmanager
-    async def _looking(self, console: str) -> AsyncIterator[None]:
-        viewers = Served("viewers", self.stage.directory / "viewers.log")
-        given = {
-            looking.CONSOLE: console,
-            looking.PAGE: self.page,
-            looking.TOKENS: json.dumps(self.tokens),
-        }
+        """All of them have the page, and have been told something of it, while the block runs."""
+        await self._tell("look")
         try:
-            await viewers.serve(["tests.console.looking"], given)
-            self.stage.beside["viewers"] = viewers.process_id
             yield
         finally:
-            await viewers.finish()
-            self.stage.beside.pop("viewers", None)
-        self.heard.update(json.loads(viewers.log.read_text().splitlines()[-1]))
+            self.heard.update(await self._tell("leave"))
+            await self.stage.admin.execute(_NOBODY_FOLLOWS)
+            await self.stage.admin.execute(_TELL)
+
+    async def _tell(self, do: str) -> dict[str, int]:
+        assert self.viewers.stdin
+        assert self.viewers.stdout
+        self.viewers.stdin.write(f"{do}\n".encode())
+        line = await self.viewers.stdout.readline()
+        if not line:
+            raise LookupError(f"the viewers ended when told to {do}")
+        heard: dict[str, int] = json.loads(line)
+        return heard
+
+
+@asynccontextmanager
+async def gathered(stage: Stage, many: int, page: str) -> AsyncIterator[Audience]:
+    """So many operators who may look, away from the page yet, and their console."""
+    tokens = [await _new_operator(stage, f"viewer-{number}") for number in range(many)]
+    api = f"http://127.0.0.1:{stage.http_port}"
+    async with running_console(api, stage.directory / "console.log") as console:
+        given = {
+            looking.CONSOLE: console.url,
+            looking.PAGE: page,
+            looking.TOKENS: json.dumps(tokens),
+        }
+        viewers = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.console.looking"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ | given,
+        )
+        stage.beside |= {"console": console.process.pid, "viewers": viewers.pid}
+        try:
+            yield Audience(stage, viewers)
+        finally:
+            assert viewers.stdin
+            viewers.stdin.close()
+            await viewers.wait()
+            sys.stderr.write(console.log.read_text(errors="replace"))
+
+
+async def _new_operator(stage: Stage, name: str) -> str:
+    made = {"operatorName": name, "role": "viewer", "issueToken": True}
+    return str((await stage.caller.call("operators/create", made))["token"])
 
 
 @asynccontextmanager
@@ -130,12 +143,11 @@ def _all_of_it(run: dict[str, Any]) -> float:
     return float(spent / (run["per_s"] * run["seconds"]))
 
 
-def summed(found: dict[str, Any], audience: Audience, rounds: Rounds) -> dict[str, Any]:
+def summed(found: dict[str, Any], audience: Audience, many: int, rounds: Rounds) -> dict[str, Any]:
     """What it comes to: the ratio with how sure that is, and the CPU time of each process for one update."""
-    seconds = 2 * rounds.count * rounds.seconds * len(audience.tokens)
+    seconds = 2 * rounds.count * rounds.seconds * many
     return {
-        "viewers": len(audience.tokens),
-        "page": audience.page,
+        "viewers": many,
         "updates_per_s": {"without": found["without_per_s"], "with": found["per_s"]},
         **{name: found[name] for name in ("ratio", "ratio_interval", "ratio_confidence", "ratios")},
         "microseconds_an_update": {
@@ -162,9 +174,7 @@ async def measure(stage: Stage, viewers: int, page: str, rounds: Rounds) -> dict
     """Run the windows on a stage whose broker listens for HTTP, and a console of its own."""
     stage.http_port = free_port()
     await begin(stage)
-    audience = Audience(stage, page)
-    await audience.gather(viewers)
-    async with going_on(stage):
+    async with gathered(stage, viewers, page) as audience, going_on(stage):
         windows = await alternating(
             stage,
             f"{viewers} viewers",
@@ -175,14 +185,15 @@ async def measure(stage: Stage, viewers: int, page: str, rounds: Rounds) -> dict
             jobs=[JOB],
             outstanding=stage.plan.outstanding,
         )
-    return summed(told(windows, "viewers"), audience, rounds) | {"cpu": cpu(windows)}
+    found = summed(told(windows, "viewers"), audience, viewers, rounds)
+    return found | {"page": page, "cpu": cpu(windows)}
 
 
 async def main() -> int:
     """Start all that is needed, measure, and print JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.console.viewers", description=__doc__)
     parser.add_argument("--viewers", type=int, default=10, help="pages that are open  [10]")
-    parser.add_argument("--rounds", type=int, default=10, help="of four windows of 5 s  [10]")
+    parser.add_argument("--rounds", type=int, default=30, help="of four windows of 2 s  [30]")
     parser.add_argument(
         "--page", default=f"jobs/{_LOOKED_AT}", help="what they look at  [that job]"
     )
