@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, FilePayload, Page, expect
 
 from broker.mqtt.address import Address
@@ -21,6 +20,7 @@ from broker.simulator.things_stack.seeding import device, tenant
 from handlers.database import create_pool
 from tests.acceptance.http_site import HttpSite, http_site
 from tests.conftest import clone, mosquittos
+from tests.console.barriers import barriers
 from tests.console.browser import CHROMIUM, WITHOUT, Reader, chromium, reader, running_console
 from tests.factories import add_things
 from tests.integration.operator_desk import Desk, aws_job
@@ -33,7 +33,6 @@ THINGS = [f"pump-{number:03}" for number in range(1, 201)]
 PATIENCE = 180_000  # milliseconds
 expect.set_options(timeout=PATIENCE)
 ANOTHER = "f09f9c1e-6c55-4f0e-9a3b-5a8f6f1f2c11"  # an organization, listed last
-SERIOUS = {"serious", "critical"}
 PAGES = (
     *("/", "/jobs/looked-at", "/jobs/looked-at?tab=things", "/jobs/looked-at/things/pump-001"),
     *("/new?target=thing/pump-001", "/things/pump-001", "/events", "/system"),
@@ -462,23 +461,6 @@ async def check_axe(found: Reader) -> None:
         await found.open(path)
         serious += [f"{path}: {one}" for one in await barriers(found.page)]
     assert serious == []
-
-
-_AT_REST = """() => !document.querySelector(".q-loading-bar[role]") && document.getAnimations().every(
-    one => one.playState !== "running" || one.effect.getComputedTiming().endTime === Infinity)"""
-
-
-async def barriers(page: Page) -> list[str]:
-    """What axe finds serious in a page, with what is open in it, once that has faded in."""
-    await page.wait_for_function(_AT_REST)
-    # It takes a dialog's buttons to stand on what lies behind the dialog; their colours are those of the pages.
-    colours = await page.get_by_role("dialog").count() == 0
-    results = await Axe().run(page, options={"rules": {"color-contrast": {"enabled": colours}}})
-    return [
-        f"{one['id']}: {[node['html'][:200] for node in one['nodes']]}"
-        for one in results.response["violations"]
-        if one["impact"] in SERIOUS
-    ]
 
 
 async def check_headers(scene: Scene, cookie: str) -> None:

@@ -1,7 +1,8 @@
 """Pictures of every screen, dark and light, wide and phone: `python -m tests.console.screens`.
 
 A fleet of its own is run for it, with jobs in all states; nothing else is looked at. The pictures go into a directory
-that is not committed.
+that is not committed. Each screen is also looked through for what keeps people out of it, in each of the four; it is
+not well when anything serious is found, or a browser complains.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 from playwright.async_api import Browser
 
 from broker.simulator.things_stack import running_things_stack
+from tests.console.barriers import barriers
 from tests.console.browser import CHROMIUM, WITHOUT, Reader, chromium, reader
 from tests.console.populating import Fleet, populate, reporting, running_fleet
 
@@ -53,7 +55,7 @@ _EVENTS_MILLISECONDS: Final = 8000  # until somebody is known to listen
 
 
 async def take(browser: Browser, fleet: Fleet, out: Path, only: Sequence[str] | None) -> list[str]:
-    """Take the pictures; returns what browsers complained of."""
+    """Take the pictures; returns what browsers complained of, and what axe found serious."""
     complaints = []
     for theme in ("light", "dark"):
         for size, (width, height) in SIZES.items():
@@ -69,10 +71,11 @@ async def take(browser: Browser, fleet: Fleet, out: Path, only: Sequence[str] | 
                     if name == "door":
                         await found.context.clear_cookies()
                     if only is None or name in only:
-                        await _picture(
-                            found, path.format(run=fleet.run), out / f"{name}-{theme}-{size}.png"
-                        )
-                complaints += found.complaints
+                        file = out / f"{name}-{theme}-{size}.png"
+                        await _picture(found, path.format(run=fleet.run), file)
+                        in_the_way = await barriers(found.page)
+                        complaints += [f"axe, {file.stem}: {one}" for one in in_the_way]
+                complaints += [f"browser, {theme} {size}: {one}" for one in found.complaints]
     return complaints
 
 
@@ -106,7 +109,7 @@ async def main() -> int:
                 complaints = await take(browser, fleet, arguments.out, arguments.only)
     sys.stdout.write(f"{len([*arguments.out.glob('*.png')])} pictures in {arguments.out}\n")
     for one in complaints:
-        sys.stderr.write(f"browser: {one}\n")
+        sys.stderr.write(f"{one}\n")
     return 1 if complaints else 0
 
 
