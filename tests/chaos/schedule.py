@@ -67,6 +67,10 @@ DELAYS: Final = frozenset({Kind.DEVICES_DELAYED, Kind.MQTT_DELAYED, Kind.DATABAS
 # Of the run's time at most this share passes between blow and healing: the rest is for recovery and load.
 _AT_FAULT: Final = 0.35
 _SLOWEST_SECONDS: Final = 0.15
+# Who stands still longer than others wait for: once of each kind, in runs that are long enough.
+_STOPS: Final = frozenset({Kind.BROKER_STOPPED, Kind.MOSQUITTO_STOPPED, Kind.POSTGRES_STOPPED})
+_LONG_STOP_SECONDS: Final = 30.0
+_LONG_STOPS_SHARE: Final = 0.25  # of the time at fault
 # Long runs have some faults at once, which says less about each of them and more about all.
 _PAIRED_FROM: Final = 30
 _PAIRED_SHARE: Final = 0.2
@@ -121,15 +125,30 @@ def draw(seed: int, count: int, seconds: float, *, brokers: int = 2) -> list[Fau
     random_ = random.Random(seed)  # noqa: S311 - a schedule, no secret
     kinds = _dealt(random_, kinds_for(brokers), count)
     faults = [_drawn(random_, number, kind, brokers) for number, kind in enumerate(kinds, start=1)]
-    shrink = min(1.0, _AT_FAULT * seconds / sum(fault.lasts for fault in faults))
     step = seconds / count
-    at = 0.0
-    fitted = []
-    for fault in faults:
-        jittered = at + random_.uniform(0.0, 0.3) * step
-        fitted.append(replace(fault, at=round(jittered, 1), lasts=round(fault.lasts * shrink, 2)))
-        at += step
+    fitted = [
+        replace(fault, at=round((place + random_.uniform(0.0, 0.3)) * step, 1))
+        for place, fault in enumerate(_shrunk(faults, _AT_FAULT * seconds))
+    ]
     return _paired(random_, fitted) if count >= _PAIRED_FROM else fitted
+
+
+def _shrunk(faults: list[Fault], most: float) -> list[Fault]:
+    """So that all of them last at most so many seconds; each kind of stop lasts its longest once, if that fits."""
+    stops = {fault.kind: fault.number for fault in reversed(faults) if fault.kind in _STOPS}
+    kept = len(stops) * _LONG_STOP_SECONDS
+    if kept > _LONG_STOPS_SHARE * most:
+        stops, kept = {}, 0.0
+    long = frozenset(stops.values())
+    rest = sum(fault.lasts for fault in faults if fault.number not in long)
+    shrink = min(1.0, (most - kept) / rest)
+    return [
+        replace(
+            fault,
+            lasts=_LONG_STOP_SECONDS if fault.number in long else round(fault.lasts * shrink, 2),
+        )
+        for fault in faults
+    ]
 
 
 def blows(faults: Iterable[Fault]) -> Iterator[list[Fault]]:

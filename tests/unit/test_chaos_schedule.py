@@ -38,6 +38,16 @@ def test_faults_fit_into_the_run(seed: int) -> None:
     assert max(fault.lasts for fault in draw(seed, 100, 3600)) <= 30
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_each_is_stopped_for_half_a_minute_once(seed: int) -> None:
+    """In a long run the broker, Mosquitto and PostgreSQL stand still for 30 s each; in a short one nobody does."""
+    faults = draw(seed, 110, 1440)
+    long = [fault.kind for fault in faults if fault.lasts == 30]
+    assert sorted(long) == sorted(kind for kind in Kind if kind.startswith("SIGSTOP"))
+    assert sum(fault.lasts for fault in faults) <= 1440 * 0.36
+    assert all(fault.lasts < 30 for fault in draw(seed, 18, 78))
+
+
 def test_whom_it_falls_on() -> None:
     """Killed is one or all, slow has a delay, and with one broker there is none of two."""
     for fault in draw(3, 200, 3600):
