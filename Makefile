@@ -32,7 +32,7 @@ fuzz: install ## 100,000 odd inputs into all that takes any; ARGS="--inputs N --
 soak: install ## 5,000 connected things for half an hour: nothing may grow; ARGS="--minutes 2 --things 500"
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-screenshots: install ## pictures of every screen of the console, in screenshots/; ARGS="--only job"
+screenshots: install ## pictures of every screen of the console, in screenshots/, and what axe finds; ARGS="--only job"
 	@$(BIN)/python -m tests.console.screens $(ARGS)
 
 check: install ## lint, format, types, layers; the sizes as a report
