@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from handlers import groups, jobs, reach, store, tagging
+from handlers import group_members, groups, jobs, reach, store, tagging
 from handlers.context import Context, Outcome
 from schema import paging
 from schema.commands import CreateJob, CreateSeedJob
@@ -230,7 +230,7 @@ async def _targets(context: Context, job_id: str, part: _Again) -> list[_Target]
     }
     command = CreateGroup.model_validate(made)
     await groups.create_group(context, command)
-    await groups.add_members(context.connection, context.tenant_id, job_id, things)
+    await group_members.add_members(context.connection, context.tenant_id, job_id, things)
     return [("thinggroup", job_id)]
 
 

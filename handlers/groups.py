@@ -1,6 +1,7 @@
-"""groups/create, get, list, update, delete, and members, add, remove: a tree of groups, and things in any of them.
+"""groups/create, get, list, update, delete: a tree of groups, and what a query finds.
 
-A group with a query is dynamic: its things are those that the query is true of, and nobody puts one in by hand.
+A group with a query is dynamic: its things are those that the query is true of. Who puts things into the others is
+`handlers.group_members`.
 """
 
 from __future__ import annotations
@@ -19,25 +20,19 @@ from schema.sql import queries
 from schema.tags import Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import asyncpg
 
-    from handlers.database import Connection
     from handlers.reach import Fleet
     from handlers.store import Told
     from schema.group_commands import (
-        ChangeMembers,
         CreateGroup,
         DeleteGroup,
         GetGroup,
         ListGroups,
-        ListMembers,
         UpdateGroup,
     )
     from schema.view_commands import SearchThings
 
-_NAMED = 5
 _SQL = queries("registry")
 _GROUPS = queries("groups")
 # AWS has names for these; there is one of each.
@@ -101,7 +96,7 @@ async def create_group(context: Context, command: CreateGroup) -> Outcome:
 async def get_group(context: Context, command: GetGroup) -> Outcome:
     """A group with the groups above it (AWS: DescribeThingGroup). Raises Rejected (ResourceNotFound)."""
     name = command.thing_group_name
-    row = await _get(context, name)
+    row = await find_group(context, name)
     above = await context.connection.fetch(_GROUPS["list_ancestors"], context.tenant_id, name)
     metadata: dict[str, object] = {
         "rootToParentThingGroups": [
@@ -136,7 +131,7 @@ async def update_group(context: Context, command: UpdateGroup) -> Outcome:
     name, query = command.thing_group_name, command.query_string
     hold = reach.fleet if query is None else reach.whole_fleet
     fleet = await hold(context.connection, context.tenant_id, context.slot)
-    row = await _get(context, name)
+    row = await find_group(context, name)
     if query is not None and row["query_string"] is None:
         raise Rejected(
             Code.INVALID_REQUEST, f"queryString: {name!r} is a static group, which has no query"
@@ -193,7 +188,7 @@ async def list_groups(context: Context, command: ListGroups) -> Outcome:
     """Groups by name: all, or those below parentGroup; with recursive false only one level of them."""
     after = paging.decode("groups", command.next_token, (str,)) or ("",)
     if command.parent_group is not None:
-        await _get(context, command.parent_group)
+        await find_group(context, command.parent_group)
     rows = await context.connection.fetch(
         _SQL["list_groups"],
         context.tenant_id,
@@ -208,82 +203,6 @@ async def list_groups(context: Context, command: ListGroups) -> Outcome:
     if len(rows) > len(shown):
         body["nextToken"] = paging.encode("groups", shown[-1]["group_name"])
     return Outcome(body)
-
-
-async def list_members(context: Context, command: ListMembers) -> Outcome:
-    """Names of a group's things, each once; with recursive those of its child groups too."""
-    group = command.thing_group_name
-    after = paging.decode(f"groups/{group}", command.next_token, (str,)) or ("",)
-    await _get(context, group)
-    rows = await context.connection.fetch(
-        _SQL["list_members"],
-        context.tenant_id,
-        *after,
-        command.max_results + 1,
-        group,
-        command.recursive,
-    )
-    names = [row["thing_name"] for row in rows[: command.max_results]]
-    body: dict[str, object] = {"things": names}
-    if len(rows) > len(names):
-        body["nextToken"] = paging.encode(f"groups/{group}", names[-1])
-    return Outcome(body)
-
-
-async def add_members(
-    connection: Connection, tenant_id: str, group: str, names: Sequence[str]
-) -> int:
-    """Put existing things into an existing static group; returns how many were not in it before.
-
-    What they leave and join by that follows; what must be told of it is left in the outbox for whichever process.
-    """
-    joined, _ = await _change(
-        await reach.fleet(connection, tenant_id), "insert_members", group, list(names)
-    )
-    return joined
-
-
-async def add_to_group(context: Context, command: ChangeMembers) -> Outcome:
-    """Put things into a group.
-
-    Raises Rejected: ResourceNotFound naming the group or the things that do not exist, InvalidRequest for a dynamic
-    group.
-    """
-    group, names = command.thing_group_name, command.names
-    fleet = await reach.fleet(context.connection, context.tenant_id, context.slot)
-    await _get_static(context, group)
-    missing = await context.connection.fetch(_SQL["find_missing_things"], context.tenant_id, names)
-    if missing:
-        raise Rejected(Code.RESOURCE_NOT_FOUND, f"things {_some(missing)} do not exist")
-    joined, told = await _change(fleet, "insert_members", group, names)
-    return _changed(group, names, joined, told)
-
-
-async def remove_from_group(context: Context, command: ChangeMembers) -> Outcome:
-    """Take things out of a group; those not in it are left alone.
-
-    Raises Rejected for the group: ResourceNotFound, InvalidRequest for a dynamic one.
-    """
-    group, names = command.thing_group_name, command.names
-    fleet = await reach.fleet(context.connection, context.tenant_id, context.slot)
-    await _get_static(context, group)
-    gone, told = await _change(fleet, "delete_members", group, names)
-    return _changed(group, names, gone, told)
-
-
-async def _change(
-    fleet: Fleet, statement: str, group: str, names: Sequence[str]
-) -> tuple[int, tuple[Told, ...]]:
-    """Have things join or leave a static group; returns how many did, and what is to be told."""
-    counts: list[int] = []
-
-    async def write(some: list[str]) -> None:
-        counts.append(
-            await fleet.connection.fetchval(_SQL[statement], fleet.tenant_id, group, some)
-        )
-
-    told = await fleet.change(names, write, ask="groups")
-    return sum(counts), told
 
 
 async def delete_group(context: Context, command: DeleteGroup) -> Outcome:
@@ -347,32 +266,12 @@ def _require_same(command: CreateGroup, row: asyncpg.Record) -> None:
         )
 
 
-async def _get(context: Context, name: str) -> asyncpg.Record:
+async def find_group(context: Context, name: str) -> asyncpg.Record:
+    """A group's row. Raises Rejected (ResourceNotFound) when there is none of this name."""
     row = await context.connection.fetchrow(_SQL["get_group"], context.tenant_id, name)
     if row is None:
         raise not_found("group", name)
     return row
-
-
-async def _get_static(context: Context, name: str) -> None:
-    row = await _get(context, name)
-    if row["query_string"] is not None:
-        raise Rejected(
-            Code.INVALID_REQUEST,
-            f"thingGroupName: {name!r} is a dynamic group; its query decides who is in it",
-        )
-
-
-def _some(missing: Sequence[asyncpg.Record]) -> str:
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    return ", ".join(repr(row["n"]) for row in missing[:_NAMED]) + more
-
-
-def _changed(group: str, names: list[str], count: int, told: tuple[Told, ...]) -> Outcome:
-    # Things are counted, and named only as far as a reader of the log can use it.
-    details = {"count": count, "things": names[:_NAMED]}
-    subject = f"group/{group}" if count else ""
-    return Outcome({"count": count}, told, subject=subject, details=details)
 
 
 def _summary(context: Context, row: asyncpg.Record) -> dict[str, object]:

@@ -11,7 +11,7 @@ import pytest
 from handlers import chunks, rollouts, store
 from handlers.chunks import Progress
 from handlers.database import Connection, Pool, create_pool, tenant_transaction
-from handlers.groups import add_members
+from handlers.group_members import add_members
 from handlers.things import create_things
 from tests.conftest import Database
 from tests.factories import add_things, counts_equal_rows

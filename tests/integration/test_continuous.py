@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from handlers import gates, membership, reach
 from handlers.database import Pool, tenant_transaction
-from handlers.groups import add_members
+from handlers.group_members import add_members
 from handlers.things import create_things
 from tests.factories import add_things, counts_equal_rows, is_waited_for
 from tests.helpers import eventually
