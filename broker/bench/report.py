@@ -156,8 +156,8 @@ def _options(parts: str) -> str:
 
 _MEANING: Final = (
     "- **Durable updates**: `UpdateJobExecution` with IN_PROGRESS and two status details; counted when",
-    "  the device has `accepted` with its clientToken, which the broker sends after the commit. Each is",
-    "  told to operators as an event as well, as it is out of the box.",
+    "  the device has `accepted` with its clientToken, which the broker sends after the commit. Nobody",
+    "  listens to live events meanwhile, so one is made every two seconds, to see whether somebody does.",
     "- **Full cycles**: `start-next` answered with an execution, then SUCCEEDED accepted; the notifications",
     "  that follow are published as well.",
     "- **Echo**: the same requests through the same Mosquitto to a process that answers them unread over",
