@@ -20,7 +20,7 @@ import httpx
 
 from broker.simulator.things_stack import ThingsStackServer
 from broker.simulator.things_stack.seeding import key, tenant, user
-from tests.helpers import eventually
+from tests.helpers import elapse, eventually
 from tests.ports import reserved_ports
 
 _THINGS: Final = 240
@@ -192,7 +192,7 @@ async def _report(fleet: Fleet) -> None:
     async with httpx.AsyncClient(base_url=fleet.http, timeout=30) as http:
         for one in fleet.left:
             await one.send(http)
-            await asyncio.sleep(_REPORT_SECONDS)
+            await elapse(_REPORT_SECONDS)
 
 
 async def _work(fleet: Fleet, tokens: dict[str, str]) -> None:

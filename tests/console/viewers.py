@@ -33,6 +33,7 @@ from broker.bench.stage import EVERYTHING, JOB, Stage, staged
 from broker.embedded.ports import free_port
 from tests.console import looking
 from tests.console.browser import running_console
+from tests.helpers import elapse
 
 _NOBODY_FOLLOWS: Final = "UPDATE event_streams SET followed_until = '-infinity'"
 _SECONDS: Final = 2.0
@@ -124,7 +125,7 @@ async def _end_one_by_one(stage: Stage) -> None:
     for thing in reversed(stage.things):
         asked = {"force": True}
         await stage.caller.call("jobs/executions/cancel", asked, job_id=_LOOKED_AT, thing=thing)
-        await asyncio.sleep(_END_SECONDS)
+        await elapse(_END_SECONDS)
 
 
 def cpu(windows: Alternated) -> dict[str, Any]:
