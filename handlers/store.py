@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from handlers.counters import Counted
     from handlers.database import Connection
     from schema.counts import Counts
 
@@ -220,10 +221,7 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
             nobody_hears=nobody_hears,
         ),
     ]
-    if counted.judged:
-        told += await abort(connection, tenant_id, counted.judged, now=now)
-    if counted.over:
-        told += await complete_jobs(connection, tenant_id, counted.over, now=now, tenant=tenant)
+    told += await _end_jobs(connection, tenant_id, counted, now=now, tenant=tenant)
     return await tell(
         connection,
         tenant_id,
@@ -233,6 +231,23 @@ async def save(  # noqa: PLR0913 - what was decided, on what, and for whom
         queued=[after.key for before, after in moves if before is None and after is not None],
         slot=slot,
     )
+
+
+async def _end_jobs(
+    connection: Connection,
+    tenant_id: str,
+    counted: Counted,
+    *,
+    now: datetime,
+    tenant: asyncpg.Record,
+) -> list[tuple[str, str]]:
+    """Abort the jobs whose criteria are met, complete those that are over then; returns their events."""
+    told: list[tuple[str, str]] = []
+    if counted.judged:
+        told += await abort(connection, tenant_id, counted.judged, now=now)
+    if counted.over:
+        told += await complete_jobs(connection, tenant_id, counted.over, now=now, tenant=tenant)
+    return told
 
 
 async def abort(

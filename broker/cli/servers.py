@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,15 +110,17 @@ def up(
         console=console,
     )
 
-    def ready(told: Up) -> None:
-        if as_json:
-            print_json(asdict(told))
-        else:
-            click.echo(told.ready_line)
-            if told.console is not None:
-                click.echo(f"console {told.console}")
-
+    ready = partial(_say_ready, as_json=as_json)
     run_until_signal(lambda stop: run(options, on_ready=ready, stop=stop))
+
+
+def _say_ready(told: Up, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(told))
+        return
+    click.echo(told.ready_line)
+    if told.console is not None:
+        click.echo(f"console {told.console}")
 
 
 @click.command(short_help="Run the broker against running servers.")
