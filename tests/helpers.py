@@ -64,3 +64,11 @@ async def elapse(seconds: float) -> None:
     Never to wait for something to have happened.
     """
     await asyncio.sleep(max(0.0, seconds))
+
+
+def whole_lines(text: str) -> list[str]:
+    """The lines of a file that is still written to, without the last one if only a part of it is there.
+
+    Whoever reads beside a writer may see a write up to the end of a page of memory.
+    """
+    return text.split("\n")[:-1]

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from broker.hooks import Place
 from tests.conftest import Database, StartMosquitto
-from tests.helpers import eventually
+from tests.helpers import eventually, whole_lines
 from tests.ports import reserved_ports
 from tests.servers import MosquittoServer
 
@@ -58,7 +58,7 @@ class BrokerProcess:
 
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """What it logged so far, or only the lines of one event."""
-        told = [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
+        told = [json.loads(line) for line in whole_lines(self.text()) if line.startswith("{")]
         return [line for line in told if event in (None, line["event"])]
 
     def text(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers import eventually, settled
+from tests.helpers import eventually, settled, whole_lines
 
 
 async def test_it_returns_what_became_true() -> None:
@@ -53,3 +53,10 @@ async def test_whoever_goes_on_either_way_hears_whether_it_came_true() -> None:
     seen = iter([False, True])
     assert await settled(lambda: next(seen), timeout=10)
     assert not await settled(lambda: False, timeout=0.02)
+
+
+def test_a_line_that_is_being_written_is_none_yet() -> None:
+    """Lines end where the writer ends them, and the last one counts once it has ended."""
+    assert whole_lines('{"a": 1}\n{"b') == ['{"a": 1}']
+    assert whole_lines('{"a": "\u2028"}\n{"b": 2}\n') == ['{"a": "\u2028"}', '{"b": 2}']
+    assert whole_lines("") == []
